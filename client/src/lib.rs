@@ -1,0 +1,1 @@
+//! The Rust SDK: sign in, call, be called.

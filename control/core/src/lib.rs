@@ -1,0 +1,1 @@
+//! Who may call whom, and what a call does next: pure decisions, no I/O.

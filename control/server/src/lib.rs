@@ -1,0 +1,1 @@
+//! The control plane's shell: doors, services, store, sessions.

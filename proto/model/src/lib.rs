@@ -1,0 +1,23 @@
+//! The nouns of Duocast, one line each:
+//!
+//! - [`AccountId`]: the platform's id of a person; never printed, never sent to anybody else.
+//! - [`Handle`]: the public name that others call.
+//! - [`DeviceId`], [`SessionId`]: one installation of a client, and its present conversation with control.
+//! - [`CallId`]: one Broadcast with an audience of two named parties.
+//! - [`Party`]: caller or callee.
+//! - [`CallState`], [`EndReason`]: where a call is, and why it ended.
+//! - [`LegId`]: one party's media path to the router.
+//! - [`NodeId`]: one router process.
+//! - [`RoutePlan`]: the numbered, immutable order that a node gets for one call.
+//!
+//! std only. Values that exist are valid: every constructor checks.
+
+mod call;
+mod ids;
+mod plan;
+mod time;
+
+pub use call::{CallState, EndReason, MediaState, Party};
+pub use ids::{AccountId, CallId, DeviceId, Handle, InvalidId, LegId, NodeId, SessionId};
+pub use plan::{Generation, MAX_LEGS_PER_CALL, PlanError, Route, RoutePlan};
+pub use time::UnixMillis;

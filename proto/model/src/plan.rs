@@ -1,0 +1,160 @@
+//! The numbered, immutable order that a router node gets for one call.
+
+use std::fmt;
+
+use crate::{CallId, LegId};
+
+/// Number of a plan of one call; each newer plan has a higher one, and a node refuses the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The next one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "g{}", self.0)
+    }
+}
+
+/// "What `from` publishes, `to` views."
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Route {
+    /// The publisher's leg.
+    pub from: LegId,
+    /// The viewer's leg.
+    pub to: LegId,
+}
+
+/// Most legs that one call may have on a node: the caller's, and one prepared for each of the callee's ringing devices.
+/// At the bound the newest device prepares its leg after the answer instead.
+pub const MAX_LEGS_PER_CALL: usize = 8;
+
+/// Everything a node knows of one call. Replaces all that it knew before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePlan {
+    call: CallId,
+    generation: Generation,
+    legs: Vec<LegId>,
+    routes: Vec<Route>,
+}
+
+impl RoutePlan {
+    /// Checks and makes a plan. Errors: [`PlanError`].
+    pub fn new(
+        call: CallId,
+        generation: Generation,
+        legs: Vec<LegId>,
+        routes: Vec<Route>,
+    ) -> Result<Self, PlanError> {
+        if legs.len() > MAX_LEGS_PER_CALL {
+            return Err(PlanError::TooManyLegs);
+        }
+        if legs.iter().enumerate().any(|(i, leg)| legs[..i].contains(leg)) {
+            return Err(PlanError::LegTwice);
+        }
+        if routes.iter().enumerate().any(|(i, route)| routes[..i].contains(route)) {
+            return Err(PlanError::RouteTwice);
+        }
+        if routes.iter().any(|r| r.from == r.to) {
+            return Err(PlanError::RouteToItself);
+        }
+        if routes.iter().any(|r| !legs.contains(&r.from) || !legs.contains(&r.to)) {
+            return Err(PlanError::RouteWithoutLeg);
+        }
+        Ok(Self { call, generation, legs, routes })
+    }
+
+    /// The order to forget the call: no legs, no routes.
+    pub fn teardown(call: CallId, generation: Generation) -> Self {
+        Self { call, generation, legs: Vec::new(), routes: Vec::new() }
+    }
+
+    /// Which call.
+    pub fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The plan's number.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The legs that may exist.
+    pub fn legs(&self) -> &[LegId] {
+        &self.legs
+    }
+
+    /// Who is heard by whom; empty before the call is accepted.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// True if the call is to be forgotten.
+    pub fn is_teardown(&self) -> bool {
+        self.legs.is_empty()
+    }
+}
+
+/// Why a plan is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanError {
+    /// More than [`MAX_LEGS_PER_CALL`].
+    TooManyLegs,
+    /// A leg is named twice.
+    LegTwice,
+    /// A route is named twice.
+    RouteTwice,
+    /// A leg would hear itself.
+    RouteToItself,
+    /// A route names a leg that the plan does not have.
+    RouteWithoutLeg,
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooManyLegs => "the plan has more legs than a call may have",
+            Self::LegTwice => "the plan names a leg twice",
+            Self::RouteTwice => "the plan names a route twice",
+            Self::RouteToItself => "the plan routes a leg to itself",
+            Self::RouteWithoutLeg => "a route names a leg that the plan does not have",
+        })
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(n: u128) -> LegId {
+        LegId::from_u128(n)
+    }
+
+    #[test]
+    fn a_plan_that_contradicts_itself_cannot_be_made() {
+        let plan = |legs: &[u128], routes: &[(u128, u128)]| {
+            RoutePlan::new(
+                CallId::from_u128(1),
+                Generation(1),
+                legs.iter().map(|n| leg(*n)).collect(),
+                routes.iter().map(|(a, b)| Route { from: leg(*a), to: leg(*b) }).collect(),
+            )
+            .map(|_| ())
+        };
+        assert_eq!(plan(&[1, 2], &[(1, 2), (2, 1)]), Ok(()));
+        assert_eq!(plan(&[1, 1], &[]), Err(PlanError::LegTwice));
+        assert_eq!(plan(&[1, 2], &[(1, 2), (1, 2)]), Err(PlanError::RouteTwice));
+        assert_eq!(plan(&[1], &[(1, 1)]), Err(PlanError::RouteToItself));
+        assert_eq!(plan(&[1], &[(1, 2)]), Err(PlanError::RouteWithoutLeg));
+        let nine: Vec<u128> = (0..9).collect();
+        assert_eq!(plan(&nine, &[]), Err(PlanError::TooManyLegs));
+    }
+}

@@ -1,0 +1,1 @@
+//! gRPC over HTTP/3 and HTTP/2: the server's doors and the client's channel.

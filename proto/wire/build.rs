@@ -1,0 +1,13 @@
+//! Compiles the .proto files with protox (pure Rust: no protoc on the machine) and keeps the descriptors for reflection.
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let protos = ["duocast/v1/call.proto", "duocast/v1/directory.proto", "duocast/v1/node.proto"];
+    println!("cargo:rerun-if-changed=../duocast");
+    let descriptors = protox::compile(protos, [".."])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("duocast.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    Ok(())
+}

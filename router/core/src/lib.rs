@@ -1,0 +1,1 @@
+//! The media plane's decisions: demux, legs, forwarding. No sockets, no clock.

@@ -1,0 +1,1 @@
+//! The media plane's shell: worker threads, batched UDP, the link to control.
