@@ -1,0 +1,30 @@
+//! Media legs: the pure [`Peer`] (ICE, DTLS, SRTP through str0m in RTP mode), what it sends, and the socket around it.
+//!
+//! - [`Peer`]: no socket, no clock, no task. Thousands fit in one process.
+//! - [`Payload`]: one encoded frame or packet, shared by as many legs as send it.
+//! - [`SyntheticVideo`]: well-formed VP8 RTP without an encoder.
+//! - [`mark`]: send times inside media, for one-way latency on one clock.
+//! - [`candidates`], [`choose_target`], [`local_address_towards`]: which local address a leg binds.
+
+use std::sync::Arc;
+
+pub mod mark;
+mod peer;
+mod route;
+mod synthetic_video;
+
+pub use peer::{
+    ConnectionState, MAX_POLLED, Peer, PeerConfig, PeerCounters, PeerError, PeerEvent, ReceivedRtp, Transmit,
+    WireStats,
+};
+pub use route::{MAX_CANDIDATES, RouteError, candidates, choose_target, local_address_towards};
+pub use synthetic_video::{SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket};
+
+/// One RTP payload. Cloning copies a pointer, so one encoded frame serves any number of legs.
+pub type Payload = Arc<[u8]>;
+
+/// RTP clock of Opus (RFC 7587 section 4.1).
+pub const AUDIO_CLOCK_HZ: u32 = 48_000;
+
+/// RTP clock of video (RFC 7741 section 4.1 and the other payload formats alike).
+pub const VIDEO_CLOCK_HZ: u32 = 90_000;

@@ -1,0 +1,509 @@
+//! One leg's end of the media path, without a socket, a clock or a task.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::config::DtlsCert;
+use str0m::format::Codec;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+
+use super::{Payload, VideoPacket};
+
+/// Most outputs of one kind (datagrams, events) kept until they are polled; at the bound the newest is dropped and
+/// counted. Higher lets a slow caller lag behind for longer, lower costs less memory per leg.
+pub const MAX_POLLED: usize = 2048;
+
+/// What a leg is made of.
+#[derive(Clone)]
+pub struct PeerConfig {
+    /// Offer a video m-line, VP8 first.
+    pub video: bool,
+    /// The DTLS certificate; `None` makes a fresh one (about 50 µs). Legs that share one can be linked by an observer.
+    pub certificate: Option<DtlsCert>,
+    /// How often [`PeerEvent::Stats`] comes. `None`: never, which saves CPU at thousands of legs.
+    pub stats_interval: Option<Duration>,
+    /// Video packets kept for retransmission: 1.2 kB each.
+    pub resend_packets: usize,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            video: false,
+            certificate: None,
+            stats_interval: Some(Duration::from_secs(1)),
+            resend_packets: 256,
+        }
+    }
+}
+
+/// Why a leg cannot be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The answer is no SDP, or does not fit the offer.
+    #[error("the router's SDP answer cannot be used ({0}): make a new leg")]
+    Answer(String),
+    /// There was no offer to answer, or a newer one was made meanwhile.
+    #[error("there is no offer waiting for an answer: make a new offer first")]
+    NoOffer,
+    /// The local address cannot be an ICE candidate, for example because it is unspecified (0.0.0.0).
+    #[error("the local address cannot be used for media: bind to a specific, routable address")]
+    LocalAddress,
+}
+
+/// Where a leg's path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// No path yet.
+    Connecting,
+    /// ICE and DTLS are up: media may flow.
+    Connected,
+    /// The path was lost; an ICE restart may bring it back.
+    Disconnected,
+    /// The leg is over; only a new one helps.
+    Closed,
+}
+
+/// One received RTP packet.
+#[derive(Debug, Clone)]
+pub struct ReceivedRtp {
+    /// Sequence number, extended beyond 16 bits.
+    pub sequence: u64,
+    /// RTP time in the codec's clock.
+    pub rtp_time: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// What it carries.
+    pub codec: Codec,
+    /// The payload without header.
+    pub payload: Payload,
+    /// When its datagram was handed in.
+    pub arrived: Instant,
+}
+
+/// What str0m counts on the wire.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WireStats {
+    /// All bytes sent, handshakes included.
+    pub bytes_out: u64,
+    /// All bytes received.
+    pub bytes_in: u64,
+    /// Last measured round trip to the router.
+    pub rtt: Option<Duration>,
+    /// Share of our packets that the router missed, 0 to 1, over the last interval.
+    pub loss_out: Option<f32>,
+}
+
+/// What happened on a leg.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// The path changed its state.
+    Connection(ConnectionState),
+    /// Audio came.
+    Audio(ReceivedRtp),
+    /// Video came.
+    Video(ReceivedRtp),
+    /// The other side needs a key frame.
+    KeyframeWanted,
+    /// Periodic counters, see [`PeerConfig::stats_interval`].
+    Stats(WireStats),
+}
+
+/// A datagram to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// To whom.
+    pub destination: SocketAddr,
+    /// What.
+    pub contents: Vec<u8>,
+}
+
+/// What a leg has sent and received, and what it refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PeerCounters {
+    /// RTP packets given to the transport.
+    pub packets_out: u64,
+    /// Payload bytes in them.
+    pub payload_bytes_out: u64,
+    /// RTP packets received.
+    pub packets_in: u64,
+    /// Payload bytes in them.
+    pub payload_bytes_in: u64,
+    /// Packets offered for sending while the leg was not connected.
+    pub unsent: u64,
+    /// RTP packets of a payload type that was not agreed.
+    pub unknown_kind: u64,
+    /// Datagrams that are not ours or not understood.
+    pub refused_datagrams: u64,
+    /// Outputs dropped because nobody polled ([`MAX_POLLED`]).
+    pub overflowed: u64,
+}
+
+/// One end of a media path to an ICE-lite router.
+///
+/// Order of calls: [`Peer::offer`] → send the SDP, get the answer → [`Peer::accept_answer`] → then for ever:
+/// `handle_datagram` for what the socket gives, `handle_timeout` at `poll_timeout`, `send_*` for media; after each of
+/// them `poll_transmit` and `poll_event` until both are empty. Time given in must not go backwards.
+pub struct Peer {
+    rtc: Rtc,
+    pending: Option<SdpPendingOffer>,
+    audio: Outgoing,
+    video: Option<Outgoing>,
+    resend_packets: usize,
+    local: Option<SocketAddr>,
+    codecs: [Option<Codec>; 128],
+    state: ConnectionState,
+    timeout: Instant,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<PeerEvent>,
+    counters: PeerCounters,
+}
+
+/// An m-line we send on.
+struct Outgoing {
+    mid: Mid,
+    payload_type: Option<Pt>,
+    next_sequence: u64,
+}
+
+impl Outgoing {
+    /// Sequence numbers start at 1: str0m needs the first below 65536 so that both ends agree on the rollover counter.
+    fn new(mid: Mid) -> Self {
+        Self { mid, payload_type: None, next_sequence: 1 }
+    }
+}
+
+impl Peer {
+    /// Makes a leg and its SDP offer: sendrecv Opus audio, and sendrecv video if asked for. The offer names no
+    /// candidate: the router is ICE-lite and learns the address from authenticated checks.
+    pub fn offer(now: Instant, config: PeerConfig) -> (Self, String) {
+        let mut rtc_config = RtcConfig::new()
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .enable_vp9(true)
+            .enable_h264(true)
+            .enable_av1(true)
+            .set_stats_interval(config.stats_interval);
+        if let Some(certificate) = config.certificate {
+            rtc_config = rtc_config.set_dtls_cert(certificate);
+        }
+        // Two lost connectivity checks cost 150 ms instead of 750 ms; the router is one hop of ICE away.
+        rtc_config.set_initial_stun_rto(Duration::from_millis(50));
+        let mut rtc = rtc_config.build(now);
+
+        let mut api = rtc.sdp_api();
+        let audio = api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
+        let video =
+            config.video.then(|| api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None));
+        let (offer, pending) = api.apply().expect("added media always needs an offer");
+        let peer = Self {
+            rtc,
+            pending: Some(pending),
+            audio: Outgoing::new(audio),
+            video: video.map(Outgoing::new),
+            resend_packets: config.resend_packets,
+            local: None,
+            codecs: [None; 128],
+            state: ConnectionState::Connecting,
+            timeout: now,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: PeerCounters::default(),
+        };
+        (peer, without_candidates(&offer.to_sdp_string()))
+    }
+
+    /// Takes the router's answer and starts connecting from `local`, the address the leg's socket is bound to.
+    ///
+    /// Errors: [`PeerError`]; after [`PeerError::Answer`] the leg is useless.
+    pub fn accept_answer(&mut self, now: Instant, answer: &str, local: SocketAddr) -> Result<(), PeerError> {
+        let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
+        let candidate = Candidate::host(local, "udp").map_err(|_| PeerError::LocalAddress)?;
+        let answer =
+            SdpAnswer::from_sdp_string(answer).map_err(|error| PeerError::Answer(error.to_string()))?;
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(|error| PeerError::Answer(error.to_string()))?;
+        self.rtc.add_local_candidate(candidate);
+        self.local = Some(local);
+        self.learn_payload_types();
+        self.step(now);
+        Ok(())
+    }
+
+    /// Offers an ICE restart of this leg, for a lost path or a new local address; take its answer with
+    /// [`Peer::accept_answer`]. DTLS, SRTP and the streams go on.
+    pub fn restart_ice(&mut self) -> String {
+        let mut api = self.rtc.sdp_api();
+        api.ice_restart(false);
+        let (offer, pending) = api.apply().expect("an ICE restart always needs an offer");
+        self.pending = Some(pending);
+        without_candidates(&offer.to_sdp_string())
+    }
+
+    /// Takes a datagram from the leg's socket. What is not this leg's, or makes no sense, is counted and dropped.
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        let Some(local) = self.local else {
+            self.counters.refused_datagrams += 1;
+            return;
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) else {
+            self.counters.refused_datagrams += 1;
+            return;
+        };
+        let input = Input::Receive(now, receive);
+        // str0m itself does not look at the source of an input: this check keeps strangers' packets out.
+        if !self.rtc.accepts(&input) || self.rtc.handle_input(input).is_err() {
+            self.counters.refused_datagrams += 1;
+        }
+        self.drain();
+    }
+
+    /// Lets time pass. Call it at [`Peer::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.step(now);
+    }
+
+    /// When [`Peer::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        self.timeout
+    }
+
+    /// The next datagram to send.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing that happened.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Sends one Opus packet. `rtp_time` counts samples at 48 kHz; `marker` starts a talk spurt. Dropped and counted
+    /// while the leg is not connected.
+    pub fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload, marker: bool) {
+        let Some(payload_type) = self.audio.payload_type.filter(|_| self.is_connected()) else {
+            self.counters.unsent += 1;
+            return;
+        };
+        let sequence = self.audio.next_sequence;
+        let length = payload.len();
+        let mid = self.audio.mid;
+        let mut api = self.rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            self.counters.unsent += 1;
+            return;
+        };
+        let write = RtpWrite::new(payload_type, sequence.into(), rtp_time, now, payload);
+        stream.write_rtp(write.marker(marker));
+        drop(api);
+        self.audio.next_sequence += 1;
+        self.count_sent(length);
+        self.step(now);
+    }
+
+    /// Sends the packets of one VP8 frame; `rtp_time` counts at 90 kHz. Dropped and counted while the leg is not
+    /// connected or has no video.
+    pub fn send_video(&mut self, now: Instant, rtp_time: u32, packets: &[VideoPacket]) {
+        let ready = self.is_connected();
+        let line = self.video.as_ref().filter(|_| ready);
+        let Some((mid, payload_type, first)) =
+            line.and_then(|v| v.payload_type.map(|pt| (v.mid, pt, v.next_sequence)))
+        else {
+            self.counters.unsent += packets.len() as u64;
+            return;
+        };
+        let mut api = self.rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            self.counters.unsent += packets.len() as u64;
+            return;
+        };
+        for (sequence, packet) in (first..).zip(packets) {
+            let write = RtpWrite::new(payload_type, sequence.into(), rtp_time, now, packet.payload.clone());
+            stream.write_rtp(write.marker(packet.marker).nackable(true));
+        }
+        drop(api);
+        if let Some(video) = &mut self.video {
+            video.next_sequence += packets.len() as u64;
+        }
+        packets.iter().for_each(|packet| self.count_sent(packet.payload.len()));
+        self.step(now);
+    }
+
+    /// Asks the other party for a key frame (PLI, RFC 4585 section 6.3.1).
+    pub fn request_keyframe(&mut self, now: Instant) {
+        if let Some(mid) = self.video.as_ref().map(|video| video.mid) {
+            if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+                stream.request_keyframe(KeyframeRequestKind::Pli);
+            }
+            self.step(now);
+        }
+    }
+
+    /// Ends the leg: tells the router by DTLS close_notify. Drain `poll_transmit` afterwards.
+    pub fn close(&mut self, now: Instant) {
+        // A leg that never connected has nobody to tell.
+        let _ = self.rtc.close();
+        self.step(now);
+        self.set_state(ConnectionState::Closed);
+    }
+
+    /// Where the path is.
+    pub fn state(&self) -> ConnectionState {
+        self.state
+    }
+
+    /// True while media can be sent.
+    pub fn is_connected(&self) -> bool {
+        self.state == ConnectionState::Connected
+    }
+
+    /// What was sent, received and refused so far.
+    pub fn counters(&self) -> PeerCounters {
+        self.counters
+    }
+
+    fn count_sent(&mut self, length: usize) {
+        self.counters.packets_out += 1;
+        self.counters.payload_bytes_out += length as u64;
+    }
+
+    fn learn_payload_types(&mut self) {
+        self.codecs = [None; 128];
+        for params in self.rtc.codec_config().params() {
+            if let Some(slot) = self.codecs.get_mut(usize::from(*params.pt())) {
+                *slot = Some(params.spec().codec);
+            }
+        }
+        self.audio.payload_type = self.agreed(self.audio.mid, Codec::Opus);
+        let video = self.video.as_ref().map(|v| v.mid);
+        let vp8 = video.and_then(|mid| self.agreed(mid, Codec::Vp8));
+        if let Some(video) = &mut self.video {
+            video.payload_type = vp8;
+        }
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = video.and_then(|mid| api.stream_tx_by_mid(mid, None)) {
+            stream.set_rtx_cache(self.resend_packets, Duration::from_secs(1), None);
+        }
+    }
+
+    /// The payload type under which the answer lets us send `codec` on `mid`.
+    fn agreed(&self, mid: Mid, codec: Codec) -> Option<Pt> {
+        let media = self.rtc.media(mid).filter(|media| media.direction().is_sending())?;
+        let params = self.rtc.codec_config().find(|p| p.spec().codec == codec)?;
+        media.remote_pts().contains(&params.pt()).then(|| params.pt())
+    }
+
+    fn step(&mut self, now: Instant) {
+        // An error here ends the leg; `drain` sees that and reports it.
+        let _ = self.rtc.handle_input(Input::Timeout(now));
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.timeout = at;
+                    break;
+                }
+                Ok(Output::Transmit(t)) => {
+                    let transmit = Transmit { destination: t.destination, contents: t.contents.into() };
+                    push_bounded(&mut self.transmits, transmit, &mut self.counters);
+                }
+                Ok(Output::Event(event)) => self.on_event(event),
+                Err(error) => {
+                    tracing::debug!(%error, "media leg failed");
+                    self.rtc.disconnect();
+                    break;
+                }
+            }
+        }
+        if !self.rtc.is_alive() {
+            self.set_state(ConnectionState::Closed);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected => self.set_state(ConnectionState::Connected),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.set_state(ConnectionState::Disconnected);
+            }
+            Event::IceConnectionStateChange(
+                IceConnectionState::Connected | IceConnectionState::Completed,
+            ) if self.rtc.is_connected() => self.set_state(ConnectionState::Connected),
+            Event::RtpPacket(packet) => self.on_rtp(packet),
+            Event::KeyframeRequest(_) => self.push(PeerEvent::KeyframeWanted),
+            Event::Closed => self.set_state(ConnectionState::Closed),
+            Event::PeerStats(stats) => {
+                let path = stats.selected_candidate_pair.and_then(|pair| pair.current_round_trip_time);
+                let wire = WireStats {
+                    bytes_out: stats.peer_bytes_tx,
+                    bytes_in: stats.peer_bytes_rx,
+                    rtt: stats.rtt.or(path),
+                    loss_out: stats.egress_loss_fraction,
+                };
+                self.push(PeerEvent::Stats(wire));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_rtp(&mut self, packet: RtpPacket) {
+        if packet.payload.is_empty() {
+            return; // padding that probes for bandwidth
+        }
+        let codec = self.codecs.get(usize::from(*packet.header.payload_type)).copied().flatten();
+        let Some(codec) = codec.filter(|codec| codec.is_audio() || codec.is_video()) else {
+            self.counters.unknown_kind += 1;
+            return;
+        };
+        self.counters.packets_in += 1;
+        self.counters.payload_bytes_in += packet.payload.len() as u64;
+        let received = ReceivedRtp {
+            sequence: *packet.seq_no,
+            rtp_time: packet.header.timestamp,
+            marker: packet.header.marker,
+            codec,
+            payload: packet.payload,
+            arrived: packet.timestamp,
+        };
+        self.push(if codec.is_audio() { PeerEvent::Audio(received) } else { PeerEvent::Video(received) });
+    }
+
+    fn set_state(&mut self, state: ConnectionState) {
+        if self.state != state && self.state != ConnectionState::Closed {
+            self.state = state;
+            self.push(PeerEvent::Connection(state));
+        }
+    }
+
+    fn push(&mut self, event: PeerEvent) {
+        push_bounded(&mut self.events, event, &mut self.counters);
+    }
+}
+
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, counters: &mut PeerCounters) {
+    if queue.len() < MAX_POLLED {
+        queue.push_back(item);
+    } else {
+        counters.overflowed += 1;
+    }
+}
+
+/// The offer without `a=candidate` lines: what the router does not need it does not get.
+fn without_candidates(sdp: &str) -> String {
+    let kept = |line: &&str| !line.starts_with("a=candidate:") && !line.starts_with("a=end-of-candidates");
+    sdp.split_inclusive('\n').filter(kept).collect()
+}
