@@ -1,0 +1,254 @@
+//! Finds the way to a server: names to addresses, QUIC before TCP, the first that connects.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::h2::H2Connection;
+use super::h3::H3Connection;
+use super::{ChannelConfig, DoorChoice, RebindError};
+use crate::{Door, tls};
+
+/// Head start of each address over the next (RFC 8305 section 5 recommends 250 ms between tries and allows 100).
+const ADDRESS_STAGGER: Duration = Duration::from_millis(100);
+
+/// Addresses of a name that are tried. A name with more is served by the first ones.
+const ADDRESSES: usize = 8;
+
+/// Bytes of one response stream that may be on the way. A message of the API fits twice.
+const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+
+/// Why there is no connection. No message tells an address.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URL cannot be used.
+    #[error("{url:?} is no server URL ({why}); give https://host:port")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The PEM text holds no certificate.
+    #[error("the roots hold no certificate; give the server's certificate or its issuer's as PEM")]
+    NoRoots,
+    /// There is no bundle of root certificates.
+    #[error("no system root certificates were found; name a bundle in SSL_CERT_FILE or give roots as PEM")]
+    NoSystemRoots,
+    /// A setting cannot be used.
+    #[error("the connection settings cannot be used: {0}")]
+    Settings(String),
+    /// The name has no address.
+    #[error("the server's name has no address: {0}; check the name and the network")]
+    Resolve(io::Error),
+    /// Every door that was tried failed.
+    #[error(
+        "cannot connect ({0}); check that the server runs, its certificate is trusted and the network lets it through"
+    )]
+    Failed(String),
+    /// No door answered in time.
+    #[error("no answer within {0:?}; check that the server runs and the network lets it through")]
+    TimedOut(Duration),
+}
+
+/// A connection that calls can be made on.
+pub(super) enum Live {
+    H3(H3Connection),
+    H2(H2Connection),
+}
+
+impl Live {
+    pub(super) fn door(&self) -> Door {
+        match self {
+            Self::H3(_) => Door::H3,
+            Self::H2(_) => Door::H2,
+        }
+    }
+
+    /// False once the connection is closed or the server is going away.
+    pub(super) fn is_usable(&self) -> bool {
+        match self {
+            Self::H3(connection) => connection.is_usable(),
+            Self::H2(connection) => connection.is_usable(),
+        }
+    }
+}
+
+/// Makes connections to one server.
+pub(super) struct Connector {
+    config: ChannelConfig,
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+    tcp_tls: tokio_rustls::TlsConnector,
+    quic: Option<Quic>,
+}
+
+struct Quic {
+    endpoint: quinn::Endpoint,
+    client: quinn::ClientConfig,
+}
+
+impl Connector {
+    /// Reads the configuration. Opens the UDP socket unless HTTP/2 alone is wanted.
+    pub(super) fn new(config: ChannelConfig) -> Result<(Self, Authority), ConnectError> {
+        let bad = |why| ConnectError::Url { url: config.url.clone(), why };
+        let url: Uri = config.url.parse().map_err(|_| bad("it cannot be parsed"))?;
+        if url.scheme() != Some(&Scheme::HTTPS) {
+            return Err(bad("it is not https"));
+        }
+        let authority = url.authority().ok_or_else(|| bad("it has no host"))?.clone();
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host.clone()).map_err(|_| bad("its host is no name or address"))?;
+        let roots = Arc::new(config.roots.load()?);
+        let tcp_tls = tls::client_config(Arc::clone(&roots), rustls::ALL_VERSIONS, "h2").map_err(settings)?;
+        let quic = match config.door {
+            DoorChoice::H2 => None,
+            DoorChoice::H3 => Some(Quic::new(&config, roots)?),
+            // A machine without UDP still has TCP.
+            DoorChoice::Auto => Quic::new(&config, roots).ok(),
+        };
+        let port = authority.port_u16().unwrap_or(443);
+        let connector = Self { host, port, name, tcp_tls: Arc::new(tcp_tls).into(), quic, config };
+        Ok((connector, authority))
+    }
+
+    /// Connects by the doors of the configuration, within its timeout.
+    pub(super) async fn connect(&self) -> Result<Live, ConnectError> {
+        let limit = self.config.connect_timeout;
+        tokio::time::timeout(limit, self.any_door()).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+    }
+
+    async fn any_door(&self) -> Result<Live, ConnectError> {
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.take(ADDRESSES).collect();
+        let Some(quic) = &self.quic else { return self.by_tcp(&addresses).await };
+        if self.config.door == DoorChoice::H3 {
+            return self.by_quic(quic, &addresses).await;
+        }
+        let mut by_quic = pin!(self.by_quic(quic, &addresses));
+        let by_tcp = self.by_tcp(&addresses);
+        match tokio::time::timeout(self.config.quic_head_start, by_quic.as_mut()).await {
+            Ok(Ok(live)) => Ok(live),
+            Ok(Err(_)) => by_tcp.await,
+            Err(_) => first_success(by_quic, pin!(by_tcp)).await,
+        }
+    }
+
+    async fn by_quic(&self, quic: &Quic, addresses: &[SocketAddr]) -> Result<Live, ConnectError> {
+        race(addresses, |address| quic.connect(address, &self.host)).await.map(Live::H3)
+    }
+
+    async fn by_tcp(&self, addresses: &[SocketAddr]) -> Result<Live, ConnectError> {
+        race(addresses, |address| H2Connection::connect(address, &self.name, &self.tcp_tls, &self.config))
+            .await
+            .map(Live::H2)
+    }
+
+    /// Moves the QUIC connections to a new local socket.
+    pub(super) fn rebind(&self) -> Result<(), RebindError> {
+        let quic = self.quic.as_ref().ok_or(RebindError::NotQuic)?;
+        Ok(quic.endpoint.rebind(udp_socket()?)?)
+    }
+}
+
+impl Quic {
+    fn new(config: &ChannelConfig, roots: Arc<rustls::RootCertStore>) -> Result<Self, ConnectError> {
+        let tls = tls::client_config(roots, &[&rustls::version::TLS13], "h3").map_err(settings)?;
+        let crypto = QuicClientConfig::try_from(tls).map_err(settings)?;
+        let idle = quinn::IdleTimeout::try_from(config.idle_timeout).map_err(settings)?;
+        let mut transport = quinn::TransportConfig::default();
+        transport
+            .max_idle_timeout(Some(idle))
+            .keep_alive_interval(Some(config.keep_alive))
+            .stream_receive_window(STREAM_WINDOW_BYTES.into())
+            .receive_window((2 * STREAM_WINDOW_BYTES).into())
+            .max_concurrent_bidi_streams(0_u32.into())
+            .datagram_receive_buffer_size(None);
+        let mut client = quinn::ClientConfig::new(Arc::new(crypto));
+        client.transport_config(Arc::new(transport));
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let socket = udp_socket().map_err(settings)?;
+        let endpoint = quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime);
+        Ok(Self { endpoint: endpoint.map_err(settings)?, client })
+    }
+
+    async fn connect(&self, address: SocketAddr, host: &str) -> Result<H3Connection, String> {
+        let connecting = self.endpoint.connect_with(self.client.clone(), address, host);
+        // An address that this machine has no route to is one of the ways to fail; its text is not passed on.
+        let connecting = connecting.map_err(|_| "QUIC: no way to the address".to_owned())?;
+        let quic = connecting.await.map_err(|error| format!("QUIC: {error}"))?;
+        H3Connection::new(quic).await
+    }
+}
+
+/// A UDP socket on a port of the system's choice: for IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+fn udp_socket() -> io::Result<UdpSocket> {
+    let both = || {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_only_v6(false)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
+        Ok(socket.into())
+    };
+    both().or_else(|_: io::Error| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+}
+
+/// The first of two to succeed, or the second's error.
+async fn first_success<T, E>(
+    mut one: impl Future<Output = Result<T, E>> + Unpin,
+    mut other: impl Future<Output = Result<T, E>> + Unpin,
+) -> Result<T, E> {
+    tokio::select! {
+        outcome = &mut one => match outcome {
+            Ok(value) => Ok(value),
+            Err(_) => other.await,
+        },
+        outcome = &mut other => match outcome {
+            Ok(value) => Ok(value),
+            Err(error) => one.await.map_err(|_| error),
+        },
+    }
+}
+
+/// Tries the addresses in order, each with a head start over the next; the first to connect wins, the others are dropped.
+async fn race<'a, T, F>(
+    addresses: &'a [SocketAddr],
+    connect: impl Fn(SocketAddr) -> F + 'a,
+) -> Result<T, ConnectError>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let mut running = FuturesUnordered::new();
+    let mut waiting = addresses.iter();
+    let mut failure = "the name has no address".to_owned();
+    loop {
+        match waiting.next() {
+            Some(address) => running.push(connect(*address)),
+            None if running.is_empty() => return Err(ConnectError::Failed(failure)),
+            None => {}
+        }
+        tokio::select! {
+            Some(outcome) = running.next() => match outcome {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failure = error,
+            },
+            () = tokio::time::sleep(ADDRESS_STAGGER), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+fn settings(error: impl Display) -> ConnectError {
+    ConnectError::Settings(error.to_string())
+}
