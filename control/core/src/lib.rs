@@ -1,1 +1,15 @@
-//! Who may call whom, and what a call does next: pure decisions, no I/O.
+//! Who may call whom, and what a call does next. Pure: no I/O, no clock, no randomness.
+//!
+//! - [`policy`] decides whether a call may be placed; its pass is a value, [`policy::Admission`], that nobody else can make.
+//! - [`call`] is one call: the table of its states and legal moves, its two seats, its legs, its route plan.
+//! - [`session`] is one device's conversation: an event log with sequence numbers that a client can resume.
+//! - [`placement`] chooses the router node for a call.
+//! - [`switchboard`] joins them: inputs by `handle_*`, outputs by `poll_effect`, one deadline by `poll_timeout`.
+
+pub mod call;
+pub mod placement;
+pub mod policy;
+pub mod session;
+pub mod switchboard;
+
+pub use switchboard::{Effect, Limits, Switchboard};

@@ -1,0 +1,134 @@
+//! Router nodes come, go and say how their legs are.
+
+use duocast_model::{CallId, NodeId, RoutePlan, UnixMillis};
+
+use super::{Effect, Reason, Switchboard};
+use crate::call::{Call, CallRecord, Trigger};
+use crate::placement::{self, NodeView};
+
+/// A node's link came up.
+#[derive(Debug)]
+pub struct NodeUp {
+    /// Which.
+    pub node: NodeId,
+    /// The start of its process: a new one means that its legs are gone.
+    pub boot: String,
+    /// Legs it is willing to carry.
+    pub leg_capacity: u32,
+}
+
+impl Switchboard {
+    /// A node's link is up. Gives every plan that the node must have; after them it may drop all else.
+    #[must_use]
+    pub fn handle_node_up(&mut self, now: UnixMillis, up: NodeUp) -> Vec<RoutePlan> {
+        let view = NodeView { linked: true, leg_capacity: up.leg_capacity, legs_planned: 0, load: 0.0 };
+        self.nodes.insert(up.node.clone(), view);
+        self.boots.insert(up.node.clone(), up.boot.clone());
+        let mut plans = Vec::new();
+        for id in self.calls_on(&up.node) {
+            if self.calls[&id].boot != up.boot {
+                self.lose_legs(now, id, up.node.clone());
+            }
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.legs_counted = 0;
+                plans.push(call.next_plan(now));
+            }
+            self.count_legs(id);
+        }
+        // What was just queued for this node is older than, or the same as, what is given here.
+        self.effects.retain(|e| !matches!(e, Effect::SendPlan { node, .. } if *node == up.node));
+        plans
+    }
+
+    /// A node's link is down. Its media goes on; its calls are moved if it stays down.
+    pub fn handle_node_down(&mut self, now: UnixMillis, node: &NodeId) {
+        if let Some(view) = self.nodes.get_mut(node) {
+            view.linked = false;
+            self.set_timer(now.plus(self.limits.node_grace), Reason::NodeLost(node.clone()));
+        }
+    }
+
+    /// A node says how busy it is: its busiest worker's share of a core.
+    pub fn handle_node_load(&mut self, node: &NodeId, load: f32) {
+        if let Some(view) = self.nodes.get_mut(node) {
+            view.load = if load.is_finite() { load } else { 1.0 };
+        }
+    }
+
+    /// A call that was kept, at start-up, before any session or node is there. Ended ones are only history.
+    pub fn handle_restore(&mut self, now: UnixMillis, kept: CallRecord) {
+        if kept.state.is_ended() {
+            return;
+        }
+        let (id, node) = (kept.id, kept.node.clone());
+        let call = Call::restored(now, kept);
+        for seat in &call.seats {
+            self.engaged.insert(seat.account.clone(), id);
+        }
+        self.set_timer(call.created_at.plus(self.limits.ring), Reason::RingTimeout(id));
+        self.set_timer(now.plus(self.limits.connect), Reason::ConnectTimeout(id));
+        self.calls.insert(id, call);
+        self.set_away_timers(now, id);
+        if !self.nodes.contains_key(&node) {
+            let unlinked = NodeView { linked: false, leg_capacity: 0, legs_planned: 0, load: 0.0 };
+            self.nodes.insert(node.clone(), unlinked);
+            self.set_timer(now.plus(self.limits.node_grace), Reason::NodeLost(node));
+        }
+        self.count_legs(id);
+    }
+
+    pub(super) fn lose_node(&mut self, now: UnixMillis, node: &NodeId) {
+        if self.nodes.get(node).is_none_or(|n| n.linked) {
+            return;
+        }
+        self.nodes.remove(node);
+        self.boots.remove(node);
+        for id in self.calls_on(node) {
+            match placement::choose(&self.nodes) {
+                Some(other) => self.lose_legs(now, id, other),
+                None => self.advance_and_tell(now, id, Trigger::NodeLost),
+            }
+        }
+    }
+
+    /// Sends the node what it must now know of the call.
+    pub(super) fn replan(&mut self, now: UnixMillis, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let plan = call.next_plan(now);
+        let node = call.node.clone();
+        self.effects.push_back(Effect::SendPlan { node, plan });
+        self.count_legs(id);
+    }
+
+    /// A call's legs are gone with their node; it goes on with fresh ones on `node`.
+    fn lose_legs(&mut self, now: UnixMillis, id: CallId, node: NodeId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.boot = self.boots.get(&node).cloned().unwrap_or_default();
+        call.node = node;
+        call.legs_counted = 0;
+        call.revision += 1;
+        let answered = !call.state.is_before_accept();
+        for device in &mut call.ringing {
+            device.leg = None;
+        }
+        for seat in &mut call.seats {
+            seat.leg = None;
+            seat.away_since = seat.away_since.or(answered.then_some(now));
+        }
+        self.count_legs(id);
+        self.record(id);
+        self.set_away_timers(now, id);
+        self.tell_call(now, id);
+    }
+
+    pub(super) fn set_away_timers(&mut self, now: UnixMillis, id: CallId) {
+        for party in duocast_model::Party::BOTH {
+            self.set_timer(now.plus(self.limits.away), Reason::AwayTimeout(id, party));
+        }
+    }
+
+    fn calls_on(&self, node: &NodeId) -> Vec<CallId> {
+        let open = self.calls.values().filter(|c| !c.state.is_ended() && c.node == *node);
+        open.map(|c| c.id).collect()
+    }
+}
