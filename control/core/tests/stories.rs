@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use duocast_control_core::switchboard::{CommandError, LegReport, PlaceError, SubscribeError};
 use duocast_control_core::Limits;
+use duocast_control_core::switchboard::{CommandError, LegReport, PlaceError, SubscribeError};
 use duocast_model::CallState::{Accepted, Created, Ended, Live, Ringing};
 use duocast_model::{CallId, EndReason};
 use support::World;
