@@ -1,1 +1,27 @@
 //! The media plane's decisions: demux, legs, forwarding. No sockets, no clock.
+//!
+//! One [`Shard`] is the data plane of one worker thread. A batch of datagrams takes this way through it:
+//!
+//! 1. `demux` says whose a datagram is: a known source address, else the ICE user name of a STUN check.
+//! 2. `leg` (one str0m `Rtc` each) authenticates and decrypts it.
+//! 3. `forward` says who gets it and as what: payload type, sequence number, timestamp, header extensions.
+//! 4. `leg` encrypts it for its viewer.
+//!
+//! `forward` knows no `leg`, `leg` knows no `forward`; `shard` joins them. Calling order: `handle_*` with a `now` that never
+//! goes back, then [`Shard::poll_transmit`] and [`Shard::poll_event`] until `None`, then sleep until
+//! [`Shard::poll_timeout`] or the next input.
+
+mod codecs;
+mod counters;
+mod demux;
+mod forward;
+mod leg;
+mod offer;
+mod shard;
+mod timers;
+mod wire;
+
+pub use counters::{Counters, DropReason, LegCounters};
+pub use offer::{IceSecret, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
+pub use shard::{Event, LegState, PlanOutcome, Reason, Shard, ShardConfig};
+pub use wire::{Datagram, MAX_DATAGRAM_BYTES, Path, Transmit};

@@ -1,0 +1,210 @@
+//! Whose is a datagram? By known source address; else a STUN check by its user name, or media by its SSRC.
+//!
+//! This is the security boundary: an address gets in here only after a packet from it authenticated.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use str0m::ice::StunMessage;
+
+use crate::counters::DropReason;
+use crate::wire::{Datagram, Kind, MAX_DATAGRAM_BYTES, rtp_ssrc};
+
+/// Index of a leg in its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LegKey(pub(crate) u32);
+
+/// Most addresses that lead to one leg; at the bound the oldest is forgotten and must authenticate again. A client has a
+/// handful of candidate pairs. Higher costs memory under address flooding by a client, lower makes it forget live paths.
+const MAX_ADDRESSES_PER_LEG: usize = 8;
+
+/// Most SSRCs that lead to one leg; at the bound a newer one cannot lead there, so that a client whose address changes
+/// waits for its next STUN check.
+const MAX_SSRCS_PER_LEG: usize = 16;
+
+/// How far a datagram may be believed before it authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its address authenticated before.
+    Known,
+    /// New address; it must prove itself by STUN integrity or SRTP authentication.
+    Unproven,
+}
+
+/// What a STUN check says of itself; meaningful only once it authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Classified {
+    pub(crate) leg: LegKey,
+    pub(crate) kind: Kind,
+    pub(crate) standing: Standing,
+    /// A STUN check that says "use this path" (RFC 8445 section 7.1.2).
+    pub(crate) nominates: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Demux {
+    by_address: HashMap<SocketAddr, LegKey>,
+    by_user: HashMap<String, LegKey>,
+    /// `None`: two legs' clients chose the same one, it leads nowhere.
+    by_ssrc: HashMap<u32, Option<LegKey>>,
+    legs: HashMap<LegKey, Names>,
+}
+
+/// Everything that leads to one leg, oldest first.
+#[derive(Debug, Default)]
+struct Names {
+    user: Option<String>,
+    addresses: Vec<SocketAddr>,
+    ssrcs: Vec<u32>,
+}
+
+impl Demux {
+    /// Says which leg should look at a datagram. Errors: why none should.
+    pub(crate) fn classify(&self, datagram: &Datagram<'_>) -> Result<Classified, DropReason> {
+        let contents = datagram.contents;
+        if contents.len() > MAX_DATAGRAM_BYTES {
+            return Err(DropReason::Oversized);
+        }
+        let kind = Kind::of(contents).ok_or(DropReason::Malformed)?;
+        if kind == Kind::Stun {
+            return self.classify_stun(contents);
+        }
+        if let Some(&leg) = self.by_address.get(&datagram.path.remote) {
+            return Ok(Classified { leg, kind, standing: Standing::Known, nominates: false });
+        }
+        let by_ssrc = (kind == Kind::Rtp).then(|| rtp_ssrc(contents)).flatten();
+        let leg = by_ssrc.and_then(|ssrc| self.by_ssrc.get(&ssrc).copied().flatten());
+        let leg = leg.ok_or(DropReason::UnknownSource)?;
+        Ok(Classified { leg, kind, standing: Standing::Unproven, nominates: false })
+    }
+
+    /// A check names its leg itself and proves it by its integrity, so its address does not count: a client may use one
+    /// socket for a new leg.
+    fn classify_stun(&self, contents: &[u8]) -> Result<Classified, DropReason> {
+        let parsed = catch_unwind(AssertUnwindSafe(|| {
+            let message = StunMessage::parse(contents).ok()?;
+            let (local, _) = message.is_binding_request().then(|| message.split_username()).flatten()?;
+            Some((self.by_user.get(local).copied(), message.use_candidate()))
+        }));
+        let (leg, nominates) = parsed.ok().flatten().ok_or(DropReason::Malformed)?;
+        let leg = leg.ok_or(DropReason::UnknownUser)?;
+        Ok(Classified { leg, kind: Kind::Stun, standing: Standing::Unproven, nominates })
+    }
+
+    /// The leg's ICE user name is now this; an earlier one leads nowhere any more.
+    pub(crate) fn set_user(&mut self, leg: LegKey, user: &str) {
+        let names = self.legs.entry(leg).or_default();
+        if let Some(old) = names.user.replace(user.to_owned()) {
+            self.by_user.remove(&old);
+        }
+        self.by_user.insert(user.to_owned(), leg);
+    }
+
+    /// A packet of this leg from this address authenticated.
+    pub(crate) fn learn_address(&mut self, leg: LegKey, address: SocketAddr) {
+        match self.by_address.insert(address, leg) {
+            Some(before) if before == leg => return,
+            Some(before) => {
+                if let Some(names) = self.legs.get_mut(&before) {
+                    names.addresses.retain(|a| *a != address);
+                }
+            }
+            None => {}
+        }
+        let names = self.legs.entry(leg).or_default();
+        if names.addresses.len() == MAX_ADDRESSES_PER_LEG {
+            self.by_address.remove(&names.addresses.remove(0));
+        }
+        names.addresses.push(address);
+    }
+
+    /// A packet of this leg with this SSRC authenticated.
+    pub(crate) fn learn_ssrc(&mut self, leg: LegKey, ssrc: u32) {
+        let names = self.legs.entry(leg).or_default();
+        if names.ssrcs.contains(&ssrc) || names.ssrcs.len() == MAX_SSRCS_PER_LEG {
+            return;
+        }
+        names.ssrcs.push(ssrc);
+        self.by_ssrc.entry(ssrc).and_modify(|owner| *owner = None).or_insert(Some(leg));
+    }
+
+    /// The leg is gone, and so is all that led to it.
+    pub(crate) fn forget(&mut self, leg: LegKey) {
+        let Some(names) = self.legs.remove(&leg) else { return };
+        if let Some(user) = names.user {
+            self.by_user.remove(&user);
+        }
+        for address in names.addresses {
+            self.by_address.remove(&address);
+        }
+        for ssrc in names.ssrcs {
+            self.by_ssrc.remove(&ssrc);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Path;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    fn rtp(ssrc: u32) -> Vec<u8> {
+        let mut packet = vec![0x80, 111, 0, 1, 0, 0, 0, 0];
+        packet.extend(ssrc.to_be_bytes());
+        packet
+    }
+
+    fn classify(demux: &Demux, port: u16, contents: &[u8]) -> Result<(LegKey, Standing), DropReason> {
+        let path = Path { socket: 0, local: None, remote: address(port) };
+        demux.classify(&Datagram { path, contents }).map(|c| (c.leg, c.standing))
+    }
+
+    #[test]
+    fn an_address_leads_to_the_leg_that_last_proved_it() {
+        let (a, b) = (LegKey(1), LegKey(2));
+        let mut demux = Demux::default();
+        assert_eq!(classify(&demux, 9, &rtp(5)), Err(DropReason::UnknownSource));
+        demux.learn_address(a, address(9));
+        assert_eq!(classify(&demux, 9, &rtp(5)), Ok((a, Standing::Known)));
+        demux.learn_address(b, address(9));
+        demux.forget(a);
+        assert_eq!(classify(&demux, 9, &rtp(5)), Ok((b, Standing::Known)));
+        demux.forget(b);
+        assert_eq!(classify(&demux, 9, &rtp(5)), Err(DropReason::UnknownSource));
+    }
+
+    #[test]
+    fn an_ssrc_leads_from_a_new_address_to_its_leg_unless_two_legs_have_it() {
+        let (a, b) = (LegKey(1), LegKey(2));
+        let mut demux = Demux::default();
+        demux.learn_ssrc(a, 5);
+        assert_eq!(classify(&demux, 10, &rtp(5)), Ok((a, Standing::Unproven)));
+        demux.learn_ssrc(b, 5);
+        assert_eq!(classify(&demux, 10, &rtp(5)), Err(DropReason::UnknownSource));
+    }
+
+    #[test]
+    fn a_leg_remembers_a_bounded_number_of_addresses() {
+        let mut demux = Demux::default();
+        for port in 0..100 {
+            demux.learn_address(LegKey(1), address(port));
+        }
+        assert_eq!(demux.by_address.len(), MAX_ADDRESSES_PER_LEG);
+        assert_eq!(classify(&demux, 99, &rtp(5)), Ok((LegKey(1), Standing::Known)));
+        assert_eq!(classify(&demux, 0, &rtp(5)), Err(DropReason::UnknownSource));
+    }
+
+    #[test]
+    fn what_is_no_packet_of_ours_is_dropped_with_its_reason() {
+        let demux = Demux::default();
+        assert_eq!(classify(&demux, 1, &[]), Err(DropReason::Malformed));
+        assert_eq!(classify(&demux, 1, &[0x16]), Err(DropReason::UnknownSource));
+        assert_eq!(classify(&demux, 1, &[0; 20]), Err(DropReason::Malformed));
+        assert_eq!(classify(&demux, 1, &[0x80; 1501]), Err(DropReason::Oversized));
+    }
+}

@@ -1,0 +1,100 @@
+//! When a packet was captured, on this machine's clock, so that a viewer's sender reports keep lips and voice together.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use str0m::rtp::rtcp::SenderInfo;
+
+/// A capture time further than this from the arrival is not believed, and the mapping starts anew. Higher believes broken
+/// clocks, lower gives up on long buffers in a publisher.
+const MAX_DISTANCE: Duration = Duration::from_secs(10);
+
+/// Maps one publisher's NTP clock to ours; one for all its tracks, or they would drift apart. The publisher's own clock does
+/// not pass: only differences on it do.
+#[derive(Debug, Default)]
+pub(crate) struct PublisherClock {
+    anchor: Option<(SystemTime, Instant)>,
+}
+
+impl PublisherClock {
+    /// When the packet with this RTP timestamp was captured; its arrival, as long as no sender report came.
+    pub(crate) fn captured(
+        &mut self,
+        arrival: Instant,
+        timestamp: u32,
+        clock_rate: u64,
+        report: Option<&SenderInfo>,
+    ) -> Instant {
+        let Some(report) = report else { return arrival };
+        let anchor = *self.anchor.get_or_insert((report.ntp_time, arrival));
+        let captured = captured_at(anchor, timestamp, clock_rate, report);
+        let distance = captured.map(|at| at.max(arrival) - at.min(arrival));
+        match (captured, distance) {
+            (Some(captured), Some(distance)) if distance <= MAX_DISTANCE => captured,
+            _ => {
+                self.anchor = Some((report.ntp_time, arrival));
+                arrival
+            }
+        }
+    }
+}
+
+fn captured_at(
+    (ntp, at): (SystemTime, Instant),
+    timestamp: u32,
+    clock_rate: u64,
+    report: &SenderInfo,
+) -> Option<Instant> {
+    let reported = timestamp_of(report);
+    let ticks = timestamp.wrapping_sub(reported).cast_signed();
+    let since_report = Duration::from_micros(u64::from(ticks.unsigned_abs()) * 1_000_000 / clock_rate.max(1));
+    let reported_at = match report.ntp_time.duration_since(ntp) {
+        Ok(later) => at.checked_add(later)?,
+        Err(earlier) => at.checked_sub(earlier.duration())?,
+    };
+    if ticks < 0 { reported_at.checked_sub(since_report) } else { reported_at.checked_add(since_report) }
+}
+
+fn timestamp_of(report: &SenderInfo) -> u32 {
+    report.rtp_time.numer() as u32
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
+mod tests {
+    use str0m::media::MediaTime;
+
+    use super::*;
+
+    fn report(ntp_s: u64, rtp_time: u64) -> SenderInfo {
+        SenderInfo {
+            ssrc: 1.into(),
+            ntp_time: SystemTime::UNIX_EPOCH + Duration::from_secs(ntp_s),
+            rtp_time: MediaTime::from_90khz(rtp_time),
+            sender_packet_count: 0,
+            sender_octet_count: 0,
+        }
+    }
+
+    #[test]
+    fn two_tracks_captured_together_stay_together_however_their_packets_arrive() {
+        let t0 = Instant::now();
+        let ms = |n| t0 + Duration::from_millis(n);
+        let mut clock = PublisherClock::default();
+        assert_eq!(clock.captured(ms(3), 77, 48_000, None), ms(3), "no report yet: arrival");
+        let audio = clock.captured(ms(10), 48_000, 48_000, Some(&report(1000, 48_000)));
+        let video = clock.captured(ms(90), 900_000, 90_000, Some(&report(1000, 900_000)));
+        assert_eq!((audio, video), (ms(10), ms(10)));
+        let a_second_on = clock.captured(ms(1200), 990_000, 90_000, Some(&report(1000, 900_000)));
+        assert_eq!(a_second_on, ms(1010));
+    }
+
+    #[test]
+    fn an_absurd_report_counts_as_arrival() {
+        let t0 = Instant::now();
+        let mut clock = PublisherClock::default();
+        clock.captured(t0, 0, 90_000, Some(&report(1000, 0)));
+        for hostile in [report(0, 0), report(u32::MAX.into(), 0), report(1000, u32::MAX as u64 / 2)] {
+            assert_eq!(clock.captured(t0, 0, 90_000, Some(&hostile)), t0);
+        }
+    }
+}

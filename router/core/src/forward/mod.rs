@@ -1,0 +1,379 @@
+//! Who gets a packet, and as what. Knows routes, tracks and numbers; knows no leg, no socket, no encryption.
+
+mod clock;
+mod keyframe;
+mod rewrite;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use str0m::format::{CodecConfig, PayloadParams};
+use str0m::media::{MediaKind, Mid, Pt};
+use str0m::rtp::{RtpPacket, RtpWrite, SeqNo, Ssrc};
+
+use self::clock::PublisherClock;
+use self::keyframe::{Pacer, Wish};
+use self::rewrite::Rewriter;
+use crate::codecs;
+use crate::counters::{Counters, DropReason};
+use crate::demux::LegKey;
+
+/// One incoming RTP stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SourceId {
+    pub(crate) leg: LegKey,
+    pub(crate) ssrc: Ssrc,
+}
+
+/// The tracks of a leg, as its last offer and answer left them.
+#[derive(Debug, Default)]
+pub(crate) struct Tracks {
+    /// What the client sends.
+    pub(crate) publishes: Vec<Track>,
+    /// What the client can receive.
+    pub(crate) views: Vec<Track>,
+}
+
+/// One m-line in one direction.
+#[derive(Debug, Clone)]
+pub(crate) struct Track {
+    pub(crate) mid: Mid,
+    pub(crate) kind: MediaKind,
+    /// The codecs negotiated on it.
+    pub(crate) codecs: Vec<PayloadParams>,
+}
+
+/// A packet for a viewer.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) to: LegKey,
+    pub(crate) mid: Mid,
+    pub(crate) write: RtpWrite,
+}
+
+/// A publisher is to be asked for a keyframe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyframeAsk {
+    pub(crate) leg: LegKey,
+    pub(crate) mid: Mid,
+}
+
+/// The routes of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Forward {
+    legs: HashMap<LegKey, Leg>,
+    asks: VecDeque<KeyframeAsk>,
+    waiting: BTreeSet<(Instant, LegKey, usize)>,
+}
+
+#[derive(Debug, Default)]
+struct Leg {
+    clock: PublisherClock,
+    publishes: Vec<Published>,
+    views: Vec<Viewed>,
+    /// Who hears this leg, and whom it hears.
+    to: Vec<LegKey>,
+    from: Vec<LegKey>,
+    /// The client is connected: it can be written to.
+    live: bool,
+}
+
+#[derive(Debug)]
+struct Published {
+    track: Track,
+    pacer: Pacer,
+    /// Where its packets go, worked out anew when tracks or routes change.
+    links: Vec<Link>,
+}
+
+#[derive(Debug)]
+struct Viewed {
+    track: Track,
+    rewriter: Rewriter,
+}
+
+/// From one published track to one viewed track.
+#[derive(Debug)]
+struct Link {
+    to: LegKey,
+    /// Index in the viewer's `views`; `None` if it has no track for this one.
+    view: Option<usize>,
+    payload_types: Vec<PayloadMapping>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PayloadMapping {
+    from: Pt,
+    to: Pt,
+    clock_rate: u64,
+    /// The viewer negotiated retransmission for it.
+    repaired: bool,
+}
+
+impl Forward {
+    /// The leg's tracks are now these. Numbering goes on where a track keeps its MID.
+    pub(crate) fn set_tracks(&mut self, now: Instant, key: LegKey, tracks: Tracks) {
+        let leg = self.legs.entry(key).or_default();
+        let mut old_views = std::mem::take(&mut leg.views);
+        let publish = |track| Published { track, pacer: Pacer::default(), links: Vec::new() };
+        leg.publishes = tracks.publishes.into_iter().map(publish).collect();
+        leg.views = tracks
+            .views
+            .into_iter()
+            .map(|track| {
+                let same = old_views.iter().position(|v| v.track.mid == track.mid);
+                let rewriter = same.map(|i| old_views.swap_remove(i).rewriter).unwrap_or_default();
+                Viewed { track, rewriter }
+            })
+            .collect();
+        self.waiting.retain(|(_, leg, _)| *leg != key);
+        self.relink(now, key);
+    }
+
+    /// A new client is behind this leg: its streams start anew.
+    pub(crate) fn restart(&mut self, key: LegKey) {
+        if let Some(leg) = self.legs.get_mut(&key) {
+            leg.views.clear();
+            leg.clock = PublisherClock::default();
+            leg.live = false;
+        }
+    }
+
+    /// The client can, or cannot, be written to.
+    pub(crate) fn set_live(&mut self, now: Instant, key: LegKey, live: bool) {
+        let leg = self.legs.entry(key).or_default();
+        let opened = live && !leg.live;
+        leg.live = live;
+        if opened {
+            for from in leg.from.clone() {
+                self.wish_all(now, from);
+            }
+            self.wish_all(now, key);
+        }
+    }
+
+    /// Routes among `legs` are now these and no others.
+    pub(crate) fn set_routes(&mut self, now: Instant, legs: &[LegKey], routes: &[(LegKey, LegKey)]) {
+        for key in legs {
+            let leg = self.legs.entry(*key).or_default();
+            leg.to = routes.iter().filter(|(from, _)| from == key).map(|(_, to)| *to).collect();
+            leg.from = routes.iter().filter(|(_, to)| to == key).map(|(from, _)| *from).collect();
+        }
+        for key in legs {
+            self.link_publisher(now, *key);
+        }
+    }
+
+    /// The leg and its routes are gone.
+    pub(crate) fn remove(&mut self, now: Instant, key: LegKey) {
+        let Some(gone) = self.legs.remove(&key) else { return };
+        self.waiting.retain(|(_, leg, _)| *leg != key);
+        for publisher in gone.from {
+            if let Some(leg) = self.legs.get_mut(&publisher) {
+                leg.to.retain(|to| *to != key);
+            }
+            self.link_publisher(now, publisher);
+        }
+        for viewer in gone.to {
+            if let Some(leg) = self.legs.get_mut(&viewer) {
+                leg.from.retain(|from| *from != key);
+            }
+        }
+    }
+
+    /// An authenticated packet of a publisher: appends what its viewers get to `out`, or counts why they get nothing.
+    pub(crate) fn handle_packet(
+        &mut self,
+        from: LegKey,
+        packet: &RtpPacket,
+        mid: Mid,
+        counters: &mut Counters,
+        out: &mut Vec<Delivery>,
+    ) {
+        let Some(leg) = self.legs.get_mut(&from) else { return counters.drop_packet(DropReason::NotRouted) };
+        let Some(published) = leg.publishes.iter_mut().find(|p| p.track.mid == mid) else {
+            return counters.drop_packet(DropReason::NotRouted);
+        };
+        if published.links.is_empty() {
+            return counters.drop_packet(DropReason::NotRouted);
+        }
+        let kind = published.track.kind;
+        let links = std::mem::take(&mut published.links);
+        let mut clock = std::mem::take(&mut leg.clock);
+        let source = SourceId { leg: from, ssrc: packet.header.ssrc };
+        for link in &links {
+            match self.deliver(link, source, packet, kind, &mut clock) {
+                Ok(delivery) => {
+                    let forwarded = match kind {
+                        MediaKind::Audio => &mut counters.audio_forwarded,
+                        MediaKind::Video => &mut counters.video_forwarded,
+                    };
+                    *forwarded += 1;
+                    out.push(delivery);
+                }
+                Err(reason) => counters.drop_packet(reason),
+            }
+        }
+        if let Some(leg) = self.legs.get_mut(&from) {
+            leg.clock = clock;
+            if let Some(published) = leg.publishes.iter_mut().find(|p| p.track.mid == mid) {
+                published.links = links;
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        link: &Link,
+        source: SourceId,
+        packet: &RtpPacket,
+        kind: MediaKind,
+        clock: &mut PublisherClock,
+    ) -> Result<Delivery, DropReason> {
+        let viewer = self.legs.get_mut(&link.to).filter(|v| v.live).ok_or(DropReason::ViewerAbsent)?;
+        let view = link.view.and_then(|i| viewer.views.get_mut(i)).ok_or(DropReason::NoTrack)?;
+        let sequence_number = *packet.seq_no;
+        if packet.payload.is_empty() {
+            view.rewriter.skip(source, sequence_number);
+            return Err(DropReason::Padding);
+        }
+        let payload_type = packet.header.payload_type;
+        let Some(mapping) = link.payload_types.iter().find(|m| m.from == payload_type) else {
+            view.rewriter.skip(source, sequence_number);
+            return Err(DropReason::NoCommonCodec);
+        };
+        let (timestamp, rate) = (packet.header.timestamp, mapping.clock_rate);
+        let arrival = packet.timestamp;
+        let place = view.rewriter.place(arrival, source, sequence_number, timestamp, rate);
+        let place = place.ok_or(DropReason::TooLate)?;
+        let captured = clock.captured(arrival, timestamp, rate, packet.last_sender_info.as_ref());
+        let sequence_number = SeqNo::from(place.sequence_number);
+        let payload = packet.payload.clone();
+        let write = RtpWrite::new(mapping.to, sequence_number, place.timestamp, captured, payload)
+            .marker(packet.header.marker)
+            .ext_vals(codecs::passed_on(&packet.header.ext_vals))
+            .nackable(kind.is_video() && mapping.repaired);
+        Ok(Delivery { to: link.to, mid: view.track.mid, write })
+    }
+
+    /// A viewer wants a keyframe on one of its tracks. Counts what is merged.
+    pub(crate) fn handle_keyframe_request(
+        &mut self,
+        now: Instant,
+        viewer: LegKey,
+        mid: Mid,
+        counters: &mut Counters,
+    ) {
+        let Some(leg) = self.legs.get(&viewer) else { return };
+        let view = leg.views.iter().position(|v| v.track.mid == mid);
+        for publisher in leg.from.clone() {
+            let Some(leg) = self.legs.get(&publisher) else { continue };
+            let feeds = |p: &Published| p.links.iter().any(|l| l.to == viewer && l.view == view);
+            let Some(index) = leg.publishes.iter().position(feeds) else { continue };
+            if self.wish(now, publisher, index) == Some(Wish::Merged) {
+                counters.keyframes_merged += 1;
+            }
+        }
+    }
+
+    /// Keyframe requests that had to wait are due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, key, index)) = self.waiting.first()
+            && at <= now
+        {
+            self.waiting.pop_first();
+            let published = self.legs.get_mut(&key).and_then(|leg| leg.publishes.get_mut(index));
+            if let Some(published) = published
+                && published.pacer.due(now)
+            {
+                self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid });
+            }
+        }
+    }
+
+    /// The next keyframe to ask for.
+    #[must_use]
+    pub(crate) fn poll_keyframe(&mut self) -> Option<KeyframeAsk> {
+        self.asks.pop_front()
+    }
+
+    /// When [`Forward::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.waiting.first().map(|(at, ..)| *at)
+    }
+
+    fn wish_all(&mut self, now: Instant, publisher: LegKey) {
+        let tracks = self.legs.get(&publisher).map_or(0, |leg| leg.publishes.len());
+        for index in 0..tracks {
+            self.wish(now, publisher, index);
+        }
+    }
+
+    fn wish(&mut self, now: Instant, key: LegKey, index: usize) -> Option<Wish> {
+        let published = self.legs.get_mut(&key)?.publishes.get_mut(index)?;
+        if !published.track.kind.is_video() || published.links.is_empty() {
+            return None;
+        }
+        let wish = published.pacer.wish(now);
+        match wish {
+            Wish::Ask => self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid }),
+            Wish::Wait(at) => drop(self.waiting.insert((at, key, index))),
+            Wish::Merged => {}
+        }
+        Some(wish)
+    }
+
+    /// The tracks of a leg changed: its links, and those of whom it hears, are worked out anew.
+    fn relink(&mut self, now: Instant, key: LegKey) {
+        self.link_publisher(now, key);
+        let heard = self.legs.get(&key).map(|leg| leg.from.clone()).unwrap_or_default();
+        for publisher in heard {
+            self.link_publisher(now, publisher);
+        }
+    }
+
+    /// A viewer's n-th track of a kind gets the publisher's n-th of that kind. A new link asks for a keyframe.
+    fn link_publisher(&mut self, now: Instant, key: LegKey) {
+        let Some(leg) = self.legs.get(&key) else { return };
+        let links_of = |nth: usize, track: &Track| -> Vec<Link> {
+            leg.to.iter().map(|to| self.link(nth, track, *to)).collect()
+        };
+        let linked: Vec<Vec<Link>> = (leg.publishes.iter().enumerate())
+            .map(|(i, p)| {
+                let earlier = leg.publishes[..i].iter().filter(|e| e.track.kind == p.track.kind);
+                links_of(earlier.count(), &p.track)
+            })
+            .collect();
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let mut opened = Vec::new();
+        for (index, (published, links)) in leg.publishes.iter_mut().zip(linked).enumerate() {
+            let had = |link: &Link| published.links.iter().any(|l| l.to == link.to && l.view == link.view);
+            if links.iter().any(|link| link.view.is_some() && !had(link)) {
+                opened.push(index);
+            }
+            published.links = links;
+        }
+        for index in opened {
+            self.wish(now, key, index);
+        }
+    }
+
+    fn link(&self, nth: usize, track: &Track, to: LegKey) -> Link {
+        let views = self.legs.get(&to).map(|leg| &leg.views[..]).unwrap_or_default();
+        let same_kind = views.iter().enumerate().filter(|(_, v)| v.track.kind == track.kind);
+        let Some((index, view)) = same_kind.clone().nth(nth) else {
+            return Link { to, view: None, payload_types: Vec::new() };
+        };
+        Link { to, view: Some(index), payload_types: payload_types(&track.codecs, &view.track.codecs) }
+    }
+}
+
+fn payload_types(published: &[PayloadParams], viewed: &[PayloadParams]) -> Vec<PayloadMapping> {
+    let viewer = CodecConfig::new_from_payload_params(viewed.to_vec());
+    let mapping = |from: &PayloadParams| {
+        let to = viewer.match_params(*from)?;
+        let clock_rate = u64::from(from.spec().clock_rate.get());
+        Some(PayloadMapping { from: from.pt(), to: to.pt(), clock_rate, repaired: to.resend().is_some() })
+    };
+    published.iter().filter_map(mapping).collect()
+}

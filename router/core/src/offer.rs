@@ -1,0 +1,213 @@
+//! A client's SDP offer, before str0m sees it: guarded, then cut down to what a leg may know.
+
+use str0m::media::MediaKind;
+
+/// Longest offer. A browser's with two tracks has about 7 KiB. Higher costs parsing time on a media thread, lower refuses
+/// clients with many codecs.
+pub const MAX_SDP_BYTES: usize = 64 * 1024;
+
+/// Most m-lines of an offer. A call needs two, screen sharing adds two. Higher costs state per leg, lower refuses clients.
+pub const MAX_MEDIA_LINES: usize = 8;
+
+/// Most lines of an offer, since each costs the parser more than its bytes. A browser's have about 120 per m-line.
+const MAX_LINES: usize = 2048;
+
+/// Most `a=ssrc` sources of an offer, since each makes receive state. Browsers name two per video track.
+const MAX_SSRCS: usize = 4 * MAX_MEDIA_LINES;
+
+/// Why an offer was not answered. Holds nothing of the SDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// Not an offer that a leg can answer.
+    #[error("the offer is not SDP that this node can answer; send what createOffer gave, with setup:actpass")]
+    Invalid,
+    /// Longer than [`MAX_SDP_BYTES`], or too many lines.
+    #[error("the offer is too large; offer fewer codecs or tracks")]
+    TooLarge,
+    /// No ICE user name or password.
+    #[error("the offer has no ice-ufrag and ice-pwd; send the offer of an ICE client")]
+    NoIce,
+    /// No certificate fingerprint.
+    #[error("the offer has no certificate fingerprint; media must be DTLS-SRTP")]
+    NoFingerprint,
+    /// An audio or video line without a codec of ours.
+    #[error("the offer shares no codec with this node; offer Opus, and VP8, VP9, H264 or AV1")]
+    NoCommonCodec,
+    /// More than [`MAX_MEDIA_LINES`].
+    #[error("the offer has too many m-lines; offer at most 8")]
+    TooManyMedia,
+    /// The plan has no such leg.
+    #[error("this node has no such leg; ask control for a new one")]
+    LegUnknown,
+    /// The shard carries as many legs as it may.
+    #[error("this node is full; try again, control will choose another")]
+    NodeFull,
+    /// The engine failed; counted as a panic.
+    #[error("the node failed to answer; try again with a new offer")]
+    Internal,
+}
+
+impl OfferError {
+    /// The stable reason of `LegRefused` in node.proto.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Invalid => "SDP_INVALID",
+            Self::TooLarge => "SDP_TOO_LARGE",
+            Self::NoIce => "SDP_NO_ICE",
+            Self::NoFingerprint => "SDP_NO_FINGERPRINT",
+            Self::NoCommonCodec => "SDP_NO_COMMON_CODEC",
+            Self::TooManyMedia => "SDP_TOO_MANY_MEDIA",
+            Self::LegUnknown => "LEG_UNKNOWN",
+            Self::NodeFull => "NODE_FULL",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// 192 bits from a cryptographic random source, drawn by the shell for one offer: the leg's ICE user name and password.
+/// str0m's own come from a generator that is not made for secrets.
+#[derive(Clone, Copy)]
+pub struct IceSecret(pub [u8; 24]);
+
+impl IceSecret {
+    /// User name fragment (48 bits) and password (144 bits) in `ice-char`s (RFC 8839 section 5.4).
+    pub(crate) fn credentials(&self) -> str0m::IceCreds {
+        let (ufrag, pass) = self.0.split_at(6);
+        str0m::IceCreds { ufrag: ice_chars(ufrag), pass: ice_chars(pass) }
+    }
+}
+
+impl std::fmt::Debug for IceSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IceSecret(…)")
+    }
+}
+
+/// Six bits a character; `bytes` must come in threes.
+fn ice_chars(bytes: &[u8]) -> String {
+    const CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let six = |group: u32, shift: u32| char::from(CHARS[(group >> shift & 0x3f) as usize]);
+    let groups = bytes.chunks_exact(3).map(|c| u32::from_be_bytes([0, c[0], c[1], c[2]]));
+    groups.flat_map(|g| [18, 12, 6, 0].map(|shift| six(g, shift))).collect()
+}
+
+/// An offer that passed the guards, ready for str0m.
+#[derive(Debug)]
+pub(crate) struct CheckedOffer {
+    /// The SDP without candidates, stream names and simulcast.
+    pub(crate) sdp: String,
+    /// The certificate that the client will present; another one means another client instance.
+    pub(crate) fingerprint: String,
+    /// The m-lines in order.
+    pub(crate) lines: Vec<Line>,
+}
+
+/// One m-line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// `None` for a data channel.
+    pub(crate) kind: Option<MediaKind>,
+    pub(crate) mid: String,
+}
+
+/// Checks an offer and takes out of it what no leg may use: candidates (a packet goes only to an address that
+/// authenticated), the client's stream names (the leg's own are random), simulcast and RIDs (one encoding per track).
+pub(crate) fn check(sdp: &str) -> Result<CheckedOffer, OfferError> {
+    if sdp.len() > MAX_SDP_BYTES || sdp.lines().take(MAX_LINES + 1).count() > MAX_LINES {
+        return Err(OfferError::TooLarge);
+    }
+    if !sdp.starts_with("v=0") || !sdp.is_ascii() {
+        return Err(OfferError::Invalid);
+    }
+    let lines = media_lines(sdp)?;
+    let fingerprint = attribute(sdp, "fingerprint").ok_or(OfferError::NoFingerprint)?;
+    let ufrag = attribute(sdp, "ice-ufrag").ok_or(OfferError::NoIce)?;
+    let password = attribute(sdp, "ice-pwd").ok_or(OfferError::NoIce)?;
+    if !(4..=256).contains(&ufrag.len()) || !(22..=256).contains(&password.len()) {
+        return Err(OfferError::NoIce);
+    }
+    let passive = |line: &str| line.trim_end() == "a=setup:passive" || line.trim_end() == "a=setup:holdconn";
+    if sdp.lines().any(passive) || distinct_ssrcs(sdp) > MAX_SSRCS {
+        return Err(OfferError::Invalid);
+    }
+    let kept: Vec<&str> = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty() && is_kept(l)).collect();
+    Ok(CheckedOffer { sdp: kept.join("\r\n") + "\r\n", fingerprint: fingerprint.to_owned(), lines })
+}
+
+fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
+    let mut lines: Vec<Line> = Vec::new();
+    for line in sdp.lines() {
+        if let Some(media) = line.strip_prefix("m=") {
+            if lines.len() == MAX_MEDIA_LINES {
+                return Err(OfferError::TooManyMedia);
+            }
+            let kind = match media.split(' ').next() {
+                Some("audio") => Some(MediaKind::Audio),
+                Some("video") => Some(MediaKind::Video),
+                Some("application") => None,
+                _ => return Err(OfferError::Invalid),
+            };
+            lines.push(Line { kind, mid: String::new() });
+        } else if let (Some(mid), Some(last)) = (line.strip_prefix("a=mid:"), lines.last_mut()) {
+            last.mid = mid.trim_end().to_owned();
+        }
+    }
+    // str0m keeps 16 characters of a MID and turns all but letters and digits into '_': names that would become equal
+    // could not be told apart.
+    let usable = |mid: &str| (1..=16).contains(&mid.len()) && mid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let distinct = lines.iter().enumerate().all(|(i, l)| lines[..i].iter().all(|earlier| earlier.mid != l.mid));
+    let has_media = lines.iter().any(|l| l.kind.is_some());
+    if !has_media || !distinct || !lines.iter().all(|l| usable(&l.mid)) {
+        return Err(OfferError::Invalid);
+    }
+    Ok(lines)
+}
+
+/// The value of the first `a=name:value`.
+fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':');
+    sdp.lines().find_map(value).map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn distinct_ssrcs(sdp: &str) -> usize {
+    let ssrc = |line: &str| line.strip_prefix("a=ssrc:")?.split(' ').next().map(str::to_owned);
+    let mut ssrcs: Vec<String> = sdp.lines().filter_map(ssrc).collect();
+    ssrcs.sort_unstable();
+    ssrcs.dedup();
+    ssrcs.len()
+}
+
+fn is_kept(line: &str) -> bool {
+    const CUT: [&str; 8] = [
+        "a=candidate",
+        "a=end-of-candidates",
+        "a=remote-candidates",
+        "a=msid",
+        "a=simulcast",
+        "a=rid:",
+        "a=ssrc-group:SIM",
+        "a=sctp-init",
+    ];
+    let names_a_stream = || {
+        let attribute = line.strip_prefix("a=ssrc:").and_then(|rest| rest.split_once(' '));
+        attribute.is_some_and(|(_, a)| ["msid", "mslabel", "label"].iter().any(|name| a.starts_with(name)))
+    };
+    !CUT.iter().any(|cut| line.starts_with(cut)) && !names_a_stream()
+}
+
+/// Puts the leg's secret credentials in the place of those that str0m chose.
+pub(crate) fn replace_credentials(answer: &str, from: &str0m::IceCreds, to: &str0m::IceCreds) -> String {
+    let old_suffix = format!(" ufrag {}", from.ufrag);
+    let line = |line: &str| {
+        if line.starts_with("a=ice-ufrag:") {
+            format!("a=ice-ufrag:{}\r\n", to.ufrag)
+        } else if line.starts_with("a=ice-pwd:") {
+            format!("a=ice-pwd:{}\r\n", to.pass)
+        } else if let Some(candidate) = line.strip_suffix(&old_suffix) {
+            format!("{candidate} ufrag {}\r\n", to.ufrag)
+        } else {
+            format!("{line}\r\n")
+        }
+    };
+    answer.lines().map(line).collect()
+}

@@ -1,0 +1,610 @@
+//! One worker's data plane: its legs, calls and routes.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use duocast_model::{CallId, Generation, LegId, RoutePlan};
+
+use crate::counters::{Counters, LegCounters};
+use crate::demux::{Classified, Demux, LegKey};
+use crate::forward::{Delivery, Forward};
+use crate::leg::{Leg, LegOutput, Progress, Renegotiation};
+use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
+use crate::timers::Timers;
+use crate::wire::{Datagram, Transmit};
+
+/// Most calls that a shard knows. At the bound a plan of a new call is refused. Higher costs memory for calls without
+/// media, lower refuses calls that ring.
+const MAX_CALLS: usize = 16_384;
+
+/// Ended calls whose last generation is remembered, so that a late plan cannot bring one back. At the bound the oldest is
+/// forgotten. Higher costs 32 bytes each, lower lets older plans through.
+const MAX_ENDED_CALLS: usize = 4096;
+
+/// Keyframe requests are passed on at most this often within one batch; what is left waits for the next.
+const MAX_ROUNDS: usize = 3;
+
+/// What a shard may do.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// The addresses that answers name: where this worker's sockets can be reached. At least one.
+    pub announced: Vec<SocketAddr>,
+    /// Most legs with a client. At the bound an offer is refused with [`OfferError::NodeFull`]. Each costs about 70 KiB
+    /// idle and 300 KiB with video.
+    pub max_legs: usize,
+}
+
+/// What became of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOutcome {
+    /// The generation that the shard now has for this call.
+    pub generation: Generation,
+    /// False: the plan was not newer (or there was no room), and nothing changed.
+    pub applied: bool,
+}
+
+/// A leg as control sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegState {
+    /// ICE and DTLS are up.
+    Connected,
+    /// Nothing came from the client for 5 s; it may come back.
+    Stalled,
+    /// The client closed it, or it failed.
+    Closed,
+}
+
+/// What the shell must tell control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A leg's state is now this. States between two polls are not told.
+    LegChanged {
+        /// The leg's call.
+        call: CallId,
+        /// The leg.
+        leg: LegId,
+        /// Its state.
+        state: LegState,
+    },
+}
+
+/// What a shard wants to be woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A leg's own timers: DTLS, RTCP reports, NACK, transport feedback, or the check whether its client is still there.
+    Leg,
+    /// A keyframe request waited for its turn.
+    Keyframe,
+}
+
+/// See the [crate] documentation for the calling order.
+pub struct Shard {
+    config: ShardConfig,
+    calls: HashMap<CallId, Call>,
+    ended: VecDeque<(CallId, Generation)>,
+    slots: Vec<Slot>,
+    free: Vec<LegKey>,
+    demux: Demux,
+    forward: Forward,
+    timers: Timers,
+    counters: Counters,
+    transmits: VecDeque<Transmit>,
+    changed: VecDeque<LegKey>,
+    scratch: Scratch,
+}
+
+struct Call {
+    generation: Generation,
+    legs: Vec<(LegId, LegKey)>,
+}
+
+/// A leg that a plan names; with a client once an offer was answered.
+#[derive(Default)]
+struct Slot {
+    owner: Option<(CallId, LegId)>,
+    leg: Option<Leg>,
+    /// It had a client, which left or was lost.
+    is_ended: bool,
+    /// What the leg was when it was last drained.
+    seen: Option<Progress>,
+    /// What control was told last.
+    told: Option<LegState>,
+    /// In [`Shard::changed`].
+    is_changed: bool,
+    /// In [`Scratch::touched`].
+    is_touched: bool,
+}
+
+/// Buffers that live from batch to batch.
+#[derive(Default)]
+struct Scratch {
+    arrived: Vec<(Classified, usize)>,
+    deliveries: Vec<Delivery>,
+    touched: Vec<LegKey>,
+    out: LegOutput,
+    keyframe_requests: Vec<(LegKey, str0m::media::Mid)>,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(config: ShardConfig) -> Self {
+        Self {
+            config,
+            calls: HashMap::new(),
+            ended: VecDeque::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            demux: Demux::default(),
+            forward: Forward::default(),
+            timers: Timers::default(),
+            counters: Counters::default(),
+            transmits: VecDeque::new(),
+            changed: VecDeque::new(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Legs that have a client.
+    pub fn leg_count(&self) -> usize {
+        self.slots.iter().filter(|s| s.leg.is_some()).count()
+    }
+
+    /// Calls that have a plan.
+    pub fn call_count(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Totals of one leg; `None` if it has no client.
+    pub fn leg_counters(&self, call: CallId, leg: LegId) -> Option<LegCounters> {
+        let key = self.key_of(call, leg)?;
+        self.slot(key)?.leg.as_ref().map(Leg::counters)
+    }
+
+    // ---- handle_*: batches of datagrams -------------------------------------------------------------------------
+
+    /// Takes a batch of datagrams that came in by `now`. Each is believed only as far as it authenticates.
+    pub fn handle_packets(&mut self, now: Instant, batch: &[Datagram<'_>]) {
+        let mut arrived = std::mem::take(&mut self.scratch.arrived);
+        for (index, datagram) in batch.iter().enumerate() {
+            self.counters.packets_received += 1;
+            self.counters.bytes_received += datagram.contents.len() as u64;
+            match self.demux.classify(datagram) {
+                Ok(classified) => arrived.push((classified, index)),
+                Err(reason) => self.counters.drop_packet(reason),
+            }
+        }
+        arrived.sort_by_key(|(classified, _)| classified.leg);
+        for of_one_leg in arrived.chunk_by(|a, b| a.0.leg == b.0.leg) {
+            let Some(first) = of_one_leg.first() else { continue };
+            self.visit(now, first.0.leg, |leg, out| {
+                leg.begin(now);
+                for (classified, index) in of_one_leg {
+                    leg.receive(now, &batch[*index], *classified, out);
+                }
+            });
+            self.touch(first.0.leg);
+        }
+        arrived.clear();
+        self.scratch.arrived = arrived;
+        self.settle(now);
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.timers.pop_due(now) {
+            self.touch(LegKey(key));
+        }
+        self.forward.handle_timeout(now);
+        self.settle(now);
+    }
+
+    // ---- handle_*: orders of control ----------------------------------------------------------------------------
+
+    /// Carries a plan out, whole: legs that it does not name are closed, routes that it does not name end.
+    pub fn handle_plan(&mut self, now: Instant, plan: &RoutePlan) -> PlanOutcome {
+        let known = self.known_generation(plan.call());
+        let is_new_call = !self.calls.contains_key(&plan.call());
+        let no_room = is_new_call && !plan.is_teardown() && self.calls.len() >= MAX_CALLS;
+        if known.is_some_and(|known| plan.generation() <= known) || no_room {
+            self.counters.plans_refused += 1;
+            return PlanOutcome { generation: known.unwrap_or_default(), applied: false };
+        }
+        self.counters.plans_applied += 1;
+        let before = self.calls.remove(&plan.call()).map(|call| call.legs).unwrap_or_default();
+        let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(|(id, _)| plan.legs().contains(id));
+        for (_, key) in gone {
+            self.free_slot(now, key);
+        }
+        if plan.is_teardown() {
+            self.remember_ended(plan.call(), plan.generation());
+        } else {
+            self.open_call(now, plan, &kept);
+        }
+        self.settle(now);
+        PlanOutcome { generation: plan.generation(), applied: true }
+    }
+
+    fn open_call(&mut self, now: Instant, plan: &RoutePlan, kept: &[(LegId, LegKey)]) {
+        let key_of = |shard: &mut Self, id: LegId| {
+            let known = kept.iter().find(|(kept, _)| *kept == id).map(|(_, key)| *key);
+            (id, known.unwrap_or_else(|| shard.take_slot(plan.call(), id)))
+        };
+        let legs: Vec<_> = plan.legs().iter().map(|id| key_of(self, *id)).collect();
+        let key = |id: LegId| legs.iter().find(|(leg, _)| *leg == id).map(|(_, key)| *key);
+        let routes: Vec<_> = plan.routes().iter().filter_map(|r| Some((key(r.from)?, key(r.to)?))).collect();
+        let keys: Vec<_> = legs.iter().map(|(_, key)| *key).collect();
+        self.forward.set_routes(now, &keys, &routes);
+        self.calls.insert(plan.call(), Call { generation: plan.generation(), legs });
+    }
+
+    /// Answers a client's offer for a leg that its plan names. A further offer of the same client restarts ICE or changes
+    /// tracks; one with another certificate is a new instance of the client and takes the leg over.
+    ///
+    /// `secret` must be fresh for every call. Errors: [`OfferError`]; the leg is as before, except that an offer which
+    /// broke it in the middle closes it.
+    pub fn handle_offer(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        leg: LegId,
+        sdp: &str,
+        secret: &IceSecret,
+    ) -> Result<String, OfferError> {
+        let result = match self.key_of(call, leg) {
+            Some(key) => offer::check(sdp).and_then(|offer| self.answer(now, key, &offer, secret)),
+            None => Err(OfferError::LegUnknown),
+        };
+        match result {
+            Ok(_) => self.counters.offers_accepted += 1,
+            Err(_) => self.counters.offers_refused += 1,
+        }
+        self.settle(now);
+        result
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        offer: &CheckedOffer,
+        secret: &IceSecret,
+    ) -> Result<String, OfferError> {
+        let renegotiation = self.slot(key).and_then(|slot| slot.leg.as_ref()).map(|leg| leg.renegotiation(offer));
+        let answered = match renegotiation {
+            Some(Renegotiation::Refuse) => return Err(OfferError::Invalid),
+            Some(Renegotiation::Continue) => {
+                let slot = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut());
+                let leg = slot.ok_or(OfferError::LegUnknown)?;
+                catch_unwind(AssertUnwindSafe(|| leg.accept_again(offer, secret)))
+            }
+            None | Some(Renegotiation::Replace) => {
+                if renegotiation.is_none() && self.leg_count() >= self.config.max_legs {
+                    return Err(OfferError::NodeFull);
+                }
+                let announced = &self.config.announced;
+                let made = catch_unwind(AssertUnwindSafe(|| Leg::accept(now, offer, announced, secret)));
+                made.map(|made| made.map(|(leg, answer)| self.put_leg(key, leg, answer)))
+            }
+        };
+        match answered {
+            Ok(Ok(answer)) => {
+                self.leg_negotiated(now, key);
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                if matches!(renegotiation, Some(Renegotiation::Continue)) {
+                    self.end_leg(now, key);
+                }
+                Err(error)
+            }
+            Err(_panic) => {
+                self.counters.panics += 1;
+                self.end_leg(now, key);
+                Err(OfferError::Internal)
+            }
+        }
+    }
+
+    fn put_leg(&mut self, key: LegKey, leg: Leg, answer: String) -> String {
+        self.demux.forget(key);
+        self.forward.restart(key);
+        if let Some(slot) = self.slots.get_mut(key.0 as usize) {
+            slot.leg = Some(leg);
+            slot.is_ended = false;
+            slot.seen = None;
+            slot.told = None;
+        }
+        answer
+    }
+
+    fn leg_negotiated(&mut self, now: Instant, key: LegKey) {
+        let Some(leg) = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut()) else { return };
+        let (user, tracks) = (leg.user(), leg.tracks());
+        self.demux.set_user(key, &user);
+        self.forward.set_tracks(now, key, tracks);
+        self.touch(key);
+    }
+
+    /// Control has named every call that it wants here: all others end. Their generations are not remembered, since
+    /// control may have lost count of them too.
+    pub fn handle_synced(&mut self, now: Instant, wanted: &HashSet<CallId>) {
+        let unwanted: Vec<CallId> = self.calls.keys().filter(|call| !wanted.contains(call)).copied().collect();
+        for call in unwanted {
+            let legs = self.calls.remove(&call).map(|call| call.legs).unwrap_or_default();
+            for (_, key) in legs {
+                self.free_slot(now, key);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Control forgot what it was told (its link is new): the state of every leg is told again.
+    pub fn handle_link_up(&mut self) {
+        for index in 0..self.slots.len() {
+            if self.slots[index].told.take().is_some() {
+                self.mark_changed(LegKey(index as u32));
+            }
+        }
+    }
+
+    // ---- poll_*: what the shell must do -------------------------------------------------------------------------
+
+    /// The next datagram to send.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let transmit = self.transmits.pop_front()?;
+        self.counters.packets_sent += 1;
+        self.counters.bytes_sent += transmit.contents.len() as u64;
+        Some(transmit)
+    }
+
+    /// The next thing to tell control. May be left for later: a leg waits with its last state only.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(key) = self.changed.pop_front() {
+            let Some(slot) = self.slots.get_mut(key.0 as usize) else { continue };
+            slot.is_changed = false;
+            let Some((call, leg)) = slot.owner else { continue };
+            if let Some(state) = slot.state().filter(|state| slot.told != Some(*state)) {
+                slot.told = Some(state);
+                return Some(Event::LegChanged { call, leg, state });
+            }
+        }
+        None
+    }
+
+    /// When [`Shard::handle_timeout`] is due, and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let leg = self.timers.next().map(|(at, _)| (at, Reason::Leg));
+        let keyframe = self.forward.poll_timeout().map(|at| (at, Reason::Keyframe));
+        [leg, keyframe].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    // ---- one batch, in the order things happen ------------------------------------------------------------------
+
+    /// Runs `drive` on a leg. A panic in it ends the leg's call and is counted; nothing else is touched.
+    fn visit(&mut self, now: Instant, key: LegKey, drive: impl FnOnce(&mut Leg, &mut LegOutput)) {
+        let Some(leg) = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut()) else { return };
+        let mut out = std::mem::take(&mut self.scratch.out);
+        let before = leg.counters().moves;
+        let driven = catch_unwind(AssertUnwindSafe(|| drive(leg, &mut out)));
+        self.counters.legs_moved += leg.counters().moves - before;
+        if driven.is_err() {
+            self.counters.panics += 1;
+            self.end_call_of(now, key);
+        } else {
+            self.take(key, &mut out);
+        }
+        out.clear();
+        self.scratch.out = out;
+    }
+
+    /// Sorts what a leg gave out: to the network, to the demux, to its viewers.
+    fn take(&mut self, key: LegKey, out: &mut LegOutput) {
+        self.transmits.extend(out.transmits.drain(..));
+        for address in out.proven_addresses.drain(..) {
+            self.demux.learn_address(key, address);
+        }
+        for ssrc in out.proven_ssrcs.drain(..) {
+            self.demux.learn_ssrc(key, ssrc);
+        }
+        for reason in out.dropped.drain(..) {
+            self.counters.drop_packet(reason);
+        }
+        for (mid, packet) in out.media.drain(..) {
+            let deliveries = &mut self.scratch.deliveries;
+            self.forward.handle_packet(key, &packet, mid, &mut self.counters, deliveries);
+        }
+        self.scratch.keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
+    }
+
+    /// Writes what is to be forwarded, asks for keyframes, and drains every leg that was touched.
+    fn settle(&mut self, now: Instant) {
+        self.write_deliveries(now);
+        for _ in 0..MAX_ROUNDS {
+            self.pass_keyframe_requests(now);
+            let mut touched = std::mem::take(&mut self.scratch.touched);
+            if touched.is_empty() {
+                break;
+            }
+            for key in touched.drain(..) {
+                if let Some(slot) = self.slots.get_mut(key.0 as usize) {
+                    slot.is_touched = false;
+                }
+                self.finish(now, key);
+            }
+            // Nobody was touched meanwhile: what `finish` found waits in `scratch.keyframe_requests`.
+            self.scratch.touched = touched;
+        }
+    }
+
+    fn write_deliveries(&mut self, now: Instant) {
+        let mut deliveries = std::mem::take(&mut self.scratch.deliveries);
+        deliveries.sort_by_key(|delivery| delivery.to);
+        let mut deliveries_left = deliveries.drain(..).peekable();
+        while let Some(viewer) = deliveries_left.peek().map(|delivery| delivery.to) {
+            self.visit(now, viewer, |leg, _| {
+                while let Some(delivery) = deliveries_left.next_if(|delivery| delivery.to == viewer) {
+                    leg.write(delivery.mid, delivery.write);
+                }
+            });
+            self.touch(viewer);
+            // A leg that is gone took none of them.
+            while deliveries_left.next_if(|delivery| delivery.to == viewer).is_some() {}
+        }
+        drop(deliveries_left);
+        self.scratch.deliveries = deliveries;
+    }
+
+    fn pass_keyframe_requests(&mut self, now: Instant) {
+        for (viewer, mid) in std::mem::take(&mut self.scratch.keyframe_requests) {
+            self.forward.handle_keyframe_request(now, viewer, mid, &mut self.counters);
+        }
+        while let Some(ask) = self.forward.poll_keyframe() {
+            let mut asked = false;
+            self.visit(now, ask.leg, |leg, _| asked = leg.request_keyframe(ask.mid));
+            self.counters.keyframes_requested += u64::from(asked);
+            self.touch(ask.leg);
+        }
+    }
+
+    /// Drains a leg and notes what it has become.
+    fn finish(&mut self, now: Instant, key: LegKey) {
+        self.visit(now, key, |leg, out| leg.finish(now, out));
+        let Some(slot) = self.slots.get_mut(key.0 as usize) else { return };
+        let Some(leg) = &slot.leg else { return };
+        let progress = leg.progress();
+        self.timers.set(key.0, leg.wakes_at());
+        if slot.seen == Some(progress) {
+            return;
+        }
+        slot.seen = Some(progress);
+        match progress {
+            Progress::Connecting => {}
+            Progress::Connected | Progress::Stalled => self.forward.set_live(now, key, true),
+            Progress::Closed => self.end_leg(now, key),
+        }
+        self.mark_changed(key);
+    }
+
+    // ---- bookkeeping --------------------------------------------------------------------------------------------
+
+    fn slot(&self, key: LegKey) -> Option<&Slot> {
+        self.slots.get(key.0 as usize)
+    }
+
+    fn key_of(&self, call: CallId, leg: LegId) -> Option<LegKey> {
+        let legs = &self.calls.get(&call)?.legs;
+        legs.iter().find(|(id, _)| *id == leg).map(|(_, key)| *key)
+    }
+
+    fn touch(&mut self, key: LegKey) {
+        if let Some(slot) = self.slots.get_mut(key.0 as usize)
+            && !std::mem::replace(&mut slot.is_touched, true)
+        {
+            self.scratch.touched.push(key);
+        }
+    }
+
+    fn mark_changed(&mut self, key: LegKey) {
+        if let Some(slot) = self.slots.get_mut(key.0 as usize)
+            && slot.state() != slot.told
+            && !std::mem::replace(&mut slot.is_changed, true)
+        {
+            self.changed.push_back(key);
+        }
+    }
+
+    fn take_slot(&mut self, call: CallId, leg: LegId) -> LegKey {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            LegKey((self.slots.len() - 1) as u32)
+        });
+        if let Some(slot) = self.slots.get_mut(key.0 as usize) {
+            // These two say what queues still hold, whoever lives here.
+            let (is_changed, is_touched) = (slot.is_changed, slot.is_touched);
+            *slot = Slot { owner: Some((call, leg)), is_changed, is_touched, ..Slot::default() };
+        }
+        key
+    }
+
+    fn free_slot(&mut self, now: Instant, key: LegKey) {
+        self.visit(now, key, |leg, out| leg.close(out));
+        self.demux.forget(key);
+        self.forward.remove(now, key);
+        self.timers.set(key.0, None);
+        if let Some(slot) = self.slots.get_mut(key.0 as usize) {
+            slot.owner = None;
+            slot.leg = None;
+            slot.is_ended = false;
+            self.free.push(key);
+        }
+    }
+
+    /// The leg is dead; it stays in its plan, and a new offer revives it.
+    fn end_leg(&mut self, now: Instant, key: LegKey) {
+        self.demux.forget(key);
+        self.forward.set_live(now, key, false);
+        self.timers.set(key.0, None);
+        if let Some(slot) = self.slots.get_mut(key.0 as usize) {
+            slot.leg = None;
+            slot.is_ended = true;
+        }
+        self.mark_changed(key);
+    }
+
+    fn end_call_of(&mut self, now: Instant, key: LegKey) {
+        let call = self.slot(key).and_then(|slot| slot.owner).map(|(call, _)| call);
+        let legs = call.and_then(|call| self.calls.get(&call)).map(|call| call.legs.clone());
+        for (_, key) in legs.unwrap_or_default() {
+            if self.slot(key).is_some_and(|slot| slot.leg.is_some()) {
+                self.end_leg(now, key);
+            }
+        }
+    }
+
+    fn known_generation(&self, call: CallId) -> Option<Generation> {
+        let present = self.calls.get(&call).map(|call| call.generation);
+        present.or_else(|| self.ended.iter().find(|(ended, _)| *ended == call).map(|(_, generation)| *generation))
+    }
+
+    fn remember_ended(&mut self, call: CallId, generation: Generation) {
+        self.ended.retain(|(ended, _)| *ended != call);
+        if self.ended.len() == MAX_ENDED_CALLS {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((call, generation));
+    }
+}
+
+impl Slot {
+    /// What control is to know of it; `None` as long as there is nothing to tell.
+    fn state(&self) -> Option<LegState> {
+        let Some(leg) = &self.leg else { return self.is_ended.then_some(LegState::Closed) };
+        match leg.progress() {
+            Progress::Connecting => None,
+            Progress::Connected => Some(LegState::Connected),
+            Progress::Stalled => Some(LegState::Stalled),
+            Progress::Closed => Some(LegState::Closed),
+        }
+    }
+}
+
+impl LegOutput {
+    fn clear(&mut self) {
+        self.transmits.clear();
+        self.media.clear();
+        self.keyframe_requests.clear();
+        self.proven_addresses.clear();
+        self.proven_ssrcs.clear();
+        self.dropped.clear();
+    }
+}

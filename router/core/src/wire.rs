@@ -1,0 +1,82 @@
+//! What crosses the border to the shell: datagrams in, datagrams out, and where they travel.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use str0m::net::DatagramSend;
+
+/// Longest datagram that is looked at. Media packets stay below the path MTU (RFC 8831 assumes 1200 bytes, Ethernet gives
+/// 1500). Higher lets a publisher send what no viewer's path can carry, lower drops DTLS flights of clients with large
+/// certificates.
+pub const MAX_DATAGRAM_BYTES: usize = 1500;
+
+/// One way to a client: which of the shard's sockets, which of our addresses, which remote address.
+///
+/// The remote address is a client's: `Debug` does not show it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Index of the shell's socket.
+    pub socket: u8,
+    /// Our address that the client sent to, if the shell knows it; answers leave from it.
+    pub local: Option<IpAddr>,
+    /// The client's address.
+    pub remote: SocketAddr,
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Path(socket {})", self.socket)
+    }
+}
+
+/// A received datagram.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    /// How it came.
+    pub path: Path,
+    /// Its bytes; not trusted in any way.
+    pub contents: &'a [u8],
+}
+
+/// A datagram to send.
+pub struct Transmit {
+    /// How it goes.
+    pub path: Path,
+    /// Its bytes.
+    pub contents: DatagramSend,
+}
+
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transmit").field("path", &self.path).field("len", &self.contents.len()).finish()
+    }
+}
+
+/// What a datagram is, by its first bytes (RFC 9443 section 2, RFC 5761 section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stun,
+    Dtls,
+    Rtp,
+    Rtcp,
+}
+
+impl Kind {
+    pub(crate) fn of(contents: &[u8]) -> Option<Self> {
+        match *contents {
+            [0 | 1, ..] if contents.len() >= 20 => Some(Self::Stun),
+            [20..=63, ..] => Some(Self::Dtls),
+            [128..=191, second, ..] if (64..96).contains(&(second & 0x7f)) && contents.len() >= 8 => {
+                Some(Self::Rtcp)
+            }
+            [128..=191, ..] if contents.len() >= 12 => Some(Self::Rtp),
+            _ => None,
+        }
+    }
+}
+
+/// The SSRC of an RTP packet; `None` if it is too short to have one.
+pub(crate) fn rtp_ssrc(contents: &[u8]) -> Option<u32> {
+    let bytes = contents.get(8..12)?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}

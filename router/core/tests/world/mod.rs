@@ -1,0 +1,422 @@
+//! A shard and str0m clients on virtual time: no socket, no clock but the world's.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the world")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
+use duocast_router_core::{
+    Datagram, Event, IceSecret, LegState, OfferError, Path, PlanOutcome, Shard, ShardConfig,
+};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::format::PayloadParams;
+use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, SeqNo};
+use str0m::{Candidate, Input, Output, Rtc, RtcConfig};
+
+/// Where the shard says that it is.
+pub const ROUTER: ([u8; 4], u16) = ([198, 51, 100, 7], 4000);
+
+/// One-way delay of the network.
+const DELAY: Duration = Duration::from_millis(5);
+
+/// A small generator, so that one seed is one run.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+
+    pub fn secret(&mut self) -> IceSecret {
+        let mut secret = [0; 24];
+        secret.chunks_exact_mut(8).for_each(|c| c.copy_from_slice(&self.next().to_be_bytes()));
+        IceSecret(secret)
+    }
+}
+
+/// A client that is not ours: plain str0m in RTP mode with full ICE.
+pub struct Client {
+    pub rtc: Rtc,
+    pub address: SocketAddr,
+    /// The address that the outside sees, once a NAT has rebound it.
+    pub mapped: SocketAddr,
+    pub received: Vec<RtpPacket>,
+    pub received_at: Vec<Instant>,
+    pub keyframe_requests: Vec<(Instant, KeyframeRequest)>,
+    /// All datagrams that the client got, as they were on the wire.
+    pub wire_in: Vec<Vec<u8>>,
+    /// RTCP and RTP of both directions in plain text.
+    pub raw: Vec<str0m::rtp::RawPacket>,
+    pub connected: bool,
+    pub closed: bool,
+    pub offer: String,
+    pub answer: String,
+    pub mids: BTreeMap<MediaKindKey, Mid>,
+    pub next_seq: BTreeMap<MediaKindKey, u64>,
+    pub first_time: u32,
+    pending: Option<SdpPendingOffer>,
+    unsent: Vec<(Vec<u8>, SocketAddr)>,
+    wakes_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MediaKindKey {
+    Audio,
+    Video,
+}
+
+pub use MediaKindKey::{Audio, Video};
+
+pub struct World {
+    pub now: Instant,
+    pub shard: Shard,
+    pub clients: Vec<Client>,
+    pub events: Vec<(LegId, LegState)>,
+    pub rng: Rng,
+    /// Percent of the media datagrams from the shard to clients that are lost.
+    pub loss_down: u64,
+    /// Percent of the media datagrams to the shard that are lost.
+    pub loss_up: u64,
+    /// Where the shard sent something.
+    pub destinations: Vec<SocketAddr>,
+    to_shard: Vec<(Instant, SocketAddr, Vec<u8>)>,
+    to_clients: Vec<(Instant, usize, Vec<u8>)>,
+    generation: u64,
+}
+
+pub fn call() -> CallId {
+    CallId::from_u128(77)
+}
+
+pub fn leg(client: usize) -> LegId {
+    LegId::from_u128(client as u128 + 1)
+}
+
+pub fn standard_client() -> RtcConfig {
+    let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false).enable_vp8(true);
+    config.codec_config().add_h264(102.into(), Some(103.into()), true, 0x42_e01f);
+    config
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
+    pub fn new(seed: u64) -> Self {
+        let config = ShardConfig { announced: vec![ROUTER.into()], max_legs: 100 };
+        Self {
+            now: Instant::now(),
+            shard: Shard::new(config),
+            clients: Vec::new(),
+            events: Vec::new(),
+            rng: Rng(seed),
+            loss_down: 0,
+            loss_up: 0,
+            destinations: Vec::new(),
+            to_shard: Vec::new(),
+            to_clients: Vec::new(),
+            generation: 0,
+        }
+    }
+
+    /// Two clients with audio and video whose legs are connected; nobody hears anybody yet.
+    pub fn two_connected(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        let (a, b) = (world.add_client(standard_client()), world.add_client(standard_client()));
+        world.plan(&[a, b], &[]);
+        world.offer(a, &[Audio, Video]).unwrap();
+        world.offer(b, &[Audio, Video]).unwrap();
+        world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected) && w.events.len() == 2);
+        world
+    }
+
+    /// The same, and both hear each other.
+    pub fn two_talking(seed: u64) -> Self {
+        let mut world = Self::two_connected(seed);
+        assert!(world.plan(&[0, 1], &[(0, 1), (1, 0)]).applied);
+        world
+    }
+
+    pub fn add_client(&mut self, config: RtcConfig) -> usize {
+        let n = self.clients.len();
+        let address = SocketAddr::from(([203, 0, 113, 10 + n as u8], 5000));
+        let mut rtc = config.set_rtp_mode(true).enable_raw_packets(true).build(self.now);
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        self.clients.push(Client {
+            rtc,
+            address,
+            mapped: address,
+            received: Vec::new(),
+            received_at: Vec::new(),
+            keyframe_requests: Vec::new(),
+            wire_in: Vec::new(),
+            raw: Vec::new(),
+            connected: false,
+            closed: false,
+            offer: String::new(),
+            answer: String::new(),
+            mids: BTreeMap::new(),
+            next_seq: BTreeMap::new(),
+            first_time: 0x1000_0000 * (n as u32 + 1),
+            pending: None,
+            unsent: Vec::new(),
+            wakes_at: self.now,
+        });
+        n
+    }
+
+    pub fn plan(&mut self, legs: &[usize], routes: &[(usize, usize)]) -> PlanOutcome {
+        self.generation += 1;
+        self.plan_numbered(self.generation, legs, routes)
+    }
+
+    pub fn plan_numbered(
+        &mut self,
+        generation: u64,
+        legs: &[usize],
+        routes: &[(usize, usize)],
+    ) -> PlanOutcome {
+        let legs = legs.iter().map(|n| leg(*n)).collect();
+        let routes = routes.iter().map(|(from, to)| Route { from: leg(*from), to: leg(*to) }).collect();
+        let plan = RoutePlan::new(call(), Generation(generation), legs, routes).unwrap();
+        let outcome = self.shard.handle_plan(self.now, &plan);
+        self.flush();
+        outcome
+    }
+
+    /// The client makes an offer; the shard's answer goes back to it.
+    pub fn offer(&mut self, n: usize, kinds: &[MediaKindKey]) -> Result<(), OfferError> {
+        let client = &mut self.clients[n];
+        let mut api = client.rtc.sdp_api();
+        for kind in kinds {
+            let media = match kind {
+                Audio => MediaKind::Audio,
+                Video => MediaKind::Video,
+            };
+            let (stream, track) = (format!("stream-of-{n}"), format!("track-of-{n}-{kind:?}"));
+            let mid = api.add_media(media, Direction::SendRecv, Some(stream), Some(track), None);
+            client.mids.insert(*kind, mid);
+        }
+        let (offer, pending) = api.apply().unwrap();
+        self.exchange(n, offer, pending)
+    }
+
+    pub fn restart_ice(&mut self, n: usize) -> Result<(), OfferError> {
+        let mut api = self.clients[n].rtc.sdp_api();
+        api.ice_restart(true);
+        let (offer, pending) = api.apply().unwrap();
+        self.exchange(n, offer, pending)
+    }
+
+    fn exchange(&mut self, n: usize, offer: SdpOffer, pending: SdpPendingOffer) -> Result<(), OfferError> {
+        let client = &mut self.clients[n];
+        client.offer = offer.to_sdp_string();
+        client.pending = Some(pending);
+        let secret = self.rng.secret();
+        let answer = self.shard.handle_offer(self.now, call(), leg(n), &self.clients[n].offer, &secret)?;
+        let client = &mut self.clients[n];
+        let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
+        client.answer = answer;
+        client.rtc.sdp_api().accept_answer(client.pending.take().unwrap(), parsed).unwrap();
+        client.wakes_at = self.now;
+        self.flush();
+        Ok(())
+    }
+
+    /// The client sends one packet of this kind; its payload names the client and the number.
+    pub fn send(&mut self, n: usize, kind: MediaKindKey, payload: &[u8]) {
+        let client = &mut self.clients[n];
+        let mid = client.mids[&kind];
+        let seq = client.next_seq.entry(kind).or_insert(40_000 + n as u64 * 5_000);
+        *seq += 1;
+        let (seq, is_video) = (*seq, kind == Video);
+        let rate = if is_video { 3000 } else { 960 };
+        let time = client.first_time.wrapping_add((seq as u32).wrapping_mul(rate));
+        let pt = client.payload_type(kind).expect("a negotiated codec").pt();
+        let values = ExtensionValues {
+            audio_level: (!is_video).then_some(-20),
+            voice_activity: (!is_video).then_some(true),
+            ..Default::default()
+        };
+        let write = RtpWrite::new(pt, SeqNo::from(seq), time, self.now, payload.to_vec())
+            .marker(true)
+            .nackable(is_video)
+            .ext_vals(values);
+        let mut api = client.rtc.direct_api();
+        api.stream_tx_by_mid(mid, None).expect("a sending track").write_rtp(write);
+        client.wakes_at = self.now;
+    }
+
+    /// Both kinds from both clients, one packet each every 20 ms of virtual time.
+    pub fn talk(&mut self, rounds: usize) {
+        for round in 0..rounds {
+            for n in 0..self.clients.len() {
+                for kind in [Audio, Video] {
+                    if self.clients[n].mids.contains_key(&kind) {
+                        self.send(n, kind, format!("{kind:?} {round} of {n}").as_bytes());
+                    }
+                }
+            }
+            self.run_for(Duration::from_millis(20));
+        }
+    }
+
+    pub fn ask_keyframe(&mut self, n: usize) {
+        let client = &mut self.clients[n];
+        let mid = client.mids[&Video];
+        let mut api = client.rtc.direct_api();
+        let stream = api.stream_rx_by_mid(mid, None).expect("a received track");
+        stream.request_keyframe(KeyframeRequestKind::Pli);
+        client.wakes_at = self.now;
+    }
+
+    /// A datagram from anywhere, as it is.
+    pub fn inject(&mut self, from: SocketAddr, contents: &[u8]) {
+        let path = Path { socket: 0, local: None, remote: from };
+        self.shard.handle_packets(self.now, &[Datagram { path, contents }]);
+        self.flush();
+    }
+
+    pub fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let give_up = self.now + Duration::from_secs(30);
+        while !done(self) {
+            assert!(self.now < give_up, "in 30 s of virtual time it did not happen that {what}");
+            self.step(Duration::from_millis(1));
+        }
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.step(Duration::from_millis(1));
+        }
+    }
+
+    fn step(&mut self, by: Duration) {
+        self.now += by;
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.to_shard).into_iter().partition(|(at, ..)| *at <= self.now);
+        self.to_shard = later;
+        let batch: Vec<Datagram<'_>> = due
+            .iter()
+            .map(|(_, from, bytes)| Datagram {
+                path: Path { socket: 0, local: None, remote: *from },
+                contents: bytes,
+            })
+            .collect();
+        if !batch.is_empty() {
+            self.shard.handle_packets(self.now, &batch);
+        }
+        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            self.shard.handle_timeout(self.now);
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.to_clients).into_iter().partition(|(at, ..)| *at <= self.now);
+        self.to_clients = later;
+        for (_, n, bytes) in due {
+            self.clients[n].receive(self.now, bytes);
+        }
+        for n in 0..self.clients.len() {
+            if self.clients[n].wakes_at <= self.now {
+                self.clients[n].rtc.handle_input(Input::Timeout(self.now)).unwrap();
+            }
+            for (bytes, to) in self.clients[n].drain(self.now) {
+                assert_eq!(to, ROUTER.into(), "the router is the client's only peer");
+                if !(is_media(&bytes) && self.rng.chance(self.loss_up)) {
+                    self.to_shard.push((self.now + DELAY, self.clients[n].mapped, bytes));
+                }
+            }
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(transmit) = self.shard.poll_transmit() {
+            let to = transmit.path.remote;
+            self.destinations.push(to);
+            let client = self.clients.iter().position(|c| c.mapped == to);
+            if is_media(&transmit.contents) && self.rng.chance(self.loss_down) {
+                continue;
+            }
+            if let Some(n) = client {
+                self.to_clients.push((self.now + DELAY, n, transmit.contents.to_vec()));
+            }
+        }
+        while let Some(event) = self.shard.poll_event() {
+            let Event::LegChanged { leg, state, .. } = event;
+            self.events.push((leg, state));
+        }
+    }
+}
+
+/// RTP, not RTCP, STUN or DTLS.
+pub fn is_media(bytes: &[u8]) -> bool {
+    bytes.len() > 12 && (128..192).contains(&bytes[0]) && !(64..96).contains(&(bytes[1] & 0x7f))
+}
+
+impl Client {
+    pub fn payload_type(&self, kind: MediaKindKey) -> Option<PayloadParams> {
+        let media = self.rtc.media(self.mids[&kind])?;
+        let params = self.rtc.codec_config().params();
+        params.iter().find(|p| media.remote_pts().contains(&p.pt())).copied()
+    }
+
+    /// Payloads received on tracks of this kind, in order of arrival.
+    pub fn heard(&self, kind: MediaKindKey) -> Vec<String> {
+        let of_kind = |p: &&RtpPacket| {
+            let codec = self.rtc.codec_config().params().iter().find(|c| c.pt() == p.header.payload_type);
+            codec.is_some_and(|c| c.spec().codec.is_video() == (kind == Video))
+        };
+        let payload = |p: &RtpPacket| String::from_utf8_lossy(&p.payload).into_owned();
+        self.received.iter().filter(of_kind).map(payload).collect()
+    }
+
+    fn receive(&mut self, now: Instant, bytes: Vec<u8>) {
+        let contents = bytes.as_slice().try_into().expect("the router sends only what can be parsed");
+        let receive =
+            Receive { proto: Protocol::Udp, source: ROUTER.into(), destination: self.address, contents };
+        self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+        self.wire_in.push(bytes);
+        self.wakes_at = now;
+        // What the client wants to send meanwhile goes out at its next turn.
+        self.unsent = self.drain(now);
+    }
+
+    fn drain(&mut self, now: Instant) -> Vec<(Vec<u8>, SocketAddr)> {
+        let mut sent = std::mem::take(&mut self.unsent);
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(at) => {
+                    self.wakes_at = at;
+                    return sent;
+                }
+                Output::Transmit(t) => sent.push((t.contents.to_vec(), t.destination)),
+                Output::Event(event) => self.handle_event(now, event),
+            }
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: str0m::Event) {
+        match event {
+            str0m::Event::Connected => self.connected = true,
+            str0m::Event::Closed => self.closed = true,
+            str0m::Event::RtpPacket(packet) => {
+                self.received.push(packet);
+                self.received_at.push(now);
+            }
+            str0m::Event::KeyframeRequest(request) => self.keyframe_requests.push((now, request)),
+            str0m::Event::RawPacket(raw) => self.raw.push(*raw),
+            _ => {}
+        }
+    }
+}
