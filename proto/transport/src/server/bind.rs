@@ -1,7 +1,7 @@
 //! Binds every socket of a server, or none.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::VarInt;
@@ -165,7 +165,7 @@ fn bind_tcp(address: SocketAddr, all: &[SocketAddr]) -> Result<(Socket, SocketAd
 /// An IPv6 wildcard also takes IPv4, unless an IPv4 address is listened on as well.
 fn prepare(socket: &Socket, address: SocketAddr, all: &[SocketAddr]) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    if let IpAddr::V6(_) = address.ip() {
+    if address.is_ipv6() {
         socket.set_only_v6(all.iter().any(SocketAddr::is_ipv4))?;
     }
     Ok(())
