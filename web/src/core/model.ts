@@ -1,0 +1,89 @@
+// The nouns of the client. Wire messages become these once, in wire.ts; everything else sees only these.
+
+export type CallState = "created" | "ringing" | "accepted" | "live" | "ended";
+
+export type EndReason =
+  | "hung_up"
+  | "declined"
+  | "timed_out"
+  | "busy"
+  | "cancelled"
+  | "answered_elsewhere"
+  | "party_lost"
+  | "media_failed"
+  | "node_lost"
+  | "unknown";
+
+export interface Person {
+  readonly handle: string;
+  readonly name: string;
+}
+
+export interface MediaState {
+  readonly audio: boolean;
+  readonly video: boolean;
+}
+
+/** One call as this device sees it. Times are milliseconds since the Unix epoch. */
+export interface Call {
+  readonly id: string;
+  /** Grows with every change; an older one is ignored. */
+  readonly revision: number;
+  readonly state: CallState;
+  /** Set when `state` is "ended". */
+  readonly endReason: EndReason | null;
+  readonly role: "caller" | "callee";
+  readonly peer: Person;
+  /** Placed as a video call. */
+  readonly video: boolean;
+  readonly createdAt: number | null;
+  readonly acceptedAt: number | null;
+  readonly liveAt: number | null;
+  readonly endedAt: number | null;
+  readonly own: MediaState;
+  readonly peerMedia: MediaState;
+  readonly peerConnected: boolean;
+  readonly onThisDevice: boolean;
+  readonly legWanted: boolean;
+}
+
+export interface Contact {
+  readonly person: Person;
+  readonly online: boolean;
+}
+
+export interface Profile {
+  readonly person: Person;
+  readonly callingEnabled: boolean;
+}
+
+/** Who can put a failure right, which decides how the client goes on. */
+export type FailureKind =
+  /** The server cannot be reached or is restarting: try again by itself. */
+  | "unreachable"
+  /** The token is missing, expired or not accepted: sign in again. */
+  | "signed_out"
+  /** The server understood and said no: tell the person why. */
+  | "refused";
+
+/** Why a request did not succeed. `reason` is the server's stable code, or "" if it gave none. */
+export interface Failure {
+  readonly kind: FailureKind;
+  readonly reason: string;
+  /** The server's own sentence; shown only for a reason this client does not know. */
+  readonly message: string;
+}
+
+export function isOver(call: Call): boolean {
+  return call.state === "ended";
+}
+
+/** Answered, so media may flow both ways. */
+export function isAnswered(call: Call): boolean {
+  return call.state === "accepted" || call.state === "live";
+}
+
+/** Not answered and not over. */
+export function isPending(call: Call): boolean {
+  return call.state === "created" || call.state === "ringing";
+}

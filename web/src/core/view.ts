@@ -1,0 +1,76 @@
+// All that the screens show, and all that they can ask for. The screens are functions of these two.
+
+import type { CallNotice, CallsState } from "./call";
+import type { LegPhase } from "./leg";
+import type { Call, Contact, Failure, Person } from "./model";
+import type { Quality } from "./quality";
+import type { Phase } from "./session";
+import type { DeviceLists, DeviceState } from "../shell/capture";
+import type { Settings } from "../shell/store";
+
+export type SignIn =
+  | { readonly type: "none" }
+  | { readonly type: "expired" }
+  /** The server does not accept the token. */
+  | { readonly type: "rejected" }
+  | { readonly type: "in"; readonly me: Person };
+
+export interface Notice {
+  readonly id: number;
+  readonly about: CallNotice;
+}
+
+export interface ViewState {
+  readonly signIn: SignIn;
+  readonly connection: Phase;
+  /** False until the first session of this page was open: before that a loading screen is honest. */
+  readonly everConnected: boolean;
+  readonly failedTries: number;
+  /** Null until the server has said. */
+  readonly callingEnabled: boolean | null;
+  readonly contacts: readonly Contact[] | null;
+  readonly recents: readonly Call[] | null;
+  readonly listsFailed: Failure | null;
+  readonly calls: CallsState;
+  readonly leg: LegPhase;
+  readonly legFailure: Failure | null;
+  readonly mic: DeviceState;
+  readonly cam: DeviceState;
+  readonly devices: DeviceLists;
+  readonly settings: Settings;
+  readonly quality: Quality;
+  readonly soundBlocked: boolean;
+  readonly notices: readonly Notice[];
+  readonly dialog: "devices" | null;
+  readonly testingCam: boolean;
+  readonly selfVideo: MediaStream | null;
+  readonly remoteVideo: MediaStream | null;
+  /** Milliseconds by which the server's clock is ahead of this one. */
+  readonly serverAheadMs: number;
+  readonly notifications: NotificationPermission | "unsupported";
+}
+
+export interface Actions {
+  /** False if the text holds no sign-in link or token. */
+  signIn(text: string): boolean;
+  signOut(): void;
+  call(person: Person, video: boolean): void;
+  accept(callId: string, video: boolean): void;
+  /** Declines, cancels or hangs up; null while the server does not know the call yet. */
+  leave(callId: string | null): void;
+  toggleMic(): void;
+  toggleCam(): void;
+  dismissEnded(): void;
+  dismissNotice(id: number): void;
+  openDevices(): void;
+  closeDevices(): void;
+  testCam(on: boolean): void;
+  change(settings: Partial<Settings>): void;
+  playTestSound(): void;
+  playSound(): void;
+  allowNotifications(): void;
+  reconnect(): void;
+  reloadLists(): void;
+  /** Calls back with the microphone's level, 0 to 1, until the returned function is called. */
+  watchLevel(onLevel: (level: number) => void): () => void;
+}

@@ -1,0 +1,103 @@
+// Wire messages to the client's nouns, once, here.
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { timestampMs, type Timestamp } from "@bufbuild/protobuf/wkt";
+import {
+  CallState as WireState,
+  EndReason as WireReason,
+  Presence,
+  Role,
+  type Call as WireCall,
+  type Contact as WireContact,
+  type MediaState as WireMedia,
+  type Person as WirePerson,
+} from "../gen/duocast/v1/call_pb";
+import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
+import type { Call, CallState, Contact, EndReason, Failure, FailureKind, MediaState, Person } from "../core/model";
+
+const STATES: Record<WireState, CallState> = {
+  [WireState.UNSPECIFIED]: "created",
+  [WireState.CREATED]: "created",
+  [WireState.RINGING]: "ringing",
+  [WireState.ACCEPTED]: "accepted",
+  [WireState.LIVE]: "live",
+  [WireState.ENDED]: "ended",
+};
+
+const REASONS: Record<WireReason, EndReason> = {
+  [WireReason.UNSPECIFIED]: "unknown",
+  [WireReason.HUNG_UP]: "hung_up",
+  [WireReason.DECLINED]: "declined",
+  [WireReason.TIMED_OUT]: "timed_out",
+  [WireReason.BUSY]: "busy",
+  [WireReason.CANCELLED]: "cancelled",
+  [WireReason.ANSWERED_ELSEWHERE]: "answered_elsewhere",
+  [WireReason.PARTY_LOST]: "party_lost",
+  [WireReason.MEDIA_FAILED]: "media_failed",
+  [WireReason.NODE_LOST]: "node_lost",
+};
+
+export function toCall(wire: WireCall): Call {
+  const state = STATES[wire.state] ?? "created";
+  return {
+    id: wire.callId,
+    revision: Number(wire.revision),
+    state,
+    endReason: state === "ended" ? (REASONS[wire.endReason] ?? "unknown") : null,
+    role: wire.role === Role.CALLEE ? "callee" : "caller",
+    peer: toPerson(wire.peer),
+    video: wire.video,
+    createdAt: toMs(wire.createdAt),
+    acceptedAt: toMs(wire.acceptedAt),
+    liveAt: toMs(wire.liveAt),
+    endedAt: toMs(wire.endedAt),
+    own: toMedia(wire.ownMedia),
+    peerMedia: toMedia(wire.peerMedia),
+    peerConnected: wire.peerConnected,
+    onThisDevice: wire.onThisDevice,
+    legWanted: wire.legWanted,
+  };
+}
+
+export function toPerson(wire: WirePerson | undefined): Person {
+  const handle = wire?.handle ?? "";
+  return { handle, name: wire?.displayName || handle };
+}
+
+export function toContact(wire: WireContact): Contact {
+  return { person: toPerson(wire.person), online: wire.presence === Presence.ONLINE };
+}
+
+function toMedia(wire: WireMedia | undefined): MediaState {
+  return { audio: wire?.audio ?? true, video: wire?.video ?? false };
+}
+
+function toMs(wire: Timestamp | undefined): number | null {
+  return wire ? timestampMs(wire) : null;
+}
+
+/** The domain of the error details that this client understands. */
+const DOMAIN = "duocast.dev";
+
+export function toFailure(error: unknown): Failure {
+  const wire = ConnectError.from(error);
+  const info = wire.findDetails(ErrorInfoSchema).find((detail) => detail.domain === DOMAIN);
+  return { kind: kindOf(wire.code, error), reason: info?.reason ?? "", message: wire.rawMessage };
+}
+
+function kindOf(code: Code, error: unknown): FailureKind {
+  switch (code) {
+    case Code.Unauthenticated:
+      return "signed_out";
+    case Code.Unavailable:
+    case Code.DeadlineExceeded:
+    case Code.Canceled:
+    case Code.Internal:
+      return "unreachable";
+    case Code.Unknown:
+      // What the browser throws when there is no connection carries no code of the server.
+      return error instanceof ConnectError && error.findDetails(ErrorInfoSchema).length > 0 ? "refused" : "unreachable";
+    default:
+      return "refused";
+  }
+}

@@ -1,0 +1,88 @@
+// Which screen is shown.
+
+import { callElsewhere, currentCall, incomingCall } from "../core/call";
+import type { Actions, ViewState } from "../core/view";
+import { noticeText, text } from "../text";
+import { CallScreen } from "./call";
+import { DevicesDialog } from "./devices";
+import { EndedScreen } from "./ended";
+import { Home } from "./home";
+import { CloseIcon } from "./icons";
+import { IncomingDialog } from "./incoming";
+import { SignInScreen, TakenOverScreen } from "./signin";
+
+export interface Props {
+  readonly state: ViewState;
+  readonly actions: Actions;
+}
+
+export function Screens({ state, actions }: Props) {
+  if (state.signIn.type !== "in") return <SignInScreen why={state.signIn.type} actions={actions} />;
+  if (state.connection.name === "stopped") return <TakenOverScreen actions={actions} />;
+  const incoming = incomingCall(state.calls);
+  return (
+    <>
+      <MainScreen state={state} actions={actions} />
+      {incoming && <IncomingDialog key={incoming.id} call={incoming} actions={actions} />}
+      {state.dialog === "devices" && <DevicesDialog state={state} actions={actions} />}
+      <Notices state={state} actions={actions} />
+    </>
+  );
+}
+
+function MainScreen({ state, actions }: Props) {
+  const { placing, ended } = state.calls;
+  const current = currentCall(state.calls);
+  if (current || (placing && !placing.cancelled)) return <CallScreen state={state} actions={actions} />;
+  if (ended) return <EndedScreen ended={ended} actions={actions} />;
+  return <Home state={state} actions={actions} />;
+}
+
+/** What disturbs the connection, for the top of a screen. */
+export function ConnectionBanner({ state, actions }: Props) {
+  const elsewhere = callElsewhere(state.calls);
+  const inCall = currentCall(state.calls) !== null;
+  const lost = state.connection.name === "waiting" || (state.connection.name === "connecting" && state.failedTries > 0);
+  return (
+    <div class="banners" role="status" aria-live="polite">
+      {lost && (
+        <p class="banner banner--warn" data-testid="banner-lost">
+          <span class="spinner" aria-hidden="true" />
+          <span class="banner__text">{inCall ? text.connection.lostInCall : text.connection.lost}</span>
+          <button class="button button--quiet" onClick={() => actions.reconnect()}>
+            {text.connection.retryNow}
+          </button>
+        </p>
+      )}
+      {elsewhere && (
+        <p class="banner" data-testid="banner-elsewhere">
+          <span class="banner__text">{text.connection.elsewhere(elsewhere.peer.name)}</span>
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Notices({ state, actions }: Props) {
+  return (
+    <div class="notices" role="status" aria-live="polite" data-testid="notices">
+      {state.notices.map(({ id, about }) => {
+        const { title, hint } = noticeText(about);
+        return (
+          <div class="notice" key={id}>
+            <div class="notice__text">
+              <strong>{title}</strong>
+              {hint && <span>{hint}</span>}
+            </div>
+            <button class="button button--quiet" onClick={() => actions.call(about.peer, false)}>
+              {text.ended.back}
+            </button>
+            <button class="iconbutton" aria-label={text.call.dismiss} onClick={() => actions.dismissNotice(id)}>
+              <CloseIcon />
+            </button>
+          </div>
+        );
+      })}
+    </div>
+  );
+}

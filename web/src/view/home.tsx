@@ -1,0 +1,326 @@
+// The screen without a call: contacts, recent calls, and the person chosen.
+
+import { useMemo, useState } from "preact/hooks";
+import type { Call, Contact, Person } from "../core/model";
+import { matchContacts, handleIn } from "../core/search";
+import type { Actions } from "../core/view";
+import { clock, personLabel, recentText, text, when } from "../text";
+import { ConnectionBanner, type Props } from "./app";
+import { AlertIcon, BackIcon, IncomingIcon, Mark, OutgoingIcon, PhoneIcon, SearchIcon, ShieldIcon, SignOutIcon, SlidersIcon, VideoIcon } from "./icons";
+import { Avatar, useFocusOnArrival } from "./parts";
+
+type Tab = "contacts" | "recent";
+
+export function Home({ state, actions }: Props) {
+  const [tab, setTab] = useState<Tab>("contacts");
+  const [chosen, setChosen] = useState<Person | null>(null);
+  return (
+    <div class={chosen ? "home home--chosen" : "home"} data-testid="screen-home">
+      <div class="side">
+        <Header state={state} actions={actions} />
+        <ConnectionBanner state={state} actions={actions} />
+        {state.callingEnabled === false && (
+          <p class="banner banner--warn" data-testid="banner-calling-off">
+            <AlertIcon />
+            <span class="banner__text">{text.home.callingOff}</span>
+          </p>
+        )}
+        <Tabs tab={tab} onTab={setTab} />
+        {tab === "contacts" ? (
+          <Contacts state={state} actions={actions} chosen={chosen} onChoose={setChosen} />
+        ) : (
+          <Recents state={state} actions={actions} chosen={chosen} onChoose={setChosen} />
+        )}
+      </div>
+      <main class="main">
+        {chosen ? (
+          <PersonPane key={chosen.handle} person={chosen} state={state} actions={actions} onBack={() => setChosen(null)} />
+        ) : (
+          <Welcome actions={actions} />
+        )}
+      </main>
+    </div>
+  );
+}
+
+function Header({ state, actions }: Props) {
+  const me = state.signIn.type === "in" ? state.signIn.me : null;
+  return (
+    <header class="header">
+      <Mark />
+      <div class="header__who">
+        <span class="header__app">{text.appName}</span>
+        {me && (
+          <span class="header__me" data-testid="me">
+            {me.name} <span class="muted">@{me.handle}</span>
+          </span>
+        )}
+      </div>
+      <button class="iconbutton" aria-label={text.home.devices} title={text.home.devices} data-testid="open-devices" onClick={() => actions.openDevices()}>
+        <SlidersIcon />
+      </button>
+      <button class="iconbutton" aria-label={text.home.signOut} title={text.home.signOut} data-testid="sign-out" onClick={() => actions.signOut()}>
+        <SignOutIcon />
+      </button>
+    </header>
+  );
+}
+
+function Tabs({ tab, onTab }: { tab: Tab; onTab: (tab: Tab) => void }) {
+  const tabs: readonly [Tab, string][] = [
+    ["contacts", text.home.contacts],
+    ["recent", text.home.recent],
+  ];
+  const move = (event: KeyboardEvent): void => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const next: Tab = tab === "contacts" ? "recent" : "contacts";
+    onTab(next);
+    document.getElementById(`tab-${next}`)?.focus();
+  };
+  return (
+    <div class="tabs" role="tablist" aria-label={text.appName} onKeyDown={move}>
+      {tabs.map(([id, label]) => (
+        <button
+          key={id}
+          id={`tab-${id}`}
+          class="tab"
+          role="tab"
+          aria-selected={tab === id}
+          aria-controls={`panel-${id}`}
+          tabIndex={tab === id ? 0 : -1}
+          data-testid={`tab-${id}`}
+          onClick={() => onTab(id)}
+        >
+          {label}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+interface ListProps extends Props {
+  readonly chosen: Person | null;
+  readonly onChoose: (person: Person) => void;
+}
+
+function Contacts({ state, actions, chosen, onChoose }: ListProps) {
+  const [query, setQuery] = useState("");
+  const shown = useMemo(() => matchContacts(state.contacts ?? [], query), [state.contacts, query]);
+  const handle = handleIn(query);
+  const stranger = handle && !shown.some((contact) => contact.person.handle === handle) ? handle : null;
+  return (
+    <section class="panel" role="tabpanel" id="panel-contacts" aria-labelledby="tab-contacts">
+      <label class="search">
+        <SearchIcon />
+        <span class="sr-only">{text.home.search}</span>
+        <input class="search__input" type="search" placeholder={text.home.searchHint} value={query} autocomplete="off" spellcheck={false} data-testid="search" onInput={(event) => setQuery(event.currentTarget.value)} />
+      </label>
+      <p class="sr-only" role="status">
+        {query === "" ? "" : text.home.results(shown.length)}
+      </p>
+      <Loading state={state} actions={actions} loaded={state.contacts !== null} />
+      {state.contacts?.length === 0 && query === "" && <Empty title={text.home.noContacts} hint={text.home.noContactsHint} />}
+      {query !== "" && shown.length === 0 && !stranger && <Empty title={text.home.noMatch} hint="" />}
+      <ul class="rows" data-testid="contacts">
+        {shown.map((contact) => (
+          <ContactRow key={contact.person.handle} contact={contact} actions={actions} current={chosen?.handle === contact.person.handle} onChoose={onChoose} />
+        ))}
+        {stranger && (
+          <li class="row" data-testid="call-handle">
+            <span class="row__main">
+              <Avatar person={{ handle: stranger, name: stranger }} size="s" />
+              <span class="row__text">
+                <span class="row__name">{text.home.callHandle(stranger)}</span>
+              </span>
+            </span>
+            <CallButtons person={{ handle: stranger, name: stranger }} actions={actions} />
+          </li>
+        )}
+      </ul>
+    </section>
+  );
+}
+
+function ContactRow({ contact, actions, current, onChoose }: { contact: Contact; actions: Actions; current: boolean; onChoose: (person: Person) => void }) {
+  const { person, online } = contact;
+  return (
+    <li class={current ? "row row--current" : "row"} data-testid={`contact-${person.handle}`} data-online={online}>
+      <button class="row__main" aria-label={personLabel(person, online)} aria-current={current} onClick={() => onChoose(person)}>
+        <Avatar person={person} size="s" online={online} />
+        <span class="row__text">
+          <span class="row__name">{person.name}</span>
+          <span class="row__more">@{person.handle}</span>
+        </span>
+      </button>
+      <CallButtons person={person} actions={actions} />
+    </li>
+  );
+}
+
+export function CallButtons({ person, actions }: { person: Person; actions: Pick<Actions, "call"> }) {
+  return (
+    <span class="row__actions">
+      <button class="iconbutton iconbutton--accent" aria-label={text.home.audioCallTo(person.name)} title={text.home.audioCall} data-testid={`audio-${person.handle}`} onClick={() => actions.call(person, false)}>
+        <PhoneIcon />
+      </button>
+      <button class="iconbutton iconbutton--accent" aria-label={text.home.videoCallTo(person.name)} title={text.home.videoCall} data-testid={`video-${person.handle}`} onClick={() => actions.call(person, true)}>
+        <VideoIcon />
+      </button>
+    </span>
+  );
+}
+
+function Recents({ state, actions, chosen, onChoose }: ListProps) {
+  return (
+    <section class="panel" role="tabpanel" id="panel-recent" aria-labelledby="tab-recent">
+      <Loading state={state} actions={actions} loaded={state.recents !== null} />
+      {state.recents?.length === 0 && <Empty title={text.home.noRecents} hint={text.home.noRecentsHint} />}
+      <ul class="rows" data-testid="recents">
+        {state.recents?.map((call) => (
+          <li class={chosen?.handle === call.peer.handle ? "row row--current" : "row"} key={call.id}>
+            <button class="row__main" onClick={() => onChoose(call.peer)}>
+              <Avatar person={call.peer} size="s" />
+              <span class="row__text">
+                <span class="row__name">{call.peer.name}</span>
+                <RecentLine call={call} />
+              </span>
+            </button>
+            <CallButtons person={call.peer} actions={actions} />
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function RecentLine({ call }: { call: Call }) {
+  const missed = call.role === "callee" && call.acceptedAt === null && call.endReason !== "declined";
+  const lasted = call.acceptedAt !== null && call.endedAt !== null ? ` · ${clock(call.endedAt - call.acceptedAt)}` : "";
+  return (
+    <span class={missed ? "row__more row__more--missed" : "row__more"}>
+      {call.role === "caller" ? <OutgoingIcon /> : <IncomingIcon />}
+      {recentText(call)}
+      {lasted}
+      {call.createdAt !== null && ` · ${when(call.createdAt, Date.now())}`}
+    </span>
+  );
+}
+
+function Loading({ state, actions, loaded }: Props & { loaded: boolean }) {
+  if (loaded) return null;
+  if (state.listsFailed && state.connection.name === "open") {
+    return (
+      <div class="empty" role="alert">
+        <p class="empty__title">{text.home.listsFailed}</p>
+        <button class="button" onClick={() => actions.reloadLists()}>
+          {text.home.tryAgain}
+        </button>
+      </div>
+    );
+  }
+  return (
+    <p class="empty" role="status">
+      <span class="spinner" aria-hidden="true" />
+      <span>{state.everConnected ? text.home.loading : text.connection.connecting}</span>
+    </p>
+  );
+}
+
+function Empty({ title, hint }: { title: string; hint: string }) {
+  return (
+    <div class="empty">
+      <p class="empty__title">{title}</p>
+      {hint && <p>{hint}</p>}
+    </div>
+  );
+}
+
+function Welcome({ actions }: { actions: Actions }) {
+  const [draft, setDraft] = useState("");
+  const handle = handleIn(draft);
+  return (
+    <div class="welcome">
+      <h1 class="welcome__title">{text.home.pickTitle}</h1>
+      <p class="welcome__lead">{text.home.pickLead}</p>
+      <form class="byhandle" onSubmit={(event) => event.preventDefault()}>
+        <label class="sr-only" for="handle">
+          {text.home.handleLabel}
+        </label>
+        <span class="byhandle__at" aria-hidden="true">
+          @
+        </span>
+        <input id="handle" class="byhandle__input" autocomplete="off" autocapitalize="none" spellcheck={false} placeholder={text.home.handlePlaceholder} value={draft} onInput={(event) => setDraft(event.currentTarget.value)} />
+        <CallButtons person={{ handle: handle ?? "", name: handle ?? text.home.handleLabel }} actions={onlyWith(handle, actions)} />
+      </form>
+      <div class="cards">
+        <section class="card">
+          <ShieldIcon />
+          <h2 class="card__title">{text.home.privateTitle}</h2>
+          <p>{text.home.privateLead}</p>
+        </section>
+        <section class="card">
+          <SlidersIcon />
+          <h2 class="card__title">{text.home.readyTitle}</h2>
+          <p>{text.home.readyLead}</p>
+          <button class="button" onClick={() => actions.openDevices()}>
+            {text.home.readyButton}
+          </button>
+        </section>
+      </div>
+    </div>
+  );
+}
+
+/** Before a handle is entered the call buttons lead into its field. */
+function onlyWith(handle: string | null, actions: Actions): Pick<Actions, "call"> {
+  return handle ? actions : { call: () => document.getElementById("handle")?.focus() };
+}
+
+interface PersonPaneProps extends Props {
+  readonly person: Person;
+  readonly onBack: () => void;
+}
+
+function PersonPane({ person, state, actions, onBack }: PersonPaneProps) {
+  const heading = useFocusOnArrival<HTMLHeadingElement>();
+  const contact = state.contacts?.find((held) => held.person.handle === person.handle);
+  const calls = (state.recents ?? []).filter((call) => call.peer.handle === person.handle);
+  return (
+    <div class="person">
+      <button class="iconbutton person__back" aria-label={text.home.back} onClick={onBack}>
+        <BackIcon />
+      </button>
+      <Avatar person={person} size="l" online={contact?.online} />
+      <h1 class="person__name" tabIndex={-1} ref={heading}>
+        {person.name}
+      </h1>
+      <p class="muted">
+        @{person.handle}
+        {contact && ` · ${contact.online ? text.home.online : text.home.offline}`}
+      </p>
+      <div class="person__actions">
+        <button class="button button--primary" onClick={() => actions.call(person, false)}>
+          <PhoneIcon />
+          {text.home.audioCall}
+        </button>
+        <button class="button button--primary" onClick={() => actions.call(person, true)}>
+          <VideoIcon />
+          {text.home.videoCall}
+        </button>
+      </div>
+      {calls.length > 0 && (
+        <section class="history">
+          <h2 class="history__title">{text.home.withPerson(person.name)}</h2>
+          <ul class="rows">
+            {calls.map((call) => (
+              <li class="history__row" key={call.id}>
+                <RecentLine call={call} />
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+    </div>
+  );
+}
+

@@ -1,0 +1,59 @@
+// Small parts that several screens share.
+
+import { useEffect, useRef } from "preact/hooks";
+import type { RefObject } from "preact";
+import type { Person } from "../core/model";
+
+/** How many tints there are for avatars; see `.tint-0` and following. */
+const TINTS = 6;
+
+export function Avatar({ person, size, online }: { person: Person; size: "s" | "m" | "l"; online?: boolean }) {
+  return (
+    <span class={`avatar avatar--${size} tint-${tintOf(person.handle)}`} aria-hidden="true">
+      {initials(person.name)}
+      {online !== undefined && <span class={online ? "presence presence--on" : "presence"} />}
+    </span>
+  );
+}
+
+function initials(name: string): string {
+  const words = name.split(/[\s._-]+/).filter((word) => word !== "");
+  const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [words[0]];
+  return letters.map((word) => [...(word ?? "")][0]?.toUpperCase() ?? "").join("");
+}
+
+function tintOf(handle: string): number {
+  let sum = 0;
+  for (const char of handle) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 9973;
+  return sum % TINTS;
+}
+
+/** A muted picture: sound is played elsewhere. */
+export function Picture({ stream, label, className }: { stream: MediaStream; label: string; className: string }) {
+  const ref = useRef<HTMLVideoElement>(null);
+  useEffect(() => {
+    const video = ref.current;
+    if (!video || video.srcObject === stream) return;
+    video.srcObject = stream;
+    void video.play().catch(() => undefined);
+  }, [stream]);
+  return <video ref={ref} class={className} aria-label={label} autoplay muted playsInline disablePictureInPicture />;
+}
+
+/** Moves the focus here when the part appears, so that keyboard and screen reader are where the eyes are. */
+export function useFocusOnArrival<T extends HTMLElement>(): RefObject<T> {
+  const ref = useRef<T>(null);
+  useEffect(() => ref.current?.focus({ preventScroll: true }), []);
+  return ref;
+}
+
+/** A native modal dialog: the browser keeps the focus inside and gives it back afterwards. */
+export function useModal(): RefObject<HTMLDialogElement> {
+  const ref = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const dialog = ref.current;
+    dialog?.showModal();
+    return () => dialog?.close();
+  }, []);
+  return ref;
+}
