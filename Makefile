@@ -1,0 +1,47 @@
+# Two commands: `make run` and `make test`. Both install what is missing on Debian; the rest is here for those who develop.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
+PROTOS := $(wildcard proto/duocast/v1/*.proto)
+NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
+
+.PHONY: help run test check bench web setup setup-test unit web-test interop browser calls fmt
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: setup web ## Build everything and start it: two demo accounts on http://localhost:8080
+	cargo build --release -p duocast
+	target/release/duocast up --demo
+
+test: setup-test web ## Install what is missing and run all tests
+	@tests/all.sh
+
+check: web ## What must hold before a commit: format, lints, types, rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cd web && npm run --silent check
+
+bench: ## Benchmarks of the packet path (criterion)
+	cargo bench -p duocast-router-core
+
+unit: ## Rust tests only
+	cargo $(NEXTEST) --workspace
+
+web: web/dist/index.html ## Build the web client
+
+web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES) $(PROTOS)
+	cd web && npm run --silent gen && npm run --silent build
+	@touch $@
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	cd web && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+setup:
+	@tools/setup.sh build
+
+setup-test:
+	@tools/setup.sh test

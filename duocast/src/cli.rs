@@ -1,0 +1,327 @@
+//! The command line: what can be asked for, and how it is explained.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::config::LogFormat;
+
+/// Calls as two-party broadcasts, routed by default: nobody learns your IP address.
+#[derive(Debug, Parser)]
+#[command(name = "duocast", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process: control plane, router, web client, SQLite.
+    #[command(after_help = "Examples:\n  duocast up --demo          two demo accounts, links to sign in as each\n  \
+        duocast up --listen 0.0.0.0:4433 --announce 203.0.113.7\n\nSettings come from $XDG_CONFIG_HOME/duocast/duocast.toml, \
+        then DUOCAST_* in the environment\n(DUOCAST_MEDIA__PORT=5000), then flags. `duocast config` prints what results.")]
+    Up(Up),
+    /// Run the control plane alone; routers link to it.
+    Control(Up),
+    /// Run a router node alone and link it to a control plane.
+    Router(Router),
+    /// Place or answer a call without a browser, with a WAV file as microphone.
+    #[command(after_help = "Examples:\n  duocast call --as alice --to bob --audio in.wav --record out.wav\n  \
+        duocast call --as bob --answer --record heard.wav --duration 20s")]
+    Call(Call),
+    /// Look at and manage a running server: tokens, accounts, calls.
+    #[command(subcommand)]
+    Ctl(Ctl),
+    /// Print the configuration that results from file, environment and defaults.
+    Config(Settings),
+}
+
+/// Settings that flags may override. Serialized as the configuration has them.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct Settings {
+    /// Configuration file [default: $XDG_CONFIG_HOME/duocast/duocast.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where keys, certificate and database are kept [default: $XDG_DATA_HOME/duocast]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the API, UDP and TCP; may be given several times
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<SocketAddr>,
+    /// Plain HTTP address for the page and metrics, loopback only; may be given several times
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<SocketAddr>,
+    /// Media settings.
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "MediaFlags::is_empty")]
+    pub media: MediaFlags,
+    /// Log settings.
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "LogFlags::is_empty")]
+    pub log: LogFlags,
+}
+
+/// Flags of `[media]`.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct MediaFlags {
+    /// First UDP port for media; worker n uses this plus n
+    #[arg(long = "media-port", value_name = "PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// IP address that clients are told for media; may be given several times
+    #[arg(long, value_name = "IP")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub announce: Vec<IpAddr>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+}
+
+impl MediaFlags {
+    fn is_empty(&self) -> bool {
+        self.port.is_none() && self.announce.is_empty() && self.workers.is_none()
+    }
+}
+
+/// Flags of `[log]`.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct LogFlags {
+    /// Shape of log lines
+    #[arg(long = "log-format", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormat>,
+    /// What is logged, e.g. `info` or `warn,duocast_router=debug`
+    #[arg(long = "log-level", value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+}
+
+impl LogFlags {
+    fn is_empty(&self) -> bool {
+        self.format.is_none() && self.level.is_none()
+    }
+}
+
+/// `duocast up` and `duocast control`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Make the demo accounts alice and bob, who can call each other, and print their links
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// `duocast router`.
+#[derive(Debug, Args)]
+pub struct Router {
+    /// Settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which server, and as whom.
+#[derive(Debug, Clone, Args)]
+pub struct Target {
+    /// URL of the server's API
+    #[arg(long, value_name = "URL", default_value = "https://localhost:4433")]
+    pub url: String,
+    /// PEM file with the certificate to trust [default: the one in the data directory, else the system's]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Data directory of a local server, for its certificate and development key
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `duocast call`.
+#[derive(Debug, Args)]
+pub struct Call {
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+    /// Development account to call as (its token is made with the local development key)
+    #[arg(long = "as", value_name = "HANDLE", required_unless_present = "token")]
+    pub account: Option<String>,
+    /// File with a token, instead of --as
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
+    /// Whom to call
+    #[arg(long, value_name = "HANDLE", required_unless_present = "answer")]
+    pub to: Option<String>,
+    /// Wait for a call and answer it; with --to, only from that person
+    #[arg(long)]
+    pub answer: bool,
+    /// WAV file to speak [default: silence]
+    #[arg(long, value_name = "FILE")]
+    pub audio: Option<PathBuf>,
+    /// Speak the file again and again
+    #[arg(long, requires = "audio")]
+    pub r#loop: bool,
+    /// WAV file to record what is heard (16 bit, 48 kHz)
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Send synthetic video as well
+    #[arg(long)]
+    pub video: bool,
+    /// Hang up after this long, counted from the answer (e.g. 20s, 2m) [default: when the other side does]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Doors to try
+    #[arg(long, value_name = "DOOR", value_enum, default_value = "auto")]
+    pub door: DoorFlag,
+}
+
+/// Which doors a client tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DoorFlag {
+    /// HTTP/3 over QUIC, falling back to HTTP/2
+    Auto,
+    /// HTTP/3 only
+    H3,
+    /// HTTP/2 only
+    H2,
+}
+
+/// `duocast ctl`.
+#[derive(Debug, Subcommand)]
+pub enum Ctl {
+    /// Make a token for a development account
+    Token {
+        /// The account's handle
+        handle: String,
+        /// Where the development key is
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// How long it is valid
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "24h")]
+        ttl: Duration,
+        /// What it allows
+        #[arg(long, value_enum, default_value = "client")]
+        scope: ScopeFlag,
+        /// Print a link to sign in with instead
+        #[arg(long)]
+        link: bool,
+    },
+    /// Create a development account, or change it
+    Account {
+        /// Its handle: a-z, 0-9, '_' and '.'
+        handle: String,
+        /// Its display name [default: the handle]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Switch calling on or off
+        #[arg(long, value_enum, default_value = "on")]
+        calling: OnOff,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Let one development account follow another
+    Follow {
+        /// Who follows
+        follower: String,
+        /// Who is followed
+        followee: String,
+        /// Both ways: mutual contacts can call each other
+        #[arg(long)]
+        mutual: bool,
+        /// Take it back instead
+        #[arg(long)]
+        remove: bool,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List an account's contacts and who of them is online
+    Contacts {
+        /// Whose
+        #[arg(long = "as", value_name = "HANDLE")]
+        account: String,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List an account's calls, newest first
+    Calls {
+        /// Whose
+        #[arg(long = "as", value_name = "HANDLE")]
+        account: String,
+        /// How many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScopeFlag {
+    /// Calls of one account
+    Client,
+    /// The directory API
+    Platform,
+    /// A router's link
+    Node,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnOff {
+    /// On
+    On,
+    /// Off
+    Off,
+}
+
+/// `20s`, `1500ms`, `2m`, `24h`; a bare number counts seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("use a number with ms, s, m or h, e.g. 20s".into()),
+    };
+    let number: f64 = number.parse().map_err(|_| "use a number with ms, s, m or h, e.g. 20s".to_owned())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| "that is too long".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, ms) in [("20s", 20_000), ("1500ms", 1500), ("2m", 120_000), ("1.5", 1500), ("24h", 86_400_000)] {
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for bad in ["", "s", "1d", "-1s", "1e400", "1..2s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,311 @@
+//! The configuration: a TOML file, then `DUOCAST_*` in the environment, then flags; all checked before anything binds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set. Each field's default makes `duocast up` work on a developer's machine with nothing set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where keys, the development certificate and the database are kept.
+    pub data_dir: PathBuf,
+    /// TLS addresses of the control plane, UDP (HTTP/3) and TCP (HTTP/2) each.
+    pub listen: Vec<SocketAddr>,
+    /// Plain HTTP addresses for the page and for metrics. Loopback only: nothing on them is encrypted.
+    pub http: Vec<SocketAddr>,
+    /// How long running calls of the API may go on after a stop was asked for, in seconds.
+    pub drain_seconds: u64,
+    /// The certificate of `listen`.
+    pub tls: Tls,
+    /// Who may sign tokens.
+    pub auth: Auth,
+    /// Media addresses and size of the router.
+    pub media: Media,
+    /// The router's link to control (`duocast router` only; `duocast up` joins both by itself).
+    pub link: Link,
+    /// Log lines.
+    pub log: Log,
+}
+
+/// The certificate of the control plane.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the certificate chain. Unset: a self-signed one is made in `data_dir`.
+    pub cert: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub key: Option<PathBuf>,
+    /// Names of the self-signed certificate besides localhost.
+    pub names: Vec<String>,
+}
+
+/// Who may sign tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Accept tokens signed by the development key in `data_dir` (`duocast ctl token`). Switch it off in production.
+    pub dev: bool,
+    /// The platform's issuers.
+    pub issuers: Vec<Issuer>,
+}
+
+/// One issuer of tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The `iss` claim.
+    pub iss: String,
+    /// PEM file with its Ed25519 (EdDSA) or P-256 (ES256) public key.
+    pub public_key: PathBuf,
+}
+
+/// Media addresses and size of a router.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// Local addresses for media.
+    pub listen: Vec<IpAddr>,
+    /// First UDP port; worker n uses this plus n.
+    pub port: u16,
+    /// Addresses that clients are told. Empty: all of this machine's.
+    pub announce: Vec<IpAddr>,
+    /// Worker threads; 0 means one for each core.
+    pub workers: usize,
+    /// Legs that the router is willing to carry.
+    pub leg_capacity: u32,
+}
+
+/// The router's link to control.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Link {
+    /// This node's name; unset: the host's name.
+    pub node_id: Option<String>,
+    /// URL of control, `https://host:port`.
+    pub control: String,
+    /// PEM file with the certificate authority of control. Unset: the system's.
+    pub ca: Option<PathBuf>,
+    /// File with the node's token (scope "node").
+    pub token: Option<PathBuf>,
+}
+
+/// Log lines, on standard error.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// What is logged, e.g. `info` or `info,duocast_router=debug`.
+    pub level: String,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let both = |port| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()];
+        Self {
+            data_dir: default_data_dir(),
+            listen: both(4433),
+            http: both(8080),
+            drain_seconds: 10,
+            tls: Tls::default(),
+            auth: Auth::default(),
+            media: Media::default(),
+            link: Link::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { dev: true, issuers: Vec::new() }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: 40_000,
+            announce: Vec::new(),
+            workers: 0,
+            leg_capacity: 4_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+/// Why there is no usable configuration. Each line names the key, what it holds and what is allowed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, the environment or a flag does not parse.
+    #[error("the configuration does not parse: {0}")]
+    Parse(Box<figment::Error>),
+    /// The file that was asked for is not there.
+    #[error("there is no configuration file at {}: leave out --config, or name one that exists", .0.display())]
+    NoFile(PathBuf),
+    /// Values that cannot be.
+    #[error("the configuration cannot work:\n  {}", .0.join("\n  "))]
+    Invalid(Vec<String>),
+}
+
+impl Config {
+    /// Reads file (`None`: `$XDG_CONFIG_HOME/duocast/duocast.toml`, if there is one), environment and flags, and checks.
+    ///
+    /// `DUOCAST_MEDIA__PORT=5000` sets `port` of `[media]`; lists are written `["a","b"]`.
+    pub fn load(file: Option<&Path>, flags: &impl Serialize) -> Result<Self, ConfigError> {
+        if let Some(missing) = file.filter(|f| !f.exists()) {
+            return Err(ConfigError::NoFile(missing.to_owned()));
+        }
+        let path = file.map_or_else(default_config_file, Path::to_owned);
+        let config: Self = Figment::from(Serialized::defaults(Self::default()))
+            .merge(Toml::file(path))
+            .merge(Env::prefixed("DUOCAST_").split("__"))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|e| ConfigError::Parse(Box::new(e)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut wrong = Vec::new();
+        if self.listen.is_empty() {
+            wrong.push("listen: empty: name at least one address, e.g. [\"0.0.0.0:4433\"]".into());
+        }
+        for plain in self.http.iter().filter(|a| !a.ip().is_loopback()) {
+            wrong.push(format!(
+                "http: {plain}: only loopback addresses are allowed, nothing on it is encrypted; serve others by `listen`"
+            ));
+        }
+        if self.tls.cert.is_some() != self.tls.key.is_some() {
+            wrong.push("tls: cert and key go together: set both, or neither".into());
+        }
+        for file in [&self.tls.cert, &self.tls.key, &self.link.ca, &self.link.token].into_iter().flatten() {
+            if !file.is_file() {
+                wrong.push(format!("{}: there is no such file", file.display()));
+            }
+        }
+        if self.media.listen.is_empty() {
+            wrong.push("media.listen: empty: name at least one IP address, e.g. [\"0.0.0.0\"]".into());
+        }
+        let last = usize::from(self.media.port) + self.media_workers();
+        if self.media.port != 0 && last > 65_536 {
+            wrong.push(format!(
+                "media.port: {}: {} workers need as many ports from there on: choose a lower one",
+                self.media.port,
+                self.media_workers()
+            ));
+        }
+        if self.media.leg_capacity < 2 {
+            wrong.push(format!("media.leg_capacity: {}: a call needs 2", self.media.leg_capacity));
+        }
+        if !self.auth.dev && self.auth.issuers.is_empty() {
+            wrong.push("auth: with dev = false name at least one [[auth.issuers]], else nobody can sign in".into());
+        }
+        for issuer in self.auth.issuers.iter().filter(|i| !i.public_key.is_file()) {
+            wrong.push(format!("auth.issuers: {}: there is no such file", issuer.public_key.display()));
+        }
+        if let Err(e) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            wrong.push(format!("log.level: {:?}: {e}", self.log.level));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
+    }
+
+    /// Worker threads of the router.
+    pub fn media_workers(&self) -> usize {
+        match self.media.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+}
+
+/// `$XDG_DATA_HOME/duocast`, else `~/.local/share/duocast`.
+pub fn default_data_dir() -> PathBuf {
+    xdg("XDG_DATA_HOME", ".local/share")
+}
+
+fn default_config_file() -> PathBuf {
+    xdg("XDG_CONFIG_HOME", ".config").join("duocast.toml")
+}
+
+fn xdg(variable: &str, under_home: &str) -> PathBuf {
+    let set = std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| ".".into())).join(under_home);
+    set.unwrap_or_else(home).join("duocast")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("duocast.toml");
+        std::fs::write(&file, toml).unwrap();
+        Config::load(Some(&file), &serde_json::json!({})).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn nothing_set_is_a_working_configuration() {
+        assert!(load("").unwrap().auth.dev);
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_with_key_and_remedy() {
+        let table = [
+            ("lisen = []", "lisen"),
+            ("listen = []", "listen: empty"),
+            ("listen = ['nowhere']", "listen"),
+            ("http = ['0.0.0.0:80']", "0.0.0.0:80: only loopback"),
+            ("[tls]\ncert = '/nowhere'", "go together"),
+            ("[tls]\ncert = '/nowhere'\nkey = '/nowhere'", "/nowhere: there is no such file"),
+            ("[media]\nport = 65535\nworkers = 2", "choose a lower one"),
+            ("[media]\nlisten = []", "media.listen"),
+            ("[media]\nleg_capacity = 1", "leg_capacity: 1"),
+            ("[auth]\ndev = false", "nobody can sign in"),
+            ("[log]\nlevel = 'a=b=c'", "log.level"),
+            ("[log]\nformat = 'xml'", "xml"),
+        ];
+        for (toml, expected) in table {
+            let error = load(toml).expect_err(toml);
+            assert!(error.contains(expected), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn several_mistakes_are_told_at_once() {
+        let error = load("listen = []\nhttp = ['0.0.0.0:80']").unwrap_err();
+        assert_eq!(error.lines().count(), 3, "{error}");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("duocast.toml");
+        std::fs::write(&file, "drain_seconds = 3\n[media]\nport = 5000").unwrap();
+        let flags = serde_json::json!({ "media": { "port": 6000 } });
+        let config = Config::load(Some(&file), &flags).unwrap();
+        assert_eq!((config.media.port, config.drain_seconds), (6000, 3));
+    }
+}
