@@ -1,14 +1,20 @@
 //! Calls on an HTTP/2 connection.
 
 use std::error::Error as _;
+use std::future::Future as _;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -20,7 +26,7 @@ const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 
 /// An HTTP/2 connection over TLS. It stays open until this and the bodies of all of its responses are dropped.
 pub(super) struct H2Connection {
-    requests: SendRequest<Body>,
+    requests: SendRequest<Upload>,
 }
 
 impl H2Connection {
@@ -61,13 +67,76 @@ impl H2Connection {
         if requests.ready().await.is_err() {
             return Err(Failure::NotSent(Box::new(request)));
         }
+        let (interest, lost_interest) = oneshot::channel();
+        let request = request.map(|body| Upload { inner: body, lost_interest: Some(lost_interest) });
         match requests.try_send_request(request).await {
-            Ok(response) => Ok(response.map(|body| Body::new(body.map_err(|error| status(&error))))),
+            Ok(response) => Ok(response.map(|body| {
+                Body::new(ResponseBody { inner: body.map_err(|error| status(&error)), _interest: interest })
+            })),
             Err(mut error) => match error.take_message() {
-                Some(request) => Err(Failure::NotSent(Box::new(request))),
+                Some(request) => Err(Failure::NotSent(Box::new(request.map(|upload| upload.inner)))),
                 None => Err(Failure::Call(status(&error.into_error()))),
             },
         }
+    }
+}
+
+/// A request body that fails when nobody waits for the response any more: hyper goes on sending it otherwise, and the
+/// server never learns that the call was given up.
+struct Upload {
+    inner: Body,
+    lost_interest: Option<oneshot::Receiver<()>>,
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(lost_interest) = &mut self.lost_interest
+            && Pin::new(lost_interest).poll(cx).is_ready()
+        {
+            self.lost_interest = None;
+            return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
+        }
+        Pin::new(&mut self.inner).poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Dropping it cancels the call.
+struct ResponseBody<B> {
+    inner: B,
+    _interest: oneshot::Sender<()>,
+}
+
+impl<B: http_body::Body + Unpin> http_body::Body for ResponseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

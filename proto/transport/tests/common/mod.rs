@@ -1,6 +1,6 @@
 //! A running server with the probe service behind the guard, on ports of the system's choice.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod probe;
 
@@ -81,7 +81,10 @@ impl TestServer {
         app = app.merge(Router::new().route("/page", get(|| async { "a page" })));
         if setup.guarded {
             let draining = shutdown.clone();
-            app = guard(app, GuardConfig { draining, drain_grace: setup.drain_grace, ..GuardConfig::default() });
+            app = guard(
+                app,
+                GuardConfig { draining, drain_grace: setup.drain_grace, ..GuardConfig::default() },
+            );
         }
         let serving = tokio::spawn(server.serve(app, shutdown.clone()));
         Self { identity, port, plain, probe, shutdown, serving, _certificates: certificates }

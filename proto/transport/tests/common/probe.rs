@@ -1,7 +1,7 @@
 //! A small gRPC service that does what a test asks of it, and its client. Also served by the `probe` example, against
 //! which foreign clients are run.
 
-#![allow(dead_code, reason = "each test file and the example use a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file and the example use a part of it")]
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -100,9 +100,15 @@ impl Probe {
                 stream::iter((1..=ask.number).map(number)).boxed()
             }
             "idle" => stream::once(async move { one(1) }).chain(stream::pending()).boxed(),
-            "flood" => stream::repeat_with(move || Ok(Answer { number: 1, payload: payload.clone() })).boxed(),
+            "flood" => {
+                stream::repeat_with(move || Ok(Answer { number: 1, payload: payload.clone() })).boxed()
+            }
             "panic" => {
-                let panics = stream::once(async { panic!("a test asked for it") });
+                // The pause lets the first message out: tonic sends together what is ready together.
+                let panics = stream::once(async {
+                    tokio::task::yield_now().await;
+                    panic!("a test asked for it")
+                });
                 stream::once(async move { one(1) }).chain(panics).boxed()
             }
             other => return Err(Status::invalid_argument(format!("{other:?} is no command"))),
@@ -225,7 +231,10 @@ where
         Ok(self.inner.unary(request.into_request(), path, codec).await?.into_inner())
     }
 
-    pub async fn stream(&mut self, request: impl tonic::IntoRequest<Ask>) -> Result<Streaming<Answer>, Status> {
+    pub async fn stream(
+        &mut self,
+        request: impl tonic::IntoRequest<Ask>,
+    ) -> Result<Streaming<Answer>, Status> {
         self.ready().await?;
         let path = PathAndQuery::from_static("/duocast.test.Probe/Stream");
         let codec = ProstCodec::<Ask, Answer>::default();
