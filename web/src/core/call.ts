@@ -100,14 +100,19 @@ export const NO_CALLS: CallsState = {
 
 /** The call that this device takes part in, or is about to. */
 export function currentCall(state: CallsState): Call | null {
-  const here = visible(state).filter((call) => call.onThisDevice || call.id === state.accepting);
+  const here = visible(state).filter((call) => takesPart(state, call));
   return here[here.length - 1] ?? null;
+}
+
+/** A call that merely rings is on this device too, but nobody takes part in it yet. */
+function takesPart(state: CallsState, call: Call): boolean {
+  return call.id === state.accepting || (call.onThisDevice && !(call.role === "callee" && isPending(call)));
 }
 
 /** The call that rings on this device and can be answered. */
 export function incomingCall(state: CallsState): Call | null {
   const ringing = visible(state).filter(
-    (call) => call.role === "callee" && isPending(call) && !call.onThisDevice && call.id !== state.accepting,
+    (call) => call.role === "callee" && isPending(call) && call.id !== state.accepting,
   );
   return ringing[0] ?? null;
 }
@@ -242,7 +247,7 @@ function insist(state: CallsState, call: Call): CallStep {
 
 /** After a reload nothing of the person's wishes is known but what the server holds: muted stays muted. */
 function restoreWant(state: CallsState, call: Call): CallsState {
-  if (!call.onThisDevice || state.want.callId === call.id || state.placing) return state;
+  if (!takesPart(state, call) || state.want.callId === call.id || state.placing) return state;
   const want = isAnswered(call)
     ? { mic: call.own.audio, cam: call.own.video, callId: call.id }
     : { mic: true, cam: call.video, callId: call.id };
@@ -255,7 +260,8 @@ function elsewhere(call: Call): CallNotice {
 
 function over(state: CallsState, call: Call, held: Call | null): CallStep {
   const left = state.leaving.includes(call.id);
-  const wasMine = !left && (call.onThisDevice || held?.onThisDevice === true || state.accepting === call.id);
+  // Without an older snapshot it is the answer to a call just placed, which was over at once.
+  const wasMine = !left && (held ? takesPart(state, held) : call.onThisDevice && call.role === "caller");
   const effects: CallEffect[] = [{ type: "refresh_recents" }];
   let ended = state.ended;
   const gone = call.endReason ?? "unknown";

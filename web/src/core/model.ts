@@ -43,6 +43,7 @@ export interface Call {
   readonly own: MediaState;
   readonly peerMedia: MediaState;
   readonly peerConnected: boolean;
+  /** This device placed or answered the call, or it rings here. */
   readonly onThisDevice: boolean;
   readonly legWanted: boolean;
 }

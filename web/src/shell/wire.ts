@@ -82,8 +82,13 @@ const DOMAIN = "duocast.dev";
 export function toFailure(error: unknown): Failure {
   const wire = ConnectError.from(error);
   const info = wire.findDetails(ErrorInfoSchema).find((detail) => detail.domain === DOMAIN);
-  return { kind: kindOf(wire.code, error), reason: info?.reason ?? "", message: wire.rawMessage };
+  const reason = info?.reason ?? "";
+  const kind = reason === SESSION_UNKNOWN ? "unreachable" : kindOf(wire.code, error);
+  return { kind, reason, message: wire.rawMessage };
 }
+
+/** The server has lost this device's session; the stream is about to make a new one, and then it can be tried again. */
+const SESSION_UNKNOWN = "SESSION_UNKNOWN";
 
 function kindOf(code: Code, error: unknown): FailureKind {
   switch (code) {

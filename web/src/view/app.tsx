@@ -74,9 +74,11 @@ function Notices({ state, actions }: Props) {
               <strong>{title}</strong>
               {hint && <span>{hint}</span>}
             </div>
-            <button class="button button--quiet" onClick={() => actions.call(about.peer, false)}>
-              {text.ended.back}
-            </button>
+            {about.type !== "answered_elsewhere" && (
+              <button class="button button--quiet" onClick={() => actions.call(about.peer, false)}>
+                {text.ended.back}
+              </button>
+            )}
             <button class="iconbutton" aria-label={text.call.dismiss} onClick={() => actions.dismissNotice(id)}>
               <CloseIcon />
             </button>

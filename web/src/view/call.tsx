@@ -215,7 +215,7 @@ function Controls({ state, actions, call }: Props & { call: Call | null }) {
         <span class="control__disc">{micOn ? <MicIcon /> : <MicOffIcon />}</span>
         <span class="control__word">{micOn ? text.call.mute : text.call.unmute}</span>
       </button>
-      <button class={camOn ? "control" : "control control--off"} aria-keyshortcuts="v" data-testid="cam" data-on={camOn} onClick={() => actions.toggleCam()}>
+      <button class={camOn || !call?.video ? "control" : "control control--off"} aria-keyshortcuts="v" data-testid="cam" data-on={camOn} onClick={() => actions.toggleCam()}>
         <span class="control__disc">{camOn ? <VideoIcon /> : <VideoOffIcon />}</span>
         <span class="control__word">{camOn ? text.call.cameraOff : text.call.cameraOn}</span>
       </button>

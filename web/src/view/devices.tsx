@@ -15,7 +15,7 @@ export function DevicesDialog({ state, actions }: Props) {
   return (
     <dialog ref={dialog} class="sheet" aria-labelledby="devices-title" data-testid="devices" onCancel={() => actions.closeDevices()}>
       <header class="sheet__head">
-        <h2 class="sheet__title" id="devices-title">
+        <h2 class="sheet__title" id="devices-title" tabIndex={-1} autofocus>
           {text.devices.title}
         </h2>
         <button class="iconbutton" aria-label={text.devices.done} onClick={() => actions.closeDevices()}>

@@ -1,0 +1,177 @@
+import { describe, expect, it } from "vitest";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { backoffMs } from "../src/core/backoff";
+import { gradeBetween, QualityWindow, type QualitySample } from "../src/core/quality";
+import { handleIn, matchContacts } from "../src/core/search";
+import { readStats } from "../src/core/stats";
+import { readToken, tokenFromFragment, tokenFromPaste } from "../src/core/token";
+import { CallSchema, CallState, EndReason, Role } from "../src/gen/duocast/v1/call_pb";
+import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb";
+import { toCall, toFailure } from "../src/shell/wire";
+import { clock, endedText, explain, spoken } from "../src/text";
+import { ANN, refusal } from "./make";
+
+function token(claims: object): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  return `${part({ alg: "EdDSA" })}.${part(claims)}.sig`;
+}
+
+describe("a token", () => {
+  it("tells handle, name and expiry", () => {
+    expect(readToken(token({ handle: "zoe", name: "Zoë 李", exp: 10 }))).toEqual({ handle: "zoe", name: "Zoë 李", expiresAt: 10_000 });
+    expect(readToken(token({ handle: "zoe" }))).toEqual({ handle: "zoe", name: "zoe", expiresAt: null });
+  });
+
+  it("is nothing else", () => {
+    for (const bad of ["", "a.b", "a.b.c", "a.%%.c", token({}), token({ handle: 3 }), `${token({ handle: "zoe" })}.x`]) {
+      expect(readToken(bad), bad).toBeNull();
+    }
+  });
+
+  it("is found in a link and in what was pasted", () => {
+    const good = token({ handle: "zoe" });
+    expect(tokenFromFragment(`#token=${good}`)).toBe(good);
+    expect(tokenFromFragment("#other=1")).toBeNull();
+    expect(tokenFromPaste(`  http://localhost:8080/#token=${good}\n`)).toBe(good);
+    expect(tokenFromPaste(good)).toBe(good);
+    expect(tokenFromPaste("hello")).toBeNull();
+  });
+});
+
+describe("the backoff", () => {
+  it("doubles up to its bound and keeps at least half", () => {
+    const backoff = { firstMs: 100, maxMs: 1_000 };
+    expect([0, 1, 2, 3, 4, 99].map((attempt) => backoffMs(backoff, attempt, 0))).toEqual([50, 100, 200, 400, 500, 500]);
+    expect(backoffMs(backoff, 0, 0.999)).toBe(100);
+  });
+});
+
+describe("the quality", () => {
+  const start: QualitySample = {
+    atMs: 0,
+    packetsReceived: 0,
+    packetsLost: 0,
+    samplesReceived: 0,
+    samplesConcealed: 0,
+    jitterMs: 5,
+    roundTripMs: 40,
+    framesDecoded: 0,
+    freezes: 0,
+    sentLoss: 0,
+  };
+  const later = (more: Partial<QualitySample>): QualitySample => ({ ...start, packetsReceived: 100, samplesReceived: 48_000, ...more });
+
+  it("is good when all arrives in time", () => {
+    expect(gradeBetween(start, later({}))).toMatchObject({ grade: "good", cause: null });
+  });
+
+  it("names what is worst", () => {
+    expect(gradeBetween(start, later({ packetsLost: 4 }))).toMatchObject({ grade: "fair", cause: "loss" });
+    expect(gradeBetween(start, later({ packetsLost: 20 }))).toMatchObject({ grade: "poor", cause: "loss" });
+    expect(gradeBetween(start, later({ roundTripMs: 600 }))).toMatchObject({ grade: "poor", cause: "delay" });
+    expect(gradeBetween(start, later({ jitterMs: 60 }))).toMatchObject({ grade: "fair", cause: "jitter" });
+    expect(gradeBetween(start, later({ samplesConcealed: 24_000 }))).toMatchObject({ grade: "poor", cause: "gaps", concealedPercent: 50 });
+    expect(gradeBetween(start, later({ sentLoss: 0.1 }))).toMatchObject({ grade: "poor", cause: "upload_loss" });
+  });
+
+  it("is unknown when nothing arrives, which is not the same as good", () => {
+    expect(gradeBetween(start, { ...start })).toMatchObject({ grade: "unknown", cause: "silence" });
+  });
+
+  it("forgets old trouble once its window has passed", () => {
+    const window = new QualityWindow();
+    const grades = [0, 1, 2, 3, 4, 5, 6].map((second) =>
+      window.add(later({ packetsReceived: second * 50, packetsLost: second > 0 ? 30 : 0, samplesReceived: second * 48_000 })).grade,
+    );
+    expect(grades).toEqual(["unknown", "poor", "poor", "poor", "poor", "good", "good"]);
+  });
+});
+
+describe("the stats", () => {
+  it("tell what came, and from whom", () => {
+    const stats = readStats([
+      { type: "inbound-rtp", kind: "audio", packetsReceived: 50, totalAudioEnergy: 0.2, concealedSamples: 100, silentConcealedSamples: 40, jitter: 0.004 },
+      { type: "inbound-rtp", kind: "video", framesDecoded: 30 },
+      { type: "transport", selectedCandidatePairId: "p1" },
+      { type: "candidate-pair", id: "p0", remoteCandidateId: "r0", currentRoundTripTime: 9 },
+      { type: "candidate-pair", id: "p1", remoteCandidateId: "r1", currentRoundTripTime: 0.02 },
+      { type: "remote-candidate", id: "r1", candidateType: "host", address: "203.0.113.5", port: 7 },
+      { type: "remote-inbound-rtp", fractionLost: 0.5 },
+    ]);
+    expect(stats.audioIn).toMatchObject({ packets: 50, energy: 0.2, concealedSamples: 60, jitterMs: 4 });
+    expect(stats.videoIn.framesDecoded).toBe(30);
+    expect(stats).toMatchObject({ roundTripMs: 20, sentLoss: 0.5, remoteCandidates: 1, remoteCandidateType: "host", remoteAddress: "203.0.113.5" });
+  });
+
+  it("are zero for an empty report", () => {
+    expect(readStats([])).toMatchObject({ roundTripMs: null, remoteCandidates: 0, remoteCandidateType: "", audioIn: { packets: 0 } });
+  });
+});
+
+describe("the search", () => {
+  const contacts = ["Ann Müller", "Bob", "Annika"].map((name, index) => ({
+    person: { handle: `h${index}.x`, name },
+    online: index === 2,
+  }));
+
+  it("finds by the start of any word, without accents, online first", () => {
+    expect(matchContacts(contacts, "ann").map((one) => one.person.name)).toEqual(["Annika", "Ann Müller"]);
+    expect(matchContacts(contacts, "muller ann").map((one) => one.person.name)).toEqual(["Ann Müller"]);
+    expect(matchContacts(contacts, "@h1").map((one) => one.person.name)).toEqual(["Bob"]);
+  });
+
+  it("knows what can be a handle", () => {
+    expect(handleIn(" @Bob ")).toBe("bob");
+    expect(handleIn("bob smith")).toBeNull();
+    expect(handleIn("")).toBeNull();
+  });
+});
+
+describe("the wire", () => {
+  it("becomes a call", () => {
+    const wire = create(CallSchema, {
+      callId: "c1",
+      revision: 7n,
+      state: CallState.ENDED,
+      endReason: EndReason.PARTY_LOST,
+      role: Role.CALLEE,
+      peer: { handle: "ann" },
+      acceptedAt: timestampFromMs(5_000),
+      onThisDevice: true,
+    });
+    expect(toCall(wire)).toMatchObject({ id: "c1", revision: 7, state: "ended", endReason: "party_lost", role: "callee", peer: { name: "ann" }, acceptedAt: 5_000, liveAt: null });
+  });
+
+  it("tells a refusal with its reason from a server that cannot be reached", () => {
+    const detail = { desc: ErrorInfoSchema, value: { reason: "CALLEE_OFFLINE", domain: "duocast.dev" } };
+    const refused = new ConnectError("Try later.", Code.FailedPrecondition, undefined, [detail]);
+    expect(toFailure(refused)).toEqual({ kind: "refused", reason: "CALLEE_OFFLINE", message: "Try later." });
+    expect(toFailure(new TypeError("Failed to fetch")).kind).toBe("unreachable");
+    expect(toFailure(new ConnectError("", Code.Unauthenticated)).kind).toBe("signed_out");
+  });
+
+  it("does not take another domain's reason for ours", () => {
+    const detail = { desc: ErrorInfoSchema, value: { reason: "CALLEE_OFFLINE", domain: "example.org" } };
+    expect(toFailure(new ConnectError("", Code.NotFound, undefined, [detail])).reason).toBe("");
+  });
+});
+
+describe("the words", () => {
+  it("tell time on a clock and in a sentence", () => {
+    expect([7_000, 754_000, 3_723_000].map(clock)).toEqual(["0:07", "12:34", "1:02:03"]);
+    expect([300, 61_000, 3_723_000].map(spoken)).toEqual(["less than a second", "1 minute 1 second", "1 hour 2 minutes"]);
+  });
+
+  it("say what to do about every refusal, known or not", () => {
+    expect(explain(refusal("CALLEE_OFFLINE"), "Ann").title).toBe("Ann is not reachable");
+    expect(explain(refusal("SOMETHING_NEW"), "Ann").hint).toBe("No.");
+  });
+
+  it("tell both ends of an unanswered call apart", () => {
+    const ended = { peer: ANN, video: false, durationMs: null, ending: { type: "ended", reason: "timed_out", byMe: false } } as const;
+    expect(endedText({ ...ended, role: "caller" }).title).toBe("Ann did not answer");
+    expect(endedText({ ...ended, role: "callee" }).title).toBe("Missed call");
+  });
+});
