@@ -112,6 +112,9 @@ mod tests {
         };
         let passed = passed_on(&received);
         assert_eq!((passed.audio_level, passed.voice_activity), (Some(-30), Some(true)));
-        assert_eq!((passed.mid, passed.rid, passed.rid_repair, passed.transport_cc), (None, None, None, None));
+        assert_eq!(
+            (passed.mid, passed.rid, passed.rid_repair, passed.transport_cc),
+            (None, None, None, None)
+        );
     }
 }

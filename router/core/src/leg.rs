@@ -171,10 +171,9 @@ impl Leg {
         self.lines.clone_from(&offer.lines);
         self.sources.clear();
         let tracks = self.media_lines();
-        let unmatched = tracks.iter().any(|(mid, _)| {
-            self.rtc.media(*mid).is_some_and(|m| !m.stopped() && !m.disabled() && m.remote_pts().is_empty())
-        });
-        if unmatched {
+        // str0m rejects a line without a common codec by itself; a leg needs one that has some.
+        let has_codec = |mid| self.rtc.media(mid).is_some_and(|media| !media.remote_pts().is_empty());
+        if !tracks.iter().any(|(mid, _)| has_codec(*mid)) {
             return Err(OfferError::NoCommonCodec);
         }
         for (mid, kind) in tracks {
@@ -375,7 +374,8 @@ impl Leg {
             self.wakes_at = None;
             return;
         }
-        let result = self.rtc.handle_input(Input::Timeout(now)).and_then(|()| self.drain(None, out)).map(drop);
+        let result =
+            self.rtc.handle_input(Input::Timeout(now)).and_then(|()| self.drain(None, out)).map(drop);
         self.close_on(result);
         if self.progress == Progress::Connected {
             let stalls_at = self.heard_at + STALL_AFTER;

@@ -30,7 +30,7 @@ pub enum OfferError {
     /// No certificate fingerprint.
     #[error("the offer has no certificate fingerprint; media must be DTLS-SRTP")]
     NoFingerprint,
-    /// An audio or video line without a codec of ours.
+    /// No audio or video line has a codec of ours. (A single line without one is rejected in the answer.)
     #[error("the offer shares no codec with this node; offer Opus, and VP8, VP9, H264 or AV1")]
     NoCommonCodec,
     /// More than [`MAX_MEDIA_LINES`].
@@ -154,8 +154,11 @@ fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
     }
     // str0m keeps 16 characters of a MID and turns all but letters and digits into '_': names that would become equal
     // could not be told apart.
-    let usable = |mid: &str| (1..=16).contains(&mid.len()) && mid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    let distinct = lines.iter().enumerate().all(|(i, l)| lines[..i].iter().all(|earlier| earlier.mid != l.mid));
+    let usable = |mid: &str| {
+        (1..=16).contains(&mid.len()) && mid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let distinct =
+        lines.iter().enumerate().all(|(i, l)| lines[..i].iter().all(|earlier| earlier.mid != l.mid));
     let has_media = lines.iter().any(|l| l.kind.is_some());
     if !has_media || !distinct || !lines.iter().all(|l| usable(&l.mid)) {
         return Err(OfferError::Invalid);

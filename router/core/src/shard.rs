@@ -276,7 +276,8 @@ impl Shard {
         offer: &CheckedOffer,
         secret: &IceSecret,
     ) -> Result<String, OfferError> {
-        let renegotiation = self.slot(key).and_then(|slot| slot.leg.as_ref()).map(|leg| leg.renegotiation(offer));
+        let renegotiation =
+            self.slot(key).and_then(|slot| slot.leg.as_ref()).map(|leg| leg.renegotiation(offer));
         let answered = match renegotiation {
             Some(Renegotiation::Refuse) => return Err(OfferError::Invalid),
             Some(Renegotiation::Continue) => {
@@ -335,7 +336,8 @@ impl Shard {
     /// Control has named every call that it wants here: all others end. Their generations are not remembered, since
     /// control may have lost count of them too.
     pub fn handle_synced(&mut self, now: Instant, wanted: &HashSet<CallId>) {
-        let unwanted: Vec<CallId> = self.calls.keys().filter(|call| !wanted.contains(call)).copied().collect();
+        let unwanted: Vec<CallId> =
+            self.calls.keys().filter(|call| !wanted.contains(call)).copied().collect();
         for call in unwanted {
             let legs = self.calls.remove(&call).map(|call| call.legs).unwrap_or_default();
             for (_, key) in legs {
@@ -573,7 +575,9 @@ impl Shard {
 
     fn known_generation(&self, call: CallId) -> Option<Generation> {
         let present = self.calls.get(&call).map(|call| call.generation);
-        present.or_else(|| self.ended.iter().find(|(ended, _)| *ended == call).map(|(_, generation)| *generation))
+        present.or_else(|| {
+            self.ended.iter().find(|(ended, _)| *ended == call).map(|(_, generation)| *generation)
+        })
     }
 
     fn remember_ended(&mut self, call: CallId, generation: Generation) {

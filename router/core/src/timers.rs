@@ -35,6 +35,22 @@ impl Timers {
             slot.queued = Some(at);
             self.heap.push(Reverse((at, key)));
         }
+        self.drop_outgrown();
+    }
+
+    /// Keeps an entry that nobody waits for from being the next.
+    fn drop_outgrown(&mut self) {
+        while let Some(&Reverse((at, key))) = self.heap.peek() {
+            let slot = &mut self.keys[key as usize];
+            let is_latest = slot.queued == Some(at);
+            if is_latest && slot.wanted.is_some() {
+                return;
+            }
+            if is_latest {
+                slot.queued = None;
+            }
+            self.heap.pop();
+        }
     }
 
     /// Takes a key whose time has come; its deadline is then unset.
@@ -92,5 +108,9 @@ mod tests {
         }
         assert_eq!(woken, [(15, 2), (30, 1)]);
         assert_eq!(timers.next(), None);
+        timers.set(4, Some(at(50)));
+        timers.set(5, Some(at(60)));
+        timers.set(4, None);
+        assert_eq!(timers.next(), Some((at(60), 5)));
     }
 }

@@ -2,10 +2,14 @@
 
 mod world;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use duocast_router_core::{DropReason, LegState};
-use world::{Audio, ROUTER, Video, World, leg};
+use duocast_model::Generation;
+use duocast_router_core::{DropReason, LegState, OfferError};
+use str0m::media::KeyframeRequestKind;
+use str0m::rtp::RawPacket;
+use world::{Audio, Video, World, call, leg, standard_client};
 
 #[test]
 fn while_it_rings_both_connect_and_nothing_is_heard() {
@@ -30,9 +34,347 @@ fn after_the_answer_both_hear_each_other_in_order() {
             let expected: Vec<_> = (0..50).map(|round| format!("{kind:?} {round} of {other}")).collect();
             assert_eq!(world.clients[n].heard(kind), expected);
         }
+        let levels = world.clients[n].received.iter().filter_map(|p| p.header.ext_vals.audio_level);
+        assert_eq!(levels.collect::<Vec<_>>(), [-20; 50], "the audio level passes");
     }
     assert_eq!(world.shard.counters().audio_forwarded, 100);
     assert_eq!(world.shard.counters().video_forwarded, 100);
-    assert!(world.destinations.iter().all(|to| world.clients.iter().any(|c| c.address == *to)));
-    let _ = ROUTER;
+}
+
+#[test]
+fn one_who_offers_audio_only_hears_audio_only() {
+    let mut world = World::new(3);
+    world.add_client(standard_client());
+    world.add_client(standard_client());
+    world.plan(&[0, 1], &[(0, 1), (1, 0)]);
+    world.offer(0, &[Audio, Video]).unwrap();
+    world.offer(1, &[Audio]).unwrap();
+    world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected) && w.events.len() == 2);
+    world.talk(10);
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.clients[1].heard(Audio).len(), 10);
+    assert_eq!(world.clients[1].received.len(), 10);
+    assert_eq!(world.clients[0].heard(Audio).len(), 10);
+    assert_eq!(world.shard.counters().dropped_for(DropReason::NoTrack), 10);
+}
+
+#[test]
+fn two_without_a_common_video_codec_still_hear_each_other() {
+    let only = |vp8: bool| {
+        let config = str0m::RtcConfig::new().clear_codecs().enable_opus(true, false);
+        if vp8 { config.enable_vp8(true) } else { config.enable_vp9(true) }
+    };
+    let mut world = World::new(4);
+    world.add_client(only(true));
+    world.add_client(only(false));
+    world.plan(&[0, 1], &[(0, 1), (1, 0)]);
+    world.offer(0, &[Audio, Video]).unwrap();
+    world.offer(1, &[Audio, Video]).unwrap();
+    world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected) && w.events.len() == 2);
+    world.talk(10);
+    world.run_for(Duration::from_millis(50));
+    for client in &world.clients {
+        assert_eq!((client.heard(Audio).len(), client.heard(Video).len()), (10, 0));
+    }
+    assert_eq!(world.shard.counters().dropped_for(DropReason::NoCommonCodec), 20);
+}
+
+#[test]
+fn lost_video_is_repaired_on_both_hops() {
+    for seed in [5, 6, 7] {
+        let mut world = World::two_talking(seed);
+        (world.loss_up, world.loss_down) = (5, 5);
+        world.talk(200);
+        (world.loss_up, world.loss_down) = (0, 0);
+        world.talk(20);
+        world.run_for(Duration::from_secs(1));
+        for (n, other) in [(0, 1), (1, 0)] {
+            let mut heard = world.clients[n].heard(Video);
+            heard.sort_unstable();
+            heard.dedup();
+            let rounds = (0..200).chain(0..20);
+            let mut expected: Vec<_> = rounds.map(|round| format!("Video {round} of {other}")).collect();
+            expected.sort_unstable();
+            expected.dedup();
+            let missing: Vec<_> = expected.iter().filter(|e| !heard.contains(e)).collect();
+            assert!(missing.is_empty(), "seed {seed}: never arrived: {missing:?}");
+        }
+    }
+}
+
+#[test]
+fn an_opened_route_asks_for_a_keyframe() {
+    let mut world = World::two_connected(8);
+    world.talk(5);
+    assert!(world.clients[0].keyframe_requests.is_empty());
+    world.plan(&[0, 1], &[(0, 1)]);
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.clients[0].keyframe_requests.len(), 1);
+    assert!(world.clients[1].keyframe_requests.is_empty());
+}
+
+#[test]
+fn a_flood_of_keyframe_requests_reaches_the_publisher_twice_a_second() {
+    let mut world = World::two_talking(9);
+    world.talk(5);
+    let before = world.clients[0].keyframe_requests.len();
+    let began = world.now;
+    for _ in 0..100 {
+        world.ask_keyframe(1);
+        world.talk(1);
+    }
+    let requests = &world.clients[0].keyframe_requests[before..];
+    assert!((3..=5).contains(&requests.len()), "{} in two seconds", requests.len());
+    for pair in requests.windows(2) {
+        assert!(pair[1].0 - pair[0].0 >= Duration::from_millis(490));
+    }
+    assert!(requests.iter().all(|(_, r)| r.kind == KeyframeRequestKind::Pli));
+    assert!(requests[0].0 - began < Duration::from_millis(600), "the first is not held up for long");
+    assert!(world.shard.counters().keyframes_merged > 50);
+}
+
+#[test]
+fn media_follows_a_client_whose_nat_rebound_within_milliseconds() {
+    let mut world = World::two_talking(10);
+    world.talk(10);
+    let heard_before = world.clients[1].received.len();
+    let rebound: SocketAddr = "203.0.113.200:61000".parse().unwrap();
+    world.clients[1].mapped = rebound;
+    let moved_at = world.now;
+    world.talk(10);
+    world.run_for(Duration::from_millis(50));
+    let client = &world.clients[1];
+    let first_after = client.received_at[heard_before..].iter().find(|at| **at > moved_at).unwrap();
+    let gap = *first_after - moved_at;
+    assert!(gap < Duration::from_millis(60), "silent for {gap:?}");
+    assert!(world.clients[1].heard(Audio).len() >= 18);
+    assert_eq!(world.clients[0].heard(Audio).len(), 20, "the other side notices nothing");
+    assert_eq!(world.shard.counters().legs_moved, 1);
+}
+
+#[test]
+fn media_of_a_stranger_moves_nothing() {
+    let mut world = World::two_talking(11);
+    world.talk(10);
+    let ssrc = world.clients[0].sending_ssrc(Audio);
+    let mut forged = vec![0x80, 111, 0x9c, 0x80, 0, 0, 0, 0];
+    forged.extend(ssrc.to_be_bytes());
+    forged.extend([7; 60]);
+    let stranger: SocketAddr = "192.0.2.66:6666".parse().unwrap();
+    for _ in 0..50 {
+        world.inject(stranger, &forged);
+        world.talk(1);
+    }
+    assert!(!world.destinations.contains(&stranger));
+    assert_eq!(world.shard.counters().dropped_for(DropReason::NotAuthenticated), 50);
+    assert_eq!(world.clients[1].heard(Audio).len(), 60);
+}
+
+#[test]
+fn a_replayed_packet_from_elsewhere_moves_nothing() {
+    let mut world = World::two_talking(12);
+    world.record_uplink = true;
+    world.talk(10);
+    let stranger: SocketAddr = "192.0.2.66:6666".parse().unwrap();
+    for packet in world.uplink.clone() {
+        if world::is_media(&packet) {
+            world.inject(stranger, &packet);
+        }
+    }
+    world.talk(5);
+    assert!(!world.destinations.contains(&stranger));
+}
+
+#[test]
+fn an_ice_restart_keeps_media_running_on_the_same_leg() {
+    let mut world = World::two_talking(13);
+    world.talk(10);
+    let (before, answer_before) = (world.clients[0].heard(Audio).len(), world.clients[0].answer.clone());
+    world.restart_ice(0).unwrap();
+    let ufrag = |sdp: &str| sdp.lines().find(|l| l.starts_with("a=ice-ufrag")).map(str::to_owned);
+    assert_ne!(ufrag(&answer_before), ufrag(&world.clients[0].answer));
+    world.talk(100);
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.clients[0].heard(Audio).len(), before + 100);
+    world.clients[0].mapped = "203.0.113.77:7777".parse().unwrap();
+    world.talk(20);
+    world.run_for(Duration::from_millis(50));
+    assert!(
+        world.clients[0].heard(Audio).len() > before + 110,
+        "the new credentials work from a new address"
+    );
+    assert_eq!(world.shard.leg_count(), 2);
+}
+
+#[test]
+fn a_client_that_starts_anew_takes_its_leg_over() {
+    let mut world = World::two_talking(14);
+    world.talk(5);
+    let reloaded = world.add_client(standard_client());
+    world.offer_for(reloaded, leg(0), &[Audio, Video]).unwrap();
+    world.run_until("the new one connects", |w| w.clients[reloaded].connected);
+    world.mute(0);
+    world.talk(10);
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.clients[reloaded].heard(Audio).len(), 10);
+    assert_eq!(world.clients[1].heard(Audio).len(), 15);
+    assert_eq!(world.shard.leg_count(), 2);
+}
+
+#[test]
+fn a_plan_that_is_not_newer_is_refused_even_after_the_end() {
+    let mut world = World::two_talking(15);
+    let present = world.plan_numbered(7, &[0, 1], &[(0, 1), (1, 0)]);
+    assert_eq!((present.applied, present.generation), (true, Generation(7)));
+    for stale in [7, 6, 0] {
+        let outcome = world.plan_numbered(stale, &[0, 1], &[]);
+        assert_eq!((outcome.applied, outcome.generation), (false, Generation(7)));
+    }
+    world.talk(3);
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.clients[1].heard(Audio).len(), 3, "a stale plan changed nothing");
+    assert!(world.plan_numbered(8, &[], &[]).applied);
+    assert!(!world.plan_numbered(7, &[0, 1], &[(0, 1)]).applied, "a late plan brings no call back");
+    assert_eq!((world.shard.leg_count(), world.shard.call_count()), (0, 0));
+}
+
+#[test]
+fn the_end_of_a_call_says_goodbye_and_leaves_nothing() {
+    let mut world = World::two_talking(16);
+    world.talk(5);
+    world.plan(&[], &[]);
+    world.run_until("both are told", |w| w.clients.iter().all(|c| c.closed));
+    assert_eq!((world.shard.leg_count(), world.shard.call_count()), (0, 0));
+    assert_eq!(world.shard.poll_timeout().map(|(_, reason)| reason), None, "nothing is left to wake for");
+    let stray = [0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 9, 9, 9, 9];
+    world.inject(world.clients[0].address, &stray);
+    assert_eq!(world.shard.counters().dropped_for(DropReason::UnknownSource), 1);
+}
+
+#[test]
+fn a_leg_that_the_plan_no_longer_names_is_closed_and_the_other_stays() {
+    let mut world = World::two_talking(17);
+    world.talk(5);
+    world.plan(&[0], &[]);
+    world.run_until("the second is told", |w| w.clients[1].closed);
+    world.mute(1);
+    world.talk(5);
+    assert!(!world.clients[0].closed);
+    assert_eq!(world.shard.leg_count(), 1);
+    assert_eq!(world.offer(1, &[]).unwrap_err(), OfferError::LegUnknown);
+}
+
+#[test]
+fn control_that_comes_back_drops_the_calls_it_does_not_name() {
+    let mut world = World::two_talking(18);
+    world.shard.handle_synced(world.now, &[call()].into());
+    assert_eq!(world.shard.call_count(), 1);
+    world.shard.handle_link_up();
+    world.events.clear();
+    world.run_for(Duration::from_millis(5));
+    assert_eq!(world.events, [(leg(0), LegState::Connected), (leg(1), LegState::Connected)]);
+    world.shard.handle_synced(world.now, &[].into());
+    assert_eq!((world.shard.leg_count(), world.shard.call_count()), (0, 0));
+}
+
+#[test]
+fn a_silent_client_is_stalled_and_its_return_is_told() {
+    let mut world = World::two_talking(19);
+    world.talk(5);
+    world.events.clear();
+    world.cut_off = Some(0);
+    world.run_until("it stalls", |w| w.events.contains(&(leg(0), LegState::Stalled)));
+    assert_eq!(world.events, [(leg(0), LegState::Stalled)]);
+    world.cut_off = None;
+    world.run_until("it is back", |w| w.events.contains(&(leg(0), LegState::Connected)));
+    world.talk(5);
+    world.run_for(Duration::from_millis(50));
+    assert!(world.clients[1].heard(Audio).len() >= 10);
+}
+
+#[test]
+fn a_client_that_hangs_up_is_told_to_control_and_may_offer_again() {
+    let mut world = World::two_talking(20);
+    world.talk(5);
+    world.events.clear();
+    world.close(0);
+    world.run_until("control hears of it", |w| !w.events.is_empty());
+    assert_eq!(world.events, [(leg(0), LegState::Closed)]);
+    assert_eq!(world.shard.leg_count(), 1);
+    let again = world.add_client(standard_client());
+    world.offer_for(again, leg(0), &[Audio]).unwrap();
+    world.run_until("it connects", |w| w.clients[again].connected);
+}
+
+#[test]
+fn nothing_of_one_party_reaches_the_other() {
+    let mut world = World::two_talking(21);
+    world.talk(60);
+    world.run_for(Duration::from_secs(6));
+    let (a, b) = (&world.clients[0], &world.clients[1]);
+    let secrets = secrets_of(&a.offer, &a.answer);
+    assert!(secrets.len() > 12, "{secrets:?}");
+    for secret in &secrets {
+        assert!(!b.answer.contains(secret.as_str()), "{secret} of A's is in B's answer");
+        let inside = |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+        assert!(!b.received.iter().any(|p| inside(&p.payload)), "{secret}");
+        assert!(!b.wire_in.iter().any(|bytes| inside(bytes)), "{secret} is on B's wire");
+        assert!(
+            !b.raw.iter().any(|raw| inside(format!("{raw:?}").as_bytes())),
+            "{secret} is in B's RTP or RTCP"
+        );
+    }
+    let ssrcs: Vec<u32> = ssrcs_of(&a.offer).chain(ssrcs_of(&a.answer)).collect();
+    assert!(ssrcs.len() >= 6);
+    let addresses: [[u8; 4]; 1] = [[203, 0, 113, 10]];
+    for plain in b.raw.iter().filter_map(received_rtp) {
+        assert!(!ssrcs.contains(&plain.ssrc) && plain.csrc_count == 0);
+    }
+    for bytes in &b.wire_in {
+        for ssrc in &ssrcs {
+            let at = if world::is_media(bytes) { 8 } else { 4 };
+            assert_ne!(bytes.get(at..at + 4), Some(&ssrc.to_be_bytes()[..]));
+        }
+        for address in &addresses {
+            let xored: Vec<u8> =
+                address.iter().zip([0x21, 0x12, 0xa4, 0x42]).map(|(a, cookie)| a ^ cookie).collect();
+            assert!(!bytes.windows(4).any(|w| w == address || w == xored), "A's address is on B's wire");
+        }
+    }
+    for packet in &b.received {
+        let values = &packet.header.ext_vals;
+        assert!(values.rid.is_none() && values.rid_repair.is_none() && values.abs_capture_time.is_none());
+        assert!(values.mid.is_none_or(|mid| b.mids.values().any(|own| *own == mid)));
+        assert!(packet.seq_no < 65_536.into(), "numbers start anew for each viewer");
+    }
+}
+
+fn received_rtp(raw: &RawPacket) -> Option<&str0m::rtp::RtpHeader> {
+    match raw {
+        RawPacket::RtpRx(header, _) => Some(header),
+        _ => None,
+    }
+}
+
+/// Every value in an SDP that could name its owner.
+fn secrets_of(offer: &str, answer: &str) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for line in offer.lines().chain(answer.lines()) {
+        for prefix in ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:sha-256 ", "a=mid:"] {
+            secrets.extend(line.strip_prefix(prefix).filter(|v| v.len() > 1).map(str::to_owned));
+        }
+        if let Some(msid) = line.strip_prefix("a=msid:") {
+            secrets.extend(msid.split(' ').map(str::to_owned));
+        }
+        if let Some((_, cname)) = line.split_once(" cname:") {
+            secrets.push(cname.to_owned());
+        }
+    }
+    secrets.sort_unstable();
+    secrets.dedup();
+    secrets
+}
+
+fn ssrcs_of(sdp: &str) -> impl Iterator<Item = u32> + '_ {
+    sdp.lines().filter_map(|l| l.strip_prefix("a=ssrc:")?.split(' ').next()?.parse().ok())
 }

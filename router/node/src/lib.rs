@@ -1,1 +1,195 @@
 //! The media plane's shell: worker threads, batched UDP, the link to control.
+//!
+//! [`Router::bind`] opens the sockets, [`Router::run`] starts one thread per worker and keeps the link. A call lives on one
+//! worker, chosen by its id. The packet loop is `Worker::run` in `worker.rs`; all decisions are in `duocast-router-core`.
+
+mod addresses;
+mod command;
+mod link;
+pub mod metrics;
+mod pace;
+mod sys;
+mod udp;
+mod worker;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+
+use duocast_model::NodeId;
+use duocast_router_core::ShardConfig;
+use duocast_transport::client::ChannelConfig;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{MAX_QUEUED_COMMANDS, MAX_QUEUED_REPORTS, WorkerHandle};
+use crate::link::Link;
+use crate::udp::Sockets;
+use crate::worker::Worker;
+
+/// Most workers; each is a thread with two sockets and 8 MiB of address space for receive buffers.
+pub const MAX_WORKERS: usize = 256;
+
+/// What a router node is.
+#[derive(Clone)]
+pub struct RouterConfig {
+    /// Its name, unique among the nodes of one control plane.
+    pub node_id: NodeId,
+    /// Where control is.
+    pub control: ChannelConfig,
+    /// The bearer token of this node (claim `scope` = "node"). Never logged.
+    pub token: String,
+    /// Addresses to bind. Empty: 0.0.0.0, and [::] where there is IPv6.
+    pub listen: Vec<IpAddr>,
+    /// Worker i binds this port plus i; 0 lets the kernel choose.
+    pub port_base: u16,
+    /// Addresses that clients are told. Empty: those of this machine, loopback last.
+    pub announce: Vec<IpAddr>,
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// Legs that this node is willing to carry, spread over its workers.
+    pub leg_capacity: u32,
+}
+
+impl std::fmt::Debug for RouterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RouterConfig")
+            .field("node_id", &self.node_id)
+            .field("port_base", &self.port_base)
+            .field("workers", &self.workers)
+            .field("leg_capacity", &self.leg_capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a router could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A socket could not be had.
+    #[error("cannot bind UDP {address}: {source}; choose a free port and an address of this machine")]
+    Socket {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Port base plus worker number is above 65535.
+    #[error("the port base leaves no room for {0} workers; choose a lower one")]
+    Ports(usize),
+    /// More than [`MAX_WORKERS`].
+    #[error("{0} workers are more than the {MAX_WORKERS} that a node can have; configure fewer")]
+    TooManyWorkers(usize),
+    /// No address that a client could reach.
+    #[error("there is no address to announce; configure one")]
+    NoAddress,
+    /// The wake-up descriptor could not be made.
+    #[error("cannot make an event descriptor: {0}; raise the limit of open files")]
+    Wake(std::io::Error),
+}
+
+/// Why a router stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    /// A worker thread could not be started.
+    #[error("cannot start a worker thread: {0}; raise the limit of threads")]
+    Spawn(std::io::Error),
+    /// A worker ended by itself: a defect. Its calls are lost, so the process should restart.
+    #[error("worker {0} died; restart the router and report its last log lines")]
+    WorkerDied(usize),
+}
+
+/// A bound router node.
+pub struct Router {
+    config: RouterConfig,
+    workers: Vec<Bound>,
+}
+
+struct Bound {
+    sockets: Sockets,
+    announced: Vec<SocketAddr>,
+    wake: Arc<sys::Wake>,
+}
+
+impl Router {
+    /// Opens the sockets of all workers. Nothing is received before [`Router::run`].
+    pub fn bind(config: RouterConfig) -> Result<Self, BindError> {
+        let count = match config.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
+            n if n > MAX_WORKERS => return Err(BindError::TooManyWorkers(n)),
+            n => n,
+        };
+        let bind = |i| bind_worker(&config, i, count);
+        let workers = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { config, workers })
+    }
+
+    /// The addresses that clients are told, of all workers.
+    pub fn media_addrs(&self) -> Vec<SocketAddr> {
+        self.workers.iter().flat_map(|w| w.announced.iter().copied()).collect()
+    }
+
+    /// Runs until `shutdown`: then every leg is told goodbye and the threads end. Media goes on while control cannot be
+    /// reached; the link is tried for ever.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), RouterError> {
+        metrics::describe();
+        let (reports, from_workers) = mpsc::channel(MAX_QUEUED_REPORTS);
+        let (died, mut deaths) = mpsc::channel(1);
+        let max_legs = (self.config.leg_capacity as usize).div_ceil(self.workers.len());
+        let mut handles = Vec::new();
+        let mut threads = Vec::new();
+        for (index, bound) in self.workers.into_iter().enumerate() {
+            let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
+            let handle = WorkerHandle::new(commands, Arc::clone(&bound.wake));
+            let shard = ShardConfig { announced: bound.announced, max_legs };
+            let load = handle.load();
+            let worker = Worker::new(index, shard, bound.sockets, bound.wake, queue, reports.clone(), load);
+            let died = died.clone();
+            let body = move || {
+                worker.run();
+                // Only the first to end is waited for.
+                let _ = died.try_send(index);
+            };
+            let name = format!("router-{index}");
+            threads.push(thread::Builder::new().name(name).spawn(body).map_err(RouterError::Spawn)?);
+            handles.push(handle);
+        }
+        drop(died);
+        let link = Link::new(&self.config, handles.clone(), from_workers);
+        let result = tokio::select! {
+            () = link.run() => Ok(()),
+            () = shutdown.cancelled() => Ok(()),
+            index = deaths.recv() => Err(RouterError::WorkerDied(index.unwrap_or_default())),
+        };
+        for handle in &handles {
+            handle.stop();
+        }
+        // The threads are in their last turn: joining them takes a moment, but must not hold up the runtime.
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().enumerate().find_map(|(i, t)| t.join().is_err().then_some(i))
+        });
+        match (result, joined.await) {
+            (Ok(()), Ok(Some(index))) => Err(RouterError::WorkerDied(index)),
+            (result, _) => result,
+        }
+    }
+}
+
+fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Bound, BindError> {
+    let port = match config.port_base {
+        0 => 0,
+        base => u16::try_from(index).ok().and_then(|i| base.checked_add(i)).ok_or(BindError::Ports(count))?,
+    };
+    let sockets = if config.listen.is_empty() {
+        let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        Sockets::bind(&any, port, true)
+    } else {
+        Sockets::bind(&config.listen, port, false)
+    };
+    let sockets = sockets.map_err(|(address, source)| BindError::Socket { address, source })?;
+    let announced = addresses::announced(&config.announce, &sockets.local_addrs());
+    if announced.is_empty() {
+        return Err(BindError::NoAddress);
+    }
+    let wake = Arc::new(sys::Wake::new().map_err(BindError::Wake)?);
+    Ok(Bound { sockets, announced, wake })
+}

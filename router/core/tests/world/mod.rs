@@ -61,6 +61,7 @@ pub struct Client {
     pub raw: Vec<str0m::rtp::RawPacket>,
     pub connected: bool,
     pub closed: bool,
+    pub is_mute: bool,
     pub offer: String,
     pub answer: String,
     pub mids: BTreeMap<MediaKindKey, Mid>,
@@ -89,6 +90,15 @@ pub struct World {
     pub loss_down: u64,
     /// Percent of the media datagrams to the shard that are lost.
     pub loss_up: u64,
+    /// All datagrams from clients to the shard, if wanted.
+    pub record_uplink: bool,
+    pub uplink: Vec<Vec<u8>>,
+    /// The last STUN check that a client sent.
+    last_check: Vec<u8>,
+    /// This client's datagrams are lost, both ways.
+    pub cut_off: Option<usize>,
+    /// Added to every offer, as a hostile client might.
+    pub extra_offer_line: String,
     /// Where the shard sent something.
     pub destinations: Vec<SocketAddr>,
     to_shard: Vec<(Instant, SocketAddr, Vec<u8>)>,
@@ -111,9 +121,13 @@ pub fn standard_client() -> RtcConfig {
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
     pub fn new(seed: u64) -> Self {
-        let config = ShardConfig { announced: vec![ROUTER.into()], max_legs: 100 };
+        Self::with_max_legs(seed, 100)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
+    pub fn with_max_legs(seed: u64, max_legs: usize) -> Self {
+        let config = ShardConfig { announced: vec![ROUTER.into()], max_legs };
         Self {
             now: Instant::now(),
             shard: Shard::new(config),
@@ -122,6 +136,11 @@ impl World {
             rng: Rng(seed),
             loss_down: 0,
             loss_up: 0,
+            record_uplink: false,
+            uplink: Vec::new(),
+            last_check: Vec::new(),
+            cut_off: None,
+            extra_offer_line: String::new(),
             destinations: Vec::new(),
             to_shard: Vec::new(),
             to_clients: Vec::new(),
@@ -163,6 +182,7 @@ impl World {
             raw: Vec::new(),
             connected: false,
             closed: false,
+            is_mute: false,
             offer: String::new(),
             answer: String::new(),
             mids: BTreeMap::new(),
@@ -196,6 +216,10 @@ impl World {
 
     /// The client makes an offer; the shard's answer goes back to it.
     pub fn offer(&mut self, n: usize, kinds: &[MediaKindKey]) -> Result<(), OfferError> {
+        self.offer_for(n, leg(n), kinds)
+    }
+
+    pub fn offer_for(&mut self, n: usize, leg: LegId, kinds: &[MediaKindKey]) -> Result<(), OfferError> {
         let client = &mut self.clients[n];
         let mut api = client.rtc.sdp_api();
         for kind in kinds {
@@ -207,23 +231,32 @@ impl World {
             let mid = api.add_media(media, Direction::SendRecv, Some(stream), Some(track), None);
             client.mids.insert(*kind, mid);
         }
+        if kinds.is_empty() {
+            api.ice_restart(true);
+        }
         let (offer, pending) = api.apply().unwrap();
-        self.exchange(n, offer, pending)
+        self.exchange(n, leg, offer, pending)
     }
 
     pub fn restart_ice(&mut self, n: usize) -> Result<(), OfferError> {
         let mut api = self.clients[n].rtc.sdp_api();
         api.ice_restart(true);
         let (offer, pending) = api.apply().unwrap();
-        self.exchange(n, offer, pending)
+        self.exchange(n, leg(n), offer, pending)
     }
 
-    fn exchange(&mut self, n: usize, offer: SdpOffer, pending: SdpPendingOffer) -> Result<(), OfferError> {
+    fn exchange(
+        &mut self,
+        n: usize,
+        leg: LegId,
+        offer: SdpOffer,
+        pending: SdpPendingOffer,
+    ) -> Result<(), OfferError> {
         let client = &mut self.clients[n];
-        client.offer = offer.to_sdp_string();
+        client.offer = offer.to_sdp_string() + &self.extra_offer_line;
         client.pending = Some(pending);
         let secret = self.rng.secret();
-        let answer = self.shard.handle_offer(self.now, call(), leg(n), &self.clients[n].offer, &secret)?;
+        let answer = self.shard.handle_offer(self.now, call(), leg, &self.clients[n].offer, &secret)?;
         let client = &mut self.clients[n];
         let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
         client.answer = answer;
@@ -262,7 +295,7 @@ impl World {
         for round in 0..rounds {
             for n in 0..self.clients.len() {
                 for kind in [Audio, Video] {
-                    if self.clients[n].mids.contains_key(&kind) {
+                    if self.clients[n].mids.contains_key(&kind) && !self.clients[n].is_mute {
                         self.send(n, kind, format!("{kind:?} {round} of {n}").as_bytes());
                     }
                 }
@@ -278,6 +311,23 @@ impl World {
         let stream = api.stream_rx_by_mid(mid, None).expect("a received track");
         stream.request_keyframe(KeyframeRequestKind::Pli);
         client.wakes_at = self.now;
+    }
+
+    /// The client sends nothing more of its own accord.
+    pub fn mute(&mut self, n: usize) {
+        self.clients[n].is_mute = true;
+    }
+
+    /// The client hangs up: DTLS close_notify.
+    pub fn close(&mut self, n: usize) {
+        self.clients[n].rtc.close().unwrap();
+        self.clients[n].wakes_at = self.now;
+        self.mute(n);
+    }
+
+    /// A STUN check as a client sent it.
+    pub fn uplink_of_kind_stun(&self) -> Vec<u8> {
+        self.last_check.clone()
     }
 
     /// A datagram from anywhere, as it is.
@@ -323,7 +373,7 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.to_clients).into_iter().partition(|(at, ..)| *at <= self.now);
         self.to_clients = later;
-        for (_, n, bytes) in due {
+        for (_, n, bytes) in due.into_iter().filter(|(_, n, _)| self.cut_off != Some(*n)) {
             self.clients[n].receive(self.now, bytes);
         }
         for n in 0..self.clients.len() {
@@ -332,7 +382,14 @@ impl World {
             }
             for (bytes, to) in self.clients[n].drain(self.now) {
                 assert_eq!(to, ROUTER.into(), "the router is the client's only peer");
-                if !(is_media(&bytes) && self.rng.chance(self.loss_up)) {
+                if self.record_uplink {
+                    self.uplink.push(bytes.clone());
+                }
+                if bytes[0] < 2 {
+                    self.last_check = bytes.clone();
+                }
+                let lost = is_media(&bytes) && self.rng.chance(self.loss_up);
+                if !lost && self.cut_off != Some(n) {
                     self.to_shard.push((self.now + DELAY, self.clients[n].mapped, bytes));
                 }
             }
@@ -369,6 +426,12 @@ impl Client {
         let media = self.rtc.media(self.mids[&kind])?;
         let params = self.rtc.codec_config().params();
         params.iter().find(|p| media.remote_pts().contains(&p.pt())).copied()
+    }
+
+    pub fn sending_ssrc(&mut self, kind: MediaKindKey) -> u32 {
+        let mid = self.mids[&kind];
+        let mut api = self.rtc.direct_api();
+        *api.stream_tx_by_mid(mid, None).expect("a sending track").ssrc()
     }
 
     /// Payloads received on tracks of this kind, in order of arrival.

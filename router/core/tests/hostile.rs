@@ -1,0 +1,214 @@
+//! What somebody who means harm may send: every case has its answer, none a panic.
+
+mod world;
+
+use std::net::SocketAddr;
+
+use duocast_router_core::{DropReason, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
+use world::{Audio, Rng, Video, World, call, leg, standard_client};
+
+fn valid_offer() -> String {
+    let mut world = World::new(1);
+    world.add_client(standard_client());
+    world.plan(&[0], &[]);
+    world.offer(0, &[Audio, Video]).unwrap();
+    world.clients[0].offer.clone()
+}
+
+fn without(offer: &str, prefix: &str) -> String {
+    offer.lines().filter(|l| !l.starts_with(prefix)).map(|l| format!("{l}\r\n")).collect()
+}
+
+fn answer_to(offer: &str) -> Result<String, OfferError> {
+    let mut world = World::new(2);
+    world.add_client(standard_client());
+    world.plan(&[0], &[]);
+    let secret = Rng(3).secret();
+    let answer = world.shard.handle_offer(world.now, call(), leg(0), offer, &secret);
+    let legs = usize::from(answer.is_ok());
+    assert_eq!(world.shard.leg_count(), legs, "a refused offer leaves no leg");
+    answer
+}
+
+#[test]
+fn each_broken_offer_is_refused_with_its_reason() {
+    let good = valid_offer();
+    assert!(answer_to(&good).is_ok());
+    let audio = good.split("m=").nth(1).unwrap();
+    let many_lines: String = (0..MAX_MEDIA_LINES)
+        .map(|i| format!("m={}", audio.replace("a=mid:", &format!("a=mid:x{i}"))))
+        .collect();
+    let ssrcs: String = (0..1000).map(|n| format!("a=ssrc:{n} cname:x\r\n")).collect();
+    let cases = [
+        ("nothing", String::new(), OfferError::Invalid),
+        ("no SDP", "hello".into(), OfferError::Invalid),
+        ("JSON", r#"{"type":"offer","sdp":"v=0"}"#.into(), OfferError::Invalid),
+        ("not ASCII", good.replace("a=mid:", "a=mid:\u{fffd}"), OfferError::Invalid),
+        ("no m-line", good.split("m=").next().unwrap().into(), OfferError::Invalid),
+        ("a huge one", format!("{good}a=x:{}\r\n", "y".repeat(MAX_SDP_BYTES)), OfferError::TooLarge),
+        ("thousands of lines", format!("{good}{}", "a=x\r\n".repeat(5000)), OfferError::TooLarge),
+        ("too many m-lines", format!("{good}{many_lines}"), OfferError::TooManyMedia),
+        ("a thousand sources", format!("{good}{ssrcs}"), OfferError::Invalid),
+        ("no ufrag", without(&good, "a=ice-ufrag"), OfferError::NoIce),
+        ("no password", without(&good, "a=ice-pwd"), OfferError::NoIce),
+        ("a short password", replace_value(&good, "a=ice-pwd:", "short"), OfferError::NoIce),
+        ("no fingerprint", without(&good, "a=fingerprint"), OfferError::NoFingerprint),
+        ("a broken fingerprint", replace_value(&good, "a=fingerprint:", "sha-256 zz"), OfferError::Invalid),
+        ("a passive client", good.replace("a=setup:actpass", "a=setup:passive"), OfferError::Invalid),
+        ("an ICE-lite client", good.replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"), OfferError::Invalid),
+        ("the same mid twice", equal_mids(&good), OfferError::Invalid),
+        ("no common codec", foreign_codecs(&good), OfferError::NoCommonCodec),
+        ("an unknown medium", good.replace("m=audio", "m=image"), OfferError::Invalid),
+    ];
+    for (what, offer, expected) in cases {
+        assert_eq!(answer_to(&offer).map(drop), Err(expected), "{what}");
+    }
+}
+
+fn replace_value(sdp: &str, prefix: &str, value: &str) -> String {
+    let line =
+        |l: &str| if l.starts_with(prefix) { format!("{prefix}{value}\r\n") } else { format!("{l}\r\n") };
+    sdp.lines().map(line).collect()
+}
+
+fn foreign_codecs(sdp: &str) -> String {
+    sdp.replace("opus/48000/2", "speex/8000")
+        .replace("VP8/90000", "H263/90000")
+        .replace("H264/90000", "H261/90000")
+}
+
+fn equal_mids(sdp: &str) -> String {
+    replace_value(sdp, "a=mid:", "same")
+}
+
+#[test]
+fn an_offer_for_a_leg_without_a_plan_is_refused() {
+    let mut world = World::new(4);
+    let secret = Rng(5).secret();
+    let answer = world.shard.handle_offer(world.now, call(), leg(0), &valid_offer(), &secret);
+    assert_eq!(answer, Err(OfferError::LegUnknown));
+}
+
+#[test]
+fn candidates_in_an_offer_are_never_contacted() {
+    let victim: SocketAddr = "192.0.2.99:53".parse().unwrap();
+    let mut world = World::new(6);
+    world.add_client(standard_client());
+    world.plan(&[0], &[]);
+    let candidate = format!("a=candidate:1 1 udp 2130706431 {} {} typ host\r\n", victim.ip(), victim.port());
+    world.extra_offer_line = candidate;
+    world.offer(0, &[Audio]).unwrap();
+    assert!(!world.clients[0].answer.contains("192.0.2.99"));
+    world.run_until("it connects", |w| w.clients[0].connected);
+    world.talk(50);
+    assert!(!world.destinations.is_empty());
+    assert!(world.destinations.iter().all(|to| *to == world.clients[0].address));
+}
+
+#[test]
+fn a_track_without_a_common_codec_is_rejected_alone() {
+    let offer = valid_offer().replace("VP8/90000", "H263/90000").replace("H264/90000", "H261/90000");
+    let answer = answer_to(&offer).unwrap();
+    assert!(answer.contains("m=audio 9 ") && answer.contains("m=video 0 "), "{answer}");
+}
+
+#[test]
+fn an_answer_asks_for_one_encoding_only() {
+    let offer = valid_offer() + "a=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\n";
+    let answer = answer_to(&offer).unwrap();
+    assert!(!answer.contains("a=simulcast") && !answer.contains("a=rid"), "{answer}");
+}
+
+#[test]
+fn mangled_offers_never_panic() {
+    let good = valid_offer();
+    for seed in 0..400 {
+        let mut rng = Rng(seed);
+        let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+        for _ in 0..1 + rng.next() % 6 {
+            let at = (rng.next() % lines.len() as u64) as usize;
+            match rng.next() % 5 {
+                0 => drop(lines.remove(at)),
+                1 => lines.insert(at, lines[(rng.next() % lines.len() as u64) as usize].clone()),
+                2 => lines[at] = lines[at].replace(|c: char| c.is_ascii_digit(), "9"),
+                3 => lines[at].truncate((rng.next() % 12) as usize),
+                _ => lines[at].push_str(" 4294967296"),
+            }
+            if lines.is_empty() {
+                break;
+            }
+        }
+        let offer = lines.join("\r\n") + "\r\n";
+        if let Err(error) = answer_to(&offer) {
+            assert_ne!(error, OfferError::Internal, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn hundreds_of_payload_types_do_not_exhaust_the_engine() {
+    let mut offer = valid_offer();
+    let types: String =
+        (0..128).map(|pt| format!("a=rtpmap:{pt} VP8/90000\r\na=fmtp:{pt} x=1\r\n")).collect();
+    offer.push_str(&types);
+    let _ = answer_to(&offer);
+}
+
+#[test]
+fn junk_datagrams_never_panic_and_reach_nobody() {
+    for seed in 0..20 {
+        let mut world = World::two_talking(seed);
+        world.record_uplink = true;
+        world.talk(3);
+        let seen = world.uplink.clone();
+        let mut rng = Rng(seed);
+        let before = world.clients[1].received.len();
+        for _ in 0..300 {
+            let mut junk = seen[(rng.next() % seen.len() as u64) as usize].clone();
+            for _ in 0..1 + rng.next() % 8 {
+                let at = (rng.next() % junk.len() as u64) as usize;
+                match rng.next() % 3 {
+                    0 => junk[at] = rng.next() as u8,
+                    1 => junk.truncate(at.max(1)),
+                    _ => junk.extend((0..rng.next() % 64).map(|n| n as u8)),
+                }
+            }
+            let from = match rng.next() % 3 {
+                0 => world.clients[0].address,
+                1 => world.clients[1].address,
+                _ => SocketAddr::from(([192, 0, 2, 1], rng.next() as u16)),
+            };
+            world.inject(from, &junk);
+        }
+        assert_eq!(world.shard.counters().panics, 0, "seed {seed}");
+        assert!(
+            world.destinations.iter().all(|to| world.clients.iter().any(|c| c.address == *to)),
+            "seed {seed}"
+        );
+        world.talk(10);
+        assert!(world.clients[1].received.len() >= before + 15, "seed {seed}: the call goes on");
+    }
+}
+
+#[test]
+fn a_check_for_an_unknown_user_is_counted_and_not_answered() {
+    let mut world = World::two_talking(30);
+    world.talk(2);
+    let stun = world.uplink_of_kind_stun();
+    world.plan(&[], &[]);
+    let before = world.destinations.len();
+    let at = world.shard.counters().dropped_for(DropReason::UnknownUser);
+    world.inject("192.0.2.5:5".parse().unwrap(), &stun);
+    assert_eq!(world.shard.counters().dropped_for(DropReason::UnknownUser), at + 1);
+    assert_eq!(world.destinations.len(), before);
+}
+
+#[test]
+fn a_full_shard_refuses_further_legs() {
+    let mut world = World::with_max_legs(31, 1);
+    world.add_client(standard_client());
+    world.add_client(standard_client());
+    world.plan(&[0, 1], &[]);
+    world.offer(0, &[Audio]).unwrap();
+    assert_eq!(world.offer(1, &[Audio]).unwrap_err(), OfferError::NodeFull);
+}

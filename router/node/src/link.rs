@@ -1,0 +1,303 @@
+//! The link to control: one bidirectional stream, kept up for ever. It carries orders and answers, and decides nothing.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use duocast_model::{CallId, InvalidId, LegId, NodeId, RoutePlan};
+use duocast_router_core::{Event, IceSecret, LegState, OfferError, PlanOutcome};
+use duocast_transport::client::{Channel, ChannelConfig};
+use duocast_wire::v1;
+use duocast_wire::v1::node_service_client::NodeServiceClient;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use rand::Rng as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_stream::wrappers::ReceiverStream;
+use v1::control_to_node::Kind as ToNode;
+use v1::node_to_control::Kind as ToControl;
+
+use crate::RouterConfig;
+use crate::command::{Command, Offer, Report, WorkerGone, WorkerHandle};
+use crate::metrics;
+
+/// First pause after a failed attempt; each further one is twice as long, up to [`MAX_PAUSE`]. Half of it is random, so that
+/// nodes do not come back all at once.
+const MIN_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest pause. Higher spares a control plane that is down, lower comes back sooner: media goes on meanwhile, but no new
+/// call finds this node.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Messages that may wait for the network. At the bound the link waits, at most [`SEND_PATIENCE`].
+const MAX_UNSENT: usize = 64;
+
+/// A link that takes nothing for this long is given up.
+const SEND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long control may take to say Welcome.
+const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers of workers that may be awaited at once. At the bound the next order waits for one of them.
+const MAX_PENDING: usize = 1024;
+
+/// Bounds for the interval that control asks statistics in.
+const STATS_INTERVAL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+
+pub(crate) struct Link {
+    node_id: NodeId,
+    boot_id: String,
+    leg_capacity: u32,
+    control: ChannelConfig,
+    token: String,
+    workers: Vec<WorkerHandle>,
+    reports: mpsc::Receiver<Report>,
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("cannot connect: {0}")]
+    Connect(#[from] duocast_transport::client::ConnectError),
+    #[error("control refused or ended the link: {0}")]
+    Refused(Box<tonic::Status>),
+    #[error("the node token is not a valid header value; configure the one that control issued")]
+    Token,
+    #[error("control closed the link")]
+    Closed,
+    #[error("control did not answer in time")]
+    Silent,
+    #[error("a worker is gone")]
+    Worker,
+}
+
+impl From<tonic::Status> for LinkError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+impl From<WorkerGone> for LinkError {
+    fn from(_: WorkerGone) -> Self {
+        Self::Worker
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Option<ToControl>> + Send>>;
+
+/// One life of the link.
+struct Session<'a> {
+    link: &'a mut Link,
+    unsent: mpsc::Sender<v1::NodeToControl>,
+    answers: FuturesUnordered<Answer>,
+    /// Calls that control named before its Synced; `None` after it.
+    named: Option<HashSet<CallId>>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        config: &RouterConfig,
+        workers: Vec<WorkerHandle>,
+        reports: mpsc::Receiver<Report>,
+    ) -> Self {
+        Self {
+            node_id: config.node_id.clone(),
+            boot_id: uuid::Uuid::new_v4().simple().to_string(),
+            leg_capacity: config.leg_capacity,
+            control: config.control.clone(),
+            token: config.token.clone(),
+            workers,
+            reports,
+        }
+    }
+
+    /// Keeps the link up; ends never.
+    pub(crate) async fn run(mut self) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            metrics::link_attempt();
+            let mut welcomed = false;
+            let ended = self.live(&mut welcomed).await;
+            metrics::link_is_up(false);
+            if welcomed {
+                pause = MIN_PAUSE;
+            }
+            match ended {
+                Ok(never) => match never {},
+                Err(error) if welcomed => tracing::warn!(%error, "lost control; media goes on"),
+                Err(error) => tracing::info!(%error, "no link to control yet"),
+            }
+            let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+            tokio::time::sleep(jittered).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    async fn live(&mut self, welcomed: &mut bool) -> Result<std::convert::Infallible, LinkError> {
+        let channel = Channel::connect(self.control.clone()).await?;
+        let (unsent, queue) = mpsc::channel(MAX_UNSENT);
+        let hello = v1::Hello {
+            node_id: self.node_id.to_string(),
+            boot_id: self.boot_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            leg_capacity: self.leg_capacity,
+        };
+        let mut session =
+            Session { link: self, unsent, answers: FuturesUnordered::new(), named: Some(HashSet::new()) };
+        session.send(ToControl::Hello(hello)).await?;
+        let mut request = tonic::Request::new(ReceiverStream::new(queue));
+        let bearer = format!("Bearer {}", session.link.token).parse().map_err(|_| LinkError::Token)?;
+        request.metadata_mut().insert("authorization", bearer);
+        let mut orders = NodeServiceClient::new(channel).link(request).await?.into_inner();
+
+        let first = tokio::time::timeout(WELCOME_PATIENCE, orders.message()).await;
+        let first = first.map_err(|_| LinkError::Silent)??.and_then(|message| message.kind);
+        let Some(ToNode::Welcome(welcome)) = first else { return Err(LinkError::Closed) };
+        *welcomed = true;
+        metrics::link_is_up(true);
+        tracing::info!(control_version = welcome.version, "linked to control");
+        session.tell_all_states().await?;
+
+        let asked = Duration::from_millis(welcome.stats_interval_ms.into());
+        let mut stats = tokio::time::interval(asked.clamp(STATS_INTERVAL.0, STATS_INTERVAL.1));
+        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                order = orders.message(), if session.answers.len() < MAX_PENDING => {
+                    let order = order?.ok_or(LinkError::Closed)?;
+                    session.take(order).await?;
+                }
+                Some(answer) = session.answers.next() => {
+                    if let Some(answer) = answer {
+                        session.send(answer).await?;
+                    }
+                }
+                report = session.link.reports.recv() => {
+                    session.send(leg_changed(report.ok_or(LinkError::Worker)?)).await?;
+                }
+                _ = stats.tick() => session.send(ToControl::Stats(session.stats())).await?,
+            }
+        }
+    }
+}
+
+impl Session<'_> {
+    async fn send(&self, kind: ToControl) -> Result<(), LinkError> {
+        let message = v1::NodeToControl { kind: Some(kind) };
+        match self.unsent.send_timeout(message, SEND_PATIENCE).await {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(LinkError::Silent),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(LinkError::Closed),
+        }
+    }
+
+    /// What waited for the old link is out of date: every leg's present state is told instead.
+    async fn tell_all_states(&mut self) -> Result<(), LinkError> {
+        while self.link.reports.try_recv().is_ok() {}
+        for worker in &self.link.workers {
+            worker.send(Command::LinkUp).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, order: v1::ControlToNode) -> Result<(), LinkError> {
+        match order.kind {
+            Some(ToNode::Plan(plan)) => self.take_plan(plan).await,
+            Some(ToNode::LegOffer(offer)) => self.take_offer(offer).await,
+            Some(ToNode::Synced(_)) => self.take_synced().await,
+            Some(ToNode::Welcome(_)) | None => Ok(()),
+        }
+    }
+
+    async fn take_plan(&mut self, wire: v1::RoutePlan) -> Result<(), LinkError> {
+        let plan = match RoutePlan::try_from(wire) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::error!(%error, "control sent a plan that is none; it is ignored");
+                return Ok(());
+            }
+        };
+        let call = plan.call();
+        if let Some(named) = &mut self.named {
+            named.insert(call);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.worker_of(call).send(Command::Plan { plan, answer }).await?;
+        self.answers.push(Box::pin(async move { Some(plan_result(call, answered.await.ok()?)) }));
+        Ok(())
+    }
+
+    async fn take_offer(&mut self, wire: v1::LegOffer) -> Result<(), LinkError> {
+        let request_id = wire.request_id;
+        let ids = (wire.call_id.parse(), wire.leg_id.parse());
+        let (Ok(call), Ok(leg)): (Result<CallId, InvalidId>, Result<LegId, InvalidId>) = ids else {
+            return self.send(leg_answer(request_id, Err(OfferError::LegUnknown))).await;
+        };
+        let offer = Offer { call, leg, sdp: wire.sdp_offer, secret: IceSecret(rand::rng().random()) };
+        let (answer, answered) = oneshot::channel();
+        self.worker_of(call).send(Command::Offer { offer, answer }).await?;
+        self.answers.push(Box::pin(async move { Some(leg_answer(request_id, answered.await.ok()?)) }));
+        Ok(())
+    }
+
+    async fn take_synced(&mut self) -> Result<(), LinkError> {
+        let Some(named) = self.named.take() else { return Ok(()) };
+        let wanted = Arc::new(named);
+        for worker in &self.link.workers {
+            worker.send(Command::Synced { wanted: Arc::clone(&wanted) }).await?;
+        }
+        Ok(())
+    }
+
+    /// A call's random id spreads calls evenly, and says the same after any restart of the link.
+    fn worker_of(&self, call: CallId) -> &WorkerHandle {
+        let index = call.as_u128() % self.link.workers.len() as u128;
+        &self.link.workers[index as usize]
+    }
+
+    fn stats(&self) -> v1::NodeStats {
+        let mut stats = v1::NodeStats::default();
+        for load in self.link.workers.iter().map(WorkerHandle::load) {
+            stats.legs += load.legs.load(Ordering::Relaxed);
+            stats.calls += load.calls.load(Ordering::Relaxed);
+            stats.load = stats.load.max(load.core_permille.load(Ordering::Relaxed) as f32 / 1000.0);
+        }
+        stats
+    }
+}
+
+fn plan_result(call: CallId, outcome: PlanOutcome) -> ToControl {
+    ToControl::PlanResult(v1::PlanResult {
+        call_id: call.to_string(),
+        generation: outcome.generation.0,
+        applied: outcome.applied,
+    })
+}
+
+fn leg_answer(request_id: u64, result: Result<String, OfferError>) -> ToControl {
+    let result = match result {
+        Ok(sdp) => v1::leg_answer::Result::SdpAnswer(sdp),
+        Err(error) => v1::leg_answer::Result::Refused(v1::LegRefused {
+            reason: error.reason().to_owned(),
+            message: error.to_string(),
+        }),
+    };
+    ToControl::LegAnswer(v1::LegAnswer { request_id, result: Some(result) })
+}
+
+fn leg_changed(event: Event) -> ToControl {
+    let Event::LegChanged { call, leg, state } = event;
+    let state = match state {
+        LegState::Connected => v1::LegState::Connected,
+        LegState::Stalled => v1::LegState::Stalled,
+        LegState::Closed => v1::LegState::Closed,
+    };
+    ToControl::LegChanged(v1::LegChanged {
+        call_id: call.to_string(),
+        leg_id: leg.to_string(),
+        state: state.into(),
+    })
+}

@@ -1,0 +1,133 @@
+//! Every instrument of a router node: name, unit and meaning, once.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use duocast_router_core::{Counters, DropReason, Shard};
+
+use crate::command::Load;
+use crate::sys;
+
+/// Tells the recorder what each instrument means. Called by `Router::run`; harmless when called again.
+pub fn describe() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count("duocast_router_packets_received_total", "Datagrams received from clients.");
+    describe_counter!("duocast_router_bytes_received_total", Unit::Bytes, "Bytes received from clients.");
+    count("duocast_router_packets_sent_total", "Datagrams sent to clients.");
+    describe_counter!("duocast_router_bytes_sent_total", Unit::Bytes, "Bytes sent to clients.");
+    count("duocast_router_packets_forwarded_total", "Media packets written to a viewer, by kind.");
+    count(
+        "duocast_router_packets_dropped_total",
+        "Packets that went no further, by reason; intended says whether the design wants it.",
+    );
+    count("duocast_router_send_failures_total", "Datagrams that the kernel did not take.");
+    count("duocast_router_keyframes_requested_total", "Keyframe requests sent to publishers.");
+    count(
+        "duocast_router_keyframes_merged_total",
+        "Viewers' keyframe requests answered by one already sent.",
+    );
+    count("duocast_router_plans_total", "Plans from control, by result.");
+    count("duocast_router_offers_total", "Offers of clients, by result.");
+    count("duocast_router_legs_moved_total", "Legs whose media moved to another address of the client.");
+    count("duocast_router_panics_total", "Panics that ended one call.");
+    describe_gauge!("duocast_router_legs", Unit::Count, "Legs with a client, by worker.");
+    describe_gauge!("duocast_router_calls", Unit::Count, "Calls with a plan, by worker.");
+    // A gauge in type only: counters of the facade hold whole numbers.
+    describe_gauge!(
+        "duocast_router_worker_busy_seconds_total",
+        Unit::Seconds,
+        "CPU time that the worker's thread has used since it started."
+    );
+    describe_gauge!("duocast_router_control_link_up", Unit::Count, "1 while control is linked, else 0.");
+    count("duocast_router_control_link_attempts_total", "Attempts to link to control.");
+}
+
+pub(crate) fn link_is_up(up: bool) {
+    gauge!("duocast_router_control_link_up").set(if up { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn link_attempt() {
+    counter!("duocast_router_control_link_attempts_total").increment(1);
+}
+
+/// What one worker published last, so that it publishes differences.
+#[derive(Debug)]
+pub(crate) struct Published {
+    worker: String,
+    counters: Counters,
+    send_failures: u64,
+    cpu: Duration,
+    at: Instant,
+}
+
+impl Published {
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            worker: index.to_string(),
+            counters: Counters::default(),
+            send_failures: 0,
+            cpu: Duration::ZERO,
+            at: Instant::now(),
+        }
+    }
+
+    /// Publishes what happened since the last time. To be called on the worker's own thread, about once a second.
+    pub(crate) fn publish(&mut self, now: Instant, shard: &Shard, send_failures: u64, load: &Load) {
+        let new = *shard.counters();
+        let old = std::mem::replace(&mut self.counters, new);
+        counter!("duocast_router_packets_received_total")
+            .increment(new.packets_received - old.packets_received);
+        counter!("duocast_router_bytes_received_total").increment(new.bytes_received - old.bytes_received);
+        counter!("duocast_router_packets_sent_total").increment(new.packets_sent - old.packets_sent);
+        counter!("duocast_router_bytes_sent_total").increment(new.bytes_sent - old.bytes_sent);
+        for (kind, new, old) in [
+            ("audio", new.audio_forwarded, old.audio_forwarded),
+            ("video", new.video_forwarded, old.video_forwarded),
+        ] {
+            counter!("duocast_router_packets_forwarded_total", "kind" => kind).increment(new - old);
+        }
+        for reason in DropReason::ALL {
+            let dropped = new.dropped_for(*reason) - old.dropped_for(*reason);
+            let intended = if reason.is_intended() { "yes" } else { "no" };
+            counter!("duocast_router_packets_dropped_total", "reason" => reason.label(), "intended" => intended)
+                .increment(dropped);
+        }
+        for (result, new, old) in [
+            ("applied", new.plans_applied, old.plans_applied),
+            ("refused", new.plans_refused, old.plans_refused),
+        ] {
+            counter!("duocast_router_plans_total", "result" => result).increment(new - old);
+        }
+        for (result, new, old) in [
+            ("accepted", new.offers_accepted, old.offers_accepted),
+            ("refused", new.offers_refused, old.offers_refused),
+        ] {
+            counter!("duocast_router_offers_total", "result" => result).increment(new - old);
+        }
+        let keyframes = new.keyframes_requested - old.keyframes_requested;
+        counter!("duocast_router_keyframes_requested_total").increment(keyframes);
+        let merged = new.keyframes_merged - old.keyframes_merged;
+        counter!("duocast_router_keyframes_merged_total").increment(merged);
+        counter!("duocast_router_legs_moved_total").increment(new.legs_moved - old.legs_moved);
+        counter!("duocast_router_panics_total").increment(new.panics - old.panics);
+        counter!("duocast_router_send_failures_total").increment(send_failures - self.send_failures);
+        self.send_failures = send_failures;
+        self.publish_load(now, shard, load);
+    }
+
+    fn publish_load(&mut self, now: Instant, shard: &Shard, load: &Load) {
+        let (legs, calls) = (shard.leg_count() as u32, shard.call_count() as u32);
+        gauge!("duocast_router_legs", "worker" => self.worker.clone()).set(legs);
+        gauge!("duocast_router_calls", "worker" => self.worker.clone()).set(calls);
+        load.legs.store(legs, Ordering::Relaxed);
+        load.calls.store(calls, Ordering::Relaxed);
+        let cpu = sys::thread_cpu_time();
+        let (used, passed) = (cpu.saturating_sub(self.cpu), now.saturating_duration_since(self.at));
+        let permille = used.as_micros() * 1000 / passed.as_micros().max(1);
+        load.core_permille.store(permille.min(1000) as u32, Ordering::Relaxed);
+        (self.cpu, self.at) = (cpu, now);
+        gauge!("duocast_router_worker_busy_seconds_total", "worker" => self.worker.clone())
+            .set(cpu.as_secs_f64());
+    }
+}

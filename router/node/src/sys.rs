@@ -1,0 +1,112 @@
+//! The system calls that std lacks, each behind a safe function.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Wakes a worker that sleeps in [`wait`].
+#[derive(Debug)]
+pub(crate) struct Wake(OwnedFd);
+
+impl Wake {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, and nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Ends the present or next wait.
+    pub(crate) fn wake(&self) {
+        let one: u64 = 1;
+        // SAFETY: eight readable bytes, as eventfd wants. It fails only when the counter is full: then it is awake.
+        let _ = unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    fn clear(&self) {
+        let mut count: u64 = 0;
+        // SAFETY: eight writable bytes, as eventfd wants. It fails only when there is nothing to clear.
+        let _ = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+/// Sleeps until a socket can be read, the wake is used, or the time is over (`None`: no limit).
+pub(crate) fn wait<'a>(
+    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    wake: &Wake,
+    timeout: Option<Duration>,
+) {
+    /// Two families and the wake; more sockets than this are not waited for, so `Sockets` has no more.
+    const MAX: usize = crate::udp::MAX_SOCKETS + 1;
+    let unused = libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 };
+    let mut fds = [unused; MAX];
+    fds[0].fd = wake.0.as_raw_fd();
+    for (slot, socket) in fds[1..].iter_mut().zip(sockets) {
+        slot.fd = socket.as_raw_fd();
+    }
+    let limit = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs().min(i32::MAX as u64) as libc::time_t,
+        tv_nsec: t.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), |limit| &raw const *limit);
+    // SAFETY: `fds` has MAX entries, `limit` is null or points to a timespec that lives on; no signal mask. An error
+    // (EINTR) is a wake-up without news.
+    unsafe { libc::ppoll(fds.as_mut_ptr(), MAX as libc::nfds_t, limit, std::ptr::null()) };
+    if fds[0].revents != 0 {
+        wake.clear();
+    }
+}
+
+/// CPU time that the calling thread has used.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a writable timespec. This clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// The addresses of this machine's interfaces that are up; empty if the system does not tell.
+pub(crate) fn interface_addresses() -> Vec<IpAddr> {
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs writes the head of a list that is freed below.
+    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut next = list;
+    while !next.is_null() {
+        // SAFETY: `next` is an entry of the list, which is not freed yet.
+        let entry = unsafe { &*next };
+        if entry.ifa_flags & libc::IFF_UP as u32 != 0 && !entry.ifa_addr.is_null() {
+            // SAFETY: `ifa_addr` is not null and holds a socket address of the family it names.
+            found.extend(unsafe { ip_of(entry.ifa_addr) });
+        }
+        next = entry.ifa_next;
+    }
+    // SAFETY: the list came from getifaddrs and is not used any more.
+    unsafe { libc::freeifaddrs(list) };
+    found
+}
+
+/// # Safety
+/// `address` points to a socket address that is as long as its family says.
+unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: by contract; the family decides how much is read.
+    unsafe {
+        match i32::from((*address).sa_family) {
+            libc::AF_INET => {
+                let v4 = address.cast::<libc::sockaddr_in>().read_unaligned();
+                Some(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into())
+            }
+            libc::AF_INET6 => {
+                let v6 = address.cast::<libc::sockaddr_in6>().read_unaligned();
+                Some(Ipv6Addr::from(v6.sin6_addr.s6_addr).into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! One worker's sockets: many datagrams per system call, in and out.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use duocast_router_core::{Datagram, Path, Transmit};
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::sys::{self, Wake};
+
+/// Most sockets of one worker.
+pub(crate) const MAX_SOCKETS: usize = 8;
+
+/// Kernel buffer of each socket, if the system allows as much: 4 MiB hold 50 ms at 500 Mbit/s. Higher hides a stalled worker
+/// as latency, lower drops bursts.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// Room for what one receive slot may hold: the kernel joins up to 64 datagrams of a sender.
+const SLOT_BYTES: usize = 1 << 16;
+
+/// Receive slots of a worker. Higher makes larger batches possible; only slots in use take memory.
+const SLOTS: usize = 128;
+
+/// Longest run of datagrams that leaves in one system call; the kernel allows no more than 64.
+const MAX_SEGMENTS: usize = 64;
+
+/// Most bytes of such a run (UDP's own limit, less headers).
+const MAX_RUN_BYTES: usize = 65_000;
+
+struct Bound {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// The sockets of one worker.
+pub(crate) struct Sockets(Vec<Bound>);
+
+impl Sockets {
+    /// Binds each address. With `optional_v6`, an IPv6 address that the machine cannot have is left out. Port 0: the
+    /// kernel's choice, the same for all where possible.
+    pub(crate) fn bind(
+        ips: &[IpAddr],
+        port: u16,
+        optional_v6: bool,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut bound: Vec<Bound> = Vec::new();
+        for ip in ips.iter().take(MAX_SOCKETS) {
+            let chosen = bound.first().and_then(|b| b.socket.local_addr().ok()).map(|a| a.port());
+            let wanted = SocketAddr::new(*ip, if port == 0 { chosen.unwrap_or(0) } else { port });
+            let result = match bind_one(wanted) {
+                Err(_) if port == 0 && chosen.is_some() => bind_one(SocketAddr::new(*ip, 0)),
+                result => result,
+            };
+            match result {
+                Ok(one) => bound.push(one),
+                Err(_) if optional_v6 && ip.is_ipv6() => {
+                    tracing::info!("this machine has no IPv6; media uses IPv4 only");
+                }
+                Err(error) => return Err((wanted, error)),
+            }
+        }
+        Ok(Self(bound))
+    }
+
+    pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(|b| b.socket.local_addr().ok()).collect()
+    }
+
+    /// Sleeps until there is something to read, the worker is woken, or the time is over.
+    pub(crate) fn wait(&self, wake: &Wake, timeout: Option<Duration>) {
+        sys::wait(self.0.iter().map(|b| b.socket.as_fd()), wake, timeout);
+    }
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A system that allows less gives less; that is no reason not to start.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    let socket = UdpSocket::from(socket);
+    let state = UdpSocketState::new((&socket).into())?;
+    Ok(Bound { socket, state })
+}
+
+/// What came in since the last turn.
+pub(crate) struct Inbox {
+    bytes: Box<[u8]>,
+    /// Slot by slot: socket and what the kernel says of the datagrams in it.
+    received: Vec<(u8, RecvMeta)>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; SLOTS * SLOT_BYTES].into_boxed_slice(), received: Vec::with_capacity(SLOTS) }
+    }
+
+    /// Reads until nothing is left or all slots are full; what is left waits in the kernel for the next turn.
+    pub(crate) fn fill(&mut self, sockets: &Sockets) {
+        self.received.clear();
+        for (index, bound) in sockets.0.iter().enumerate() {
+            while self.received.len() < SLOTS {
+                let used = self.received.len() * SLOT_BYTES;
+                let slots = quinn_udp::BATCH_SIZE.min(SLOTS - self.received.len());
+                let mut meta = [RecvMeta::default(); quinn_udp::BATCH_SIZE];
+                let mut free = self.bytes[used..].chunks_exact_mut(SLOT_BYTES);
+                let mut buffers: [IoSliceMut<'_>; quinn_udp::BATCH_SIZE] =
+                    std::array::from_fn(|_| IoSliceMut::new(free.next().unwrap_or_default()));
+                let received = bound.state.recv((&bound.socket).into(), &mut buffers[..slots], &mut meta);
+                // Nothing to read, or an ICMP error of an earlier send, which says nothing about the sockets.
+                let Ok(count) = received else { break };
+                self.received.extend(meta[..count].iter().map(|meta| (index as u8, *meta)));
+                if count < slots {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The datagrams, one by one.
+    pub(crate) fn datagrams(&self) -> Vec<Datagram<'_>> {
+        let slots = self.received.iter().zip(self.bytes.chunks_exact(SLOT_BYTES));
+        let mut datagrams = Vec::with_capacity(self.received.len());
+        for ((socket, meta), bytes) in slots {
+            let path = Path { socket: *socket, local: meta.dst_ip, remote: meta.addr };
+            let filled = bytes.get(..meta.len).unwrap_or_default();
+            let split = filled.chunks(meta.stride.max(1));
+            datagrams.extend(split.map(|contents| Datagram { path, contents }));
+        }
+        datagrams
+    }
+}
+
+/// Joins datagrams of equal size to one destination, so that the kernel is called once for them.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    run: Vec<u8>,
+    /// Path, size of each datagram (the last may be shorter), and how many.
+    head: Option<(Path, usize, usize)>,
+    failures: u64,
+}
+
+impl Outbox {
+    /// Sends what `next` gives until `None`. A datagram that the kernel does not take is dropped and counted, as on any
+    /// full link.
+    pub(crate) fn send_all(&mut self, sockets: &Sockets, mut next: impl FnMut() -> Option<Transmit>) {
+        while let Some(transmit) = next() {
+            let len = transmit.contents.len();
+            let fits = self.head.is_some_and(|(path, size, count)| {
+                let last_was_full = self.run.len() == size * count;
+                let limit = max_segments(sockets, &path);
+                let has_room = count < limit && self.run.len() + len <= MAX_RUN_BYTES;
+                path == transmit.path && len <= size && last_was_full && has_room
+            });
+            if !fits {
+                self.flush(sockets);
+                self.head = Some((transmit.path, len, 0));
+            }
+            self.run.extend_from_slice(&transmit.contents);
+            if let Some((_, _, count)) = &mut self.head {
+                *count += 1;
+            }
+        }
+        self.flush(sockets);
+    }
+
+    /// Datagrams that were dropped because the kernel did not take them.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    fn flush(&mut self, sockets: &Sockets) {
+        if let Some((path, size, count)) = self.head.take() {
+            let segment_size = (count > 1).then_some(size);
+            if send(sockets, &path, &self.run, segment_size).is_err() {
+                // A device without segmentation refuses the run as a whole; one by one they may pass.
+                let alone = self.run.chunks(size.max(1)).filter(|_| count > 1);
+                let sent = alone.filter(|one| send(sockets, &path, one, None).is_ok()).count();
+                self.failures += (count - sent) as u64;
+            }
+        }
+        self.run.clear();
+    }
+}
+
+fn max_segments(sockets: &Sockets, path: &Path) -> usize {
+    let bound = sockets.0.get(usize::from(path.socket));
+    bound.map_or(1, |b| b.state.max_gso_segments().min(MAX_SEGMENTS))
+}
+
+fn send(sockets: &Sockets, path: &Path, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
+    let bound = sockets.0.get(usize::from(path.socket)).ok_or(io::ErrorKind::NotFound)?;
+    let transmit = quinn_udp::Transmit {
+        destination: path.remote,
+        ecn: None,
+        contents,
+        segment_size,
+        src_ip: path.local,
+    };
+    bound.state.try_send((&bound.socket).into(), &transmit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn receive(inbox: &mut Inbox, sockets: &Sockets, wake: &Wake, count: usize) -> Vec<Vec<u8>> {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        let mut all = Vec::new();
+        while all.len() < count && Instant::now() < give_up {
+            sockets.wait(wake, Some(Duration::from_millis(100)));
+            inbox.fill(sockets);
+            all.extend(inbox.datagrams().iter().map(|d| d.contents.to_vec()));
+        }
+        all
+    }
+
+    #[test]
+    fn runs_of_datagrams_arrive_one_by_one_and_in_order() {
+        let wake = Wake::new().unwrap();
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let (from, to) = (Sockets::bind(&loopback, 0, false), Sockets::bind(&loopback, 0, false));
+        let (from, to) = (from.unwrap_or_else(|e| panic!("{e:?}")), to.unwrap_or_else(|e| panic!("{e:?}")));
+        let path = Path { socket: 0, local: None, remote: to.local_addrs()[0] };
+        let sizes = [100, 100, 100, 40, 100, 1200, 1200, 1200, 1200, 7, 8];
+        let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
+        let mut queue = sent.iter().cloned().map(|contents| Transmit { path, contents: contents.into() });
+        let mut outbox = Outbox::default();
+        outbox.send_all(&from, || queue.next());
+        assert_eq!(outbox.failures(), 0);
+        assert_eq!(receive(&mut Inbox::new(), &to, &wake, sent.len()), sent);
+    }
+
+    #[test]
+    fn a_wake_ends_the_wait() {
+        let wake = Wake::new().unwrap();
+        let sockets = Sockets::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0, false);
+        let sockets = sockets.unwrap_or_else(|e| panic!("{e:?}"));
+        wake.wake();
+        sockets.wait(&wake, None);
+    }
+}

@@ -1,0 +1,129 @@
+//! One worker: a thread, its sockets, its shard.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use duocast_router_core::{Shard, ShardConfig};
+use tokio::sync::mpsc;
+
+use crate::command::{Command, Load, Report};
+use crate::metrics::Published;
+use crate::pace::Pace;
+use crate::sys::Wake;
+use crate::udp::{Inbox, Outbox, Sockets};
+
+/// How often a worker publishes what it counted. Higher makes graphs coarser, lower costs system calls.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest sleep, so that numbers are published when nothing happens.
+const MAX_SLEEP: Duration = PUBLISH_EVERY;
+
+pub(crate) struct Worker {
+    shard: Shard,
+    sockets: Sockets,
+    wake: Arc<Wake>,
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Sender<Report>,
+    load: Arc<Load>,
+    outbox: Outbox,
+    published: Published,
+    publish_at: Instant,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: usize,
+        shard: ShardConfig,
+        sockets: Sockets,
+        wake: Arc<Wake>,
+        commands: mpsc::Receiver<Command>,
+        reports: mpsc::Sender<Report>,
+        load: Arc<Load>,
+    ) -> Self {
+        Self {
+            shard: Shard::new(shard),
+            sockets,
+            wake,
+            commands,
+            reports,
+            load,
+            outbox: Outbox::default(),
+            published: Published::new(index),
+            publish_at: Instant::now(),
+        }
+    }
+
+    /// The packet loop: everything that this node does to media happens here, in this order. Ends when told to stop.
+    pub(crate) fn run(mut self) {
+        let mut inbox = Inbox::new();
+        let mut pace = Pace::new(Instant::now());
+        while !self.load.stop.load(Ordering::Acquire) {
+            self.sockets.wait(&self.wake, Some(self.time_to_sleep()));
+            inbox.fill(&self.sockets);
+            let now = Instant::now();
+            self.take_commands(now);
+            let datagrams = inbox.datagrams();
+            if !datagrams.is_empty() {
+                self.shard.handle_packets(now, &datagrams);
+            }
+            if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                self.shard.handle_timeout(now);
+            }
+            self.send();
+            self.report();
+            self.publish(now);
+            thread::sleep(pace.after_turn(now, datagrams.len()));
+        }
+        self.say_goodbye();
+    }
+
+    fn time_to_sleep(&self) -> Duration {
+        let now = Instant::now();
+        let deadline = self.shard.poll_timeout().map_or(self.publish_at, |(at, _)| at.min(self.publish_at));
+        deadline.saturating_duration_since(now).min(MAX_SLEEP)
+    }
+
+    fn take_commands(&mut self, now: Instant) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Plan { plan, answer } => {
+                    let _ = answer.send(self.shard.handle_plan(now, &plan));
+                }
+                Command::Offer { offer, answer } => {
+                    let (call, leg) = (offer.call, offer.leg);
+                    let _ = answer.send(self.shard.handle_offer(now, call, leg, &offer.sdp, &offer.secret));
+                }
+                Command::Synced { wanted } => self.shard.handle_synced(now, &wanted),
+                Command::LinkUp => self.shard.handle_link_up(),
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        let shard = &mut self.shard;
+        self.outbox.send_all(&self.sockets, || shard.poll_transmit());
+    }
+
+    /// Tells the link as much as it has room for; the shard keeps the rest.
+    fn report(&mut self) {
+        while let Ok(room) = self.reports.try_reserve() {
+            let Some(event) = self.shard.poll_event() else { break };
+            room.send(event);
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if now >= self.publish_at {
+            self.publish_at = now + PUBLISH_EVERY;
+            self.published.publish(now, &self.shard, self.outbox.failures(), &self.load);
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        self.shard.handle_synced(Instant::now(), &HashSet::new());
+        self.send();
+    }
+}
