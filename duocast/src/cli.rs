@@ -121,6 +121,9 @@ pub struct Up {
     /// Make the demo accounts alice and bob, who can call each other, and print their links
     #[arg(long)]
     pub demo: bool,
+    /// Print one line of JSON when ready: url, page, ca (path) and the demo accounts' links
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `duocast router`.

@@ -1,0 +1,264 @@
+//! `duocast ctl`: tokens, accounts, contacts and calls of a running server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use duocast_control::{DevIssuerError, Scope, dev_account_id};
+use duocast_model::Handle;
+use duocast_transport::client::{Channel, ChannelConfig, ConnectError, Roots};
+use duocast_wire::v1;
+use duocast_wire::v1::call_service_client::CallServiceClient;
+use duocast_wire::v1::directory_service_client::DirectoryServiceClient;
+use serde_json::json;
+use tonic::{Request, Status};
+
+use crate::cli::{Ctl, OnOff, ScopeFlag, Target};
+use crate::config::default_data_dir;
+use crate::serve;
+use crate::term::{self, BAD, FAINT, GOOD, paint, table};
+
+/// How long the token of one command is valid.
+const COMMAND_TOKEN_TTL: Duration = Duration::from_secs(300);
+
+/// Deadline of one command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// No server there.
+    #[error("no server answers at {url}: is `duocast up` running there?")]
+    Connect {
+        /// Where.
+        url: String,
+        /// What failed.
+        #[source]
+        source: ConnectError,
+    },
+    /// The server said no.
+    #[error("{}", .0.message())]
+    Refused(Box<Status>),
+    /// No development key.
+    #[error("no token can be made")]
+    Token(#[from] DevIssuerError),
+    /// Not a handle.
+    #[error("{0}")]
+    Handle(#[from] duocast_model::InvalidId),
+    /// The certificate file cannot be read.
+    #[error("{} cannot be read: check --ca", path.display())]
+    Ca {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<Status> for CtlError {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+impl Target {
+    /// Where a local server keeps its things.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(default_data_dir)
+    }
+
+    /// What to trust: `--ca`, else the local server's certificate, else the system's.
+    pub fn roots(&self) -> Result<Roots, CtlError> {
+        let local = self.data_dir().join("cert.pem");
+        let path = match &self.ca {
+            Some(path) => path.clone(),
+            None if local.is_file() => local,
+            None => return Ok(Roots::System),
+        };
+        let pem = std::fs::read_to_string(&path).map_err(|source| CtlError::Ca { path, source })?;
+        Ok(Roots::Pem(pem))
+    }
+
+    async fn connect(&self) -> Result<Channel, CtlError> {
+        let config = ChannelConfig::new(&self.url, self.roots()?);
+        let failed = |source| CtlError::Connect { url: self.url.clone(), source };
+        Channel::connect(config).await.map_err(failed)
+    }
+
+    fn request<T>(&self, handle: &str, scope: Scope, message: T) -> Result<Request<T>, CtlError> {
+        let token = serve::mint(&self.data_dir(), handle, scope, COMMAND_TOKEN_TTL)?;
+        let mut request = Request::new(message);
+        request.set_timeout(COMMAND_TIMEOUT);
+        let bearer = format!("Bearer {token}").parse().expect("a JWT is printable ASCII");
+        request.metadata_mut().insert("authorization", bearer);
+        Ok(request)
+    }
+}
+
+/// Runs one command.
+pub async fn run(command: Ctl) -> Result<(), CtlError> {
+    match command {
+        Ctl::Token { handle, data_dir, ttl, scope, link } => {
+            let handle = Handle::new(&handle)?;
+            let dir = data_dir.unwrap_or_else(default_data_dir);
+            let token = serve::mint(&dir, handle.as_str(), scope.into(), ttl)?;
+            term::line(&if link { format!("http://localhost:8080/#token={token}") } else { token });
+            Ok(())
+        }
+        Ctl::Account { handle, name, calling, target } => account(&handle, name, calling, &target).await,
+        Ctl::Follow { follower, followee, mutual, remove, target } => {
+            follow(&follower, &followee, mutual, remove, &target).await
+        }
+        Ctl::Contacts { account, target } => contacts(&account, &target).await,
+        Ctl::Calls { account, limit, target } => calls(&account, limit, &target).await,
+    }
+}
+
+async fn account(handle: &str, name: Option<String>, calling: OnOff, target: &Target) -> Result<(), CtlError> {
+    let handle = Handle::new(handle)?;
+    let wanted = v1::Account {
+        account_id: dev_account_id(handle.as_str()).expose().to_owned(),
+        handle: handle.as_str().to_owned(),
+        display_name: name.unwrap_or_else(|| serve::display_name(handle.as_str())),
+        calling_enabled: Some(calling == OnOff::On),
+    };
+    let request =
+        target.request("ctl", Scope::Platform, v1::UpsertAccountsRequest { accounts: vec![wanted] })?;
+    DirectoryServiceClient::new(target.connect().await?).upsert_accounts(request).await?;
+    let state = if calling == OnOff::On { "on" } else { "off" };
+    done(target, &format!("{}: calling is {state}", handle.as_str()));
+    Ok(())
+}
+
+async fn follow(
+    follower: &str,
+    followee: &str,
+    mutual: bool,
+    remove: bool,
+    target: &Target,
+) -> Result<(), CtlError> {
+    let (a, b) = (Handle::new(follower)?, Handle::new(followee)?);
+    let id = |h: &Handle| dev_account_id(h.as_str()).expose().to_owned();
+    let one = |from: &Handle, to: &Handle| v1::Follow {
+        follower_account_id: id(from),
+        followee_account_id: id(to),
+        following: !remove,
+    };
+    let mut follows = vec![one(&a, &b)];
+    if mutual {
+        follows.push(one(&b, &a));
+    }
+    let request = target.request("ctl", Scope::Platform, v1::SetFollowsRequest { follows })?;
+    DirectoryServiceClient::new(target.connect().await?).set_follows(request).await?;
+    let verb = match (mutual, remove) {
+        (false, false) => "now follows",
+        (false, true) => "no longer follows",
+        (true, false) => "and the other now follow each other:",
+        (true, true) => "and the other no longer follow each other:",
+    };
+    done(target, &format!("{} {verb} {}", a.as_str(), b.as_str()));
+    Ok(())
+}
+
+async fn contacts(account: &str, target: &Target) -> Result<(), CtlError> {
+    let account = Handle::new(account)?;
+    let request = target.request(account.as_str(), Scope::Client, v1::ListContactsRequest {})?;
+    let answer = CallServiceClient::new(target.connect().await?).list_contacts(request).await?.into_inner();
+    let rows: Vec<(String, String, bool)> = answer
+        .contacts
+        .into_iter()
+        .map(|c| {
+            let online = c.presence() == v1::Presence::Online;
+            let person = c.person.unwrap_or_default();
+            (person.handle, person.display_name, online)
+        })
+        .collect();
+    if target.json {
+        let list: Vec<_> =
+            rows.iter().map(|(h, n, o)| json!({ "handle": h, "display_name": n, "online": o })).collect();
+        term::line(&json!({ "contacts": list }).to_string());
+    } else if rows.is_empty() {
+        term::line("no contacts yet: `duocast ctl follow A B --mutual` makes two accounts contacts");
+    } else {
+        let state = |on: bool| if on { paint(GOOD, "online") } else { paint(FAINT, "offline") };
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|(h, n, o)| vec![h, n, state(o)]).collect();
+        term::line(&table(&["HANDLE", "NAME", "PRESENCE"], &rows));
+    }
+    Ok(())
+}
+
+async fn calls(account: &str, limit: u32, target: &Target) -> Result<(), CtlError> {
+    let account = Handle::new(account)?;
+    let ask = v1::ListCallsRequest { page_size: limit, page_token: String::new() };
+    let request = target.request(account.as_str(), Scope::Client, ask)?;
+    let answer = CallServiceClient::new(target.connect().await?).list_calls(request).await?.into_inner();
+    if target.json {
+        let list: Vec<_> = answer.calls.iter().map(call_json).collect();
+        term::line(&json!({ "calls": list }).to_string());
+    } else if answer.calls.is_empty() {
+        term::line("no calls yet");
+    } else {
+        let rows: Vec<Vec<String>> = answer.calls.iter().map(call_row).collect();
+        term::line(&table(&["CALL", "WITH", "DIRECTION", "STATE", "TALKED"], &rows));
+    }
+    Ok(())
+}
+
+fn call_json(call: &v1::Call) -> serde_json::Value {
+    json!({
+        "call_id": call.call_id,
+        "peer": call.peer.as_ref().map(|p| &p.handle),
+        "outgoing": call.role() == v1::Role::Caller,
+        "video": call.video,
+        "state": call.state().as_str_name(),
+        "end_reason": call.end_reason().as_str_name(),
+        "created_at_ms": call.created_at.as_ref().map(millis),
+        "talked_ms": talked_ms(call),
+    })
+}
+
+fn call_row(call: &v1::Call) -> Vec<String> {
+    let state = match (call.state(), call.end_reason()) {
+        (v1::CallState::Ended, v1::EndReason::HungUp) => paint(GOOD, "hung up"),
+        (v1::CallState::Ended, why) => paint(BAD, &words(why.as_str_name(), "END_REASON_")),
+        (state, _) => paint(GOOD, &words(state.as_str_name(), "CALL_STATE_")),
+    };
+    let talked = talked_ms(call).map_or_else(|| "-".into(), |ms| format!("{}:{:02}", ms / 60_000, ms / 1000 % 60));
+    vec![
+        call.call_id.chars().take(8).collect(),
+        call.peer.as_ref().map(|p| p.handle.clone()).unwrap_or_default(),
+        if call.role() == v1::Role::Caller { "outgoing" } else { "incoming" }.into(),
+        state,
+        talked,
+    ]
+}
+
+fn words(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase().replace('_', " ")
+}
+
+fn talked_ms(call: &v1::Call) -> Option<i64> {
+    Some(millis(call.ended_at.as_ref()?) - millis(call.accepted_at.as_ref()?))
+}
+
+fn millis(at: &prost_types::Timestamp) -> i64 {
+    at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000))
+}
+
+fn done(target: &Target, text: &str) {
+    if target.json {
+        term::line(&json!({ "ok": true }).to_string());
+    } else {
+        term::line(&format!("{}  {text}", paint(GOOD, "done")));
+    }
+}
+
+impl From<ScopeFlag> for Scope {
+    fn from(flag: ScopeFlag) -> Self {
+        match flag {
+            ScopeFlag::Client => Scope::Client,
+            ScopeFlag::Platform => Scope::Platform,
+            ScopeFlag::Node => Scope::Node,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The one binary, as a library: so that tests start a whole server in their own process.
+
+pub mod call;
+pub mod cli;
+pub mod config;
+pub mod ctl;
+pub mod logs;
+pub mod metrics;
+pub mod serve;
+pub mod term;

@@ -1,0 +1,340 @@
+//! Starting servers: everything in one process, or control and router apart.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use duocast_control::{Control, ControlConfig, DevIssuer, IssuerConfig, Scope, dev_account_id};
+use duocast_model::NodeId;
+use duocast_router::{Router, RouterConfig};
+use duocast_transport::client::{ChannelConfig, Roots};
+use duocast_transport::identity::Identity;
+use duocast_transport::server::{Limits, Server, ServerConfig};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::term::{self, FAINT, GOOD, STRONG, paint};
+
+/// The node's name in a single-process server.
+const EMBEDDED_NODE: &str = "embedded";
+
+/// How long the demo links are valid.
+const DEMO_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// The accounts of `--demo`.
+const DEMO_ACCOUNTS: [&str; 2] = ["alice", "bob"];
+
+/// Why a server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No certificate.
+    #[error("the certificate cannot be used")]
+    Identity(#[from] duocast_transport::identity::IdentityError),
+    /// A TCP or QUIC address cannot be bound.
+    #[error("the control plane's addresses cannot be bound")]
+    Bind(#[from] duocast_transport::server::BindError),
+    /// The control plane cannot open.
+    #[error("the control plane cannot start")]
+    Control(#[from] duocast_control::OpenError),
+    /// A media address cannot be bound.
+    #[error("the router cannot start")]
+    Media(#[from] duocast_router::BindError),
+    /// The router stopped by itself.
+    #[error("the router stopped")]
+    Router(#[from] duocast_router::RouterError),
+    /// The development key cannot be used.
+    #[error("the development key cannot be used")]
+    DevIssuer(#[from] duocast_control::DevIssuerError),
+    /// A file of the configuration cannot be read.
+    #[error("{} cannot be read: check the path and its permissions", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A setting is missing or wrong.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// A running server. Dropping it stops everything at once; [`Running::stop`] drains.
+pub struct Running {
+    /// The API's address, `https://localhost:port`.
+    pub url: String,
+    /// The page's address, `http://localhost:port`; `None` if none is configured.
+    pub page: Option<String>,
+    /// The certificate to trust.
+    pub ca_pem: String,
+    /// Where keys and database are.
+    pub data_dir: PathBuf,
+    shutdown: CancellationToken,
+    tasks: Vec<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Running {
+    /// Stops gracefully: calls of the API end within the drain time, media until then.
+    pub async fn stop(self) -> Result<(), ServeError> {
+        self.shutdown.cancel();
+        self.wait().await
+    }
+
+    /// Waits until everything has stopped. An error of one part stops the others.
+    pub async fn wait(mut self) -> Result<(), ServeError> {
+        let mut result = Ok(());
+        for task in std::mem::take(&mut self.tasks) {
+            let ended = match task.await {
+                Ok(ended) => ended,
+                Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+                Err(_) => Ok(()),
+            };
+            self.shutdown.cancel();
+            result = result.and(ended);
+        }
+        result
+    }
+
+    /// A token for a development account of this server.
+    pub fn token(&self, handle: &str, scope: Scope) -> Result<String, ServeError> {
+        Ok(mint(&self.data_dir, handle, scope, DEMO_TOKEN_TTL)?)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Everything in one process, until a signal says stop.
+pub async fn up(config: Config, demo: bool, json: bool) -> Result<(), ServeError> {
+    serve(config, true, demo, json).await
+}
+
+/// The control plane alone.
+pub async fn control(config: Config, demo: bool, json: bool) -> Result<(), ServeError> {
+    serve(config, false, demo, json).await
+}
+
+async fn serve(config: Config, with_router: bool, demo: bool, json: bool) -> Result<(), ServeError> {
+    if demo && !config.auth.dev {
+        let why = "--demo needs auth.dev = true: its tokens are signed by the development key";
+        return Err(ServeError::Setting(why.into()));
+    }
+    let running = start(&config, with_router).await?;
+    let mut links = Vec::new();
+    if demo {
+        running.control.seed_demo().await?;
+        for handle in DEMO_ACCOUNTS {
+            let page = running.page.as_deref().unwrap_or(&running.url);
+            links.push((handle, format!("{page}/#token={}", running.token(handle, Scope::Client)?)));
+        }
+    }
+    if json { announce_json(&running, &links) } else { announce(&running, &links) }
+    wait_for_signal(running).await
+}
+
+/// A router node alone.
+pub async fn router(config: Config) -> Result<(), ServeError> {
+    let link = &config.link;
+    if link.control.is_empty() {
+        return Err(ServeError::Setting("link.control: empty: name the control plane, e.g. https://calls.example:4433".into()));
+    }
+    let Some(token) = &link.token else {
+        return Err(ServeError::Setting("link.token: not set: name the file with this node's token (scope node)".into()));
+    };
+    let token = read(token)?.trim().to_owned();
+    let roots = match &link.ca {
+        Some(file) => Roots::Pem(read(file)?),
+        None => Roots::System,
+    };
+    let name = link.node_id.clone().unwrap_or_else(host_name);
+    let node_id = NodeId::new(&name).map_err(|e| ServeError::Setting(format!("link.node_id: {name:?}: {e}")))?;
+    crate::metrics::install();
+    let router = Router::bind(router_config(&config, node_id, ChannelConfig::new(&link.control, roots), token))?;
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        signal().await;
+        stop.cancel();
+    });
+    term::line(&format!("{}  router {name}", paint(GOOD, "ready")));
+    Ok(router.run(shutdown).await?)
+}
+
+/// Starts control, and with `with_router` a router in the same process that links to it as any other would.
+pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeError> {
+    let identity = identity(config)?;
+    let ca_pem = identity.cert_pem().to_owned();
+    let control = Control::open(ControlConfig {
+        issuers: issuers(config)?,
+        dev_issuer: config.auth.dev,
+        metrics: crate::metrics::install(),
+        ready_needs_node: true,
+        ..ControlConfig::new(config.data_dir.clone())
+    })
+    .await?;
+    let server = Server::bind(ServerConfig {
+        listen: config.listen.clone(),
+        plain: config.http.clone(),
+        identity,
+        limits: Limits::default(),
+        drain_timeout: Duration::from_secs(config.drain_seconds),
+    })
+    .await?;
+    let url = format!("https://localhost:{}", port(server.listen_addrs()).unwrap_or_default());
+    let page = port(server.plain_addrs()).map(|port| format!("http://localhost:{port}"));
+
+    let router = if with_router {
+        let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
+        let token = control.mint_node_token();
+        let token = token.ok_or_else(|| ServeError::Setting("no key for the router's token could be made".into()))?;
+        let link = ChannelConfig::new(&url, Roots::Pem(ca_pem.clone()));
+        Some(Router::bind(router_config(config, node, link, token))?)
+    } else {
+        None
+    };
+
+    let shutdown = CancellationToken::new();
+    let app = control.app();
+    let mut tasks = Vec::new();
+    let stop = shutdown.clone();
+    tasks.push(tokio::spawn(async move {
+        server.serve(app, stop).await;
+        Ok(())
+    }));
+    // Control and router outlive the server's drain: running calls of the API may still need them.
+    let drained = CancellationToken::new();
+    let stop = drained.clone();
+    tasks.push(tokio::spawn(async move {
+        control.run(stop).await;
+        Ok(())
+    }));
+    if let Some(router) = router {
+        let stop = drained.clone();
+        tasks.push(tokio::spawn(async move { Ok(router.run(stop).await?) }));
+    }
+    let server_task = tasks.remove(0);
+    tasks.insert(
+        0,
+        tokio::spawn(async move {
+            let ended = server_task.await.unwrap_or(Ok(()));
+            drained.cancel();
+            ended
+        }),
+    );
+    Ok(Running { url, page, ca_pem, data_dir: config.data_dir.clone(), shutdown, tasks })
+}
+
+fn announce(running: &Running, links: &[(&str, String)]) {
+    term::line(&format!("{}  {}", paint(GOOD, "ready"), paint(STRONG, &running.url)));
+    if links.is_empty() {
+        running.page.iter().for_each(|page| term::line(&format!("       {page}")));
+        return;
+    }
+    term::line("\n  Open one link in each of two tabs, and call:");
+    for (handle, link) in links {
+        term::line(&format!("  {}  {link}", paint(STRONG, &format!("{handle:<5}"))));
+    }
+    let next = "\n  Or without a browser: duocast call --as alice --to bob   (--help for more; ctrl-C stops the server)";
+    term::line(&paint(FAINT, next));
+}
+
+fn announce_json(running: &Running, links: &[(&str, String)]) {
+    let links: serde_json::Map<String, serde_json::Value> =
+        links.iter().map(|(handle, link)| ((*handle).to_owned(), link.as_str().into())).collect();
+    let ready = serde_json::json!({
+        "ready": true,
+        "url": running.url,
+        "page": running.page,
+        "ca": running.data_dir.join("cert.pem"),
+        "links": links,
+    });
+    term::line(&ready.to_string());
+}
+
+async fn wait_for_signal(running: Running) -> Result<(), ServeError> {
+    let shutdown = running.shutdown.clone();
+    tokio::spawn(async move {
+        signal().await;
+        tracing::info!("stopping: draining running calls of the API; a second signal stops at once");
+        shutdown.cancel();
+        signal().await;
+        std::process::exit(130);
+    });
+    running.wait().await
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn identity(config: &Config) -> Result<Identity, ServeError> {
+    Ok(match (&config.tls.cert, &config.tls.key) {
+        (Some(cert), Some(key)) => Identity::from_pem_files(cert, key)?,
+        _ => Identity::load_or_create_self_signed(&config.data_dir, &config.tls.names)?,
+    })
+}
+
+fn issuers(config: &Config) -> Result<Vec<IssuerConfig>, ServeError> {
+    let load = |i: &crate::config::Issuer| {
+        Ok(IssuerConfig { iss: i.iss.clone(), public_key_pem: read(&i.public_key)? })
+    };
+    config.auth.issuers.iter().map(load).collect()
+}
+
+fn router_config(config: &Config, node_id: NodeId, control: ChannelConfig, token: String) -> RouterConfig {
+    RouterConfig {
+        node_id,
+        control,
+        token,
+        listen: config.media.listen.clone(),
+        port_base: config.media.port,
+        announce: config.media.announce.clone(),
+        workers: config.media_workers(),
+        leg_capacity: config.media.leg_capacity,
+    }
+}
+
+/// A token of the development issuer in `data_dir`.
+pub fn mint(
+    data_dir: &Path,
+    handle: &str,
+    scope: Scope,
+    ttl: Duration,
+) -> Result<String, duocast_control::DevIssuerError> {
+    let issuer = DevIssuer::load_or_create(data_dir)?;
+    let name = display_name(handle);
+    let sub = dev_account_id(handle);
+    issuer.mint(sub.expose(), handle, &name, scope, ttl)
+}
+
+/// `alice` → `Alice`: how a development account appears until it is given a name.
+pub fn display_name(handle: &str) -> String {
+    let mut letters = handle.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn read(path: &Path) -> Result<String, ServeError> {
+    std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.to_owned(), source })
+}
+
+fn port(addresses: &[SocketAddr]) -> Option<u16> {
+    addresses.first().map(SocketAddr::port)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "router".into() } else { name.to_owned() }
+}

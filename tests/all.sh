@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs every test, one line for each stage; a stage that fails prints its output. `tests/all.sh STAGE...` runs only those.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=out/tests
+mkdir -p "$out"
+passed=0 failed=0
+wanted=("$@")
+
+stage() { # stage NAME COMMAND...
+    local name=$1 start=$SECONDS
+    shift
+    if [ ${#wanted[@]} -gt 0 ] && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+    printf '%-12s ' "$name"
+    if "$@" >"$out/$name.log" 2>&1; then
+        passed=$((passed + 1))
+        printf 'ok      %4d s\n' $((SECONDS - start))
+        grep -hE '^(figure|     Summary|# pass|test result)' "$out/$name.log" | tail -n 8 | sed 's/^ */    /'
+    else
+        failed=$((failed + 1))
+        printf 'FAILED  %4d s  (whole output: %s)\n' $((SECONDS - start)) "$out/$name.log"
+        tail -n 60 "$out/$name.log" | sed 's/^/    /'
+    fi
+}
+
+nextest() {
+    if command -v cargo-nextest >/dev/null; then
+        cargo nextest run --workspace --status-level fail --final-status-level fail
+    else
+        cargo test --workspace --quiet
+    fi
+}
+
+web() { (cd web && npm run --silent check && npm test --silent); }
+
+stage rust nextest
+stage web web
+stage build cargo build -p duocast -p duocast-loadtest
+stage interop tests/interop/run.sh
+stage load tests/load.sh
+stage browser tests/browser/run.sh
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
