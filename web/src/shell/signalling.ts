@@ -1,6 +1,5 @@
 // Runs the signalling session: carries out what core/session.ts says, and turns the stream into its events.
 
-import { Code, ConnectError } from "@connectrpc/connect";
 import type { Event as WireEvent } from "../gen/duocast/v1/call_pb";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Call, Contact } from "../core/model";
@@ -90,8 +89,8 @@ export class Signalling {
       for await (const event of this.api.subscribe(this.deviceId, cursor, abort.signal)) this.#receive(stream, event);
       this.handle({ type: "closed", stream, failure: null, takenOver: false });
     } catch (error) {
-      const takenOver = ConnectError.from(error).code === Code.Aborted;
-      this.handle({ type: "closed", stream, failure: toFailure(error).kind, takenOver });
+      const { kind, reason } = toFailure(error);
+      this.handle({ type: "closed", stream, failure: kind, takenOver: reason === "SESSION_TAKEN_OVER" });
     }
   }
 

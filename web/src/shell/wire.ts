@@ -97,6 +97,7 @@ function kindOf(code: Code, error: unknown): FailureKind {
     case Code.Unavailable:
     case Code.DeadlineExceeded:
     case Code.Canceled:
+    case Code.Aborted:
     case Code.Internal:
       return "unreachable";
     case Code.Unknown:
