@@ -8,11 +8,14 @@
 
 use std::sync::Arc;
 
+mod engine;
 pub mod mark;
 mod peer;
 mod route;
+pub(crate) mod shell;
 mod synthetic_video;
 
+pub(crate) use engine::EngineEvent;
 pub use peer::{
     ConnectionState, MAX_POLLED, Peer, PeerConfig, PeerCounters, PeerError, PeerEvent, ReceivedRtp, Transmit,
     WireStats,

@@ -196,6 +196,8 @@ impl Peer {
         }
         // Two lost connectivity checks cost 150 ms instead of 750 ms; the router is one hop of ICE away.
         rtc_config.set_initial_stun_rto(Duration::from_millis(50));
+        // A check a second, so that a quiet path is known to be alive or dead within seconds.
+        rtc_config.set_max_stun_rto(Duration::from_secs(1));
         let mut rtc = rtc_config.build(now);
 
         let mut api = rtc.sdp_api();

@@ -1,0 +1,152 @@
+//! Keeps one call's leg in the shape that the planner wants.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duocast_model::CallId;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::leg::{LegAction, LegPlanner};
+use crate::client::SessionLink;
+use crate::error::CallError;
+use crate::media::EngineEvent;
+use crate::media::shell::{self, LegCommand, LegError, LegTask};
+use crate::session::CallInfo;
+
+/// Longest time without a turn, when nothing is due.
+const IDLE_TURN: Duration = Duration::from_secs(60);
+
+/// Why a leg could not be connected.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Signal(#[from] CallError),
+    #[error(transparent)]
+    Leg(#[from] LegError),
+    #[error("the media task is gone")]
+    Gone,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<String, ConnectError>> + Send>>;
+
+/// The task of one call: watches its state and its path, and asks the server for legs.
+pub(super) struct Driver {
+    id: CallId,
+    session: SessionLink,
+    info: watch::Receiver<CallInfo>,
+    media: mpsc::Sender<LegCommand>,
+    events: mpsc::Receiver<EngineEvent>,
+    network_changed: Arc<Notify>,
+    planner: LegPlanner,
+    is_open: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        id: CallId,
+        session: SessionLink,
+        info: watch::Receiver<CallInfo>,
+        task: LegTask,
+        network_changed: Arc<Notify>,
+    ) -> Self {
+        let planner = LegPlanner::new(Instant::now());
+        let LegTask { commands: media, events, .. } = task;
+        Self { id, session, info, media, events, network_changed, planner, is_open: false }
+    }
+
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let mut connecting: Option<Connecting> = None;
+        self.on_call().await;
+        loop {
+            if let Some(action) = self.planner.poll_action(Instant::now()) {
+                connecting = Some(self.connect(action));
+            }
+            let due = self.planner.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_TURN);
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = self.info.changed() => match changed {
+                    Ok(()) => self.on_call().await,
+                    Err(_) => return,
+                },
+                Some(event) = self.events.recv() => self.on_event(event),
+                result = finished(connecting.as_mut()) => {
+                    connecting = None;
+                    self.on_connect(result);
+                }
+                () = self.network_changed.notified() => self.planner.handle_network_change(Instant::now()),
+                () = sleep_until(due.into()) => self.planner.handle_timeout(Instant::now()),
+            }
+        }
+    }
+
+    async fn on_call(&mut self) {
+        let info = self.info.borrow_and_update().clone();
+        self.planner.handle_call(Instant::now(), &info);
+        if info.carries_media() && !self.is_open {
+            self.is_open = true;
+            // A media task that is gone has been cancelled, and so is this one.
+            let _ = self.media.send(LegCommand::Open).await;
+        }
+    }
+
+    fn on_event(&mut self, event: EngineEvent) {
+        if let EngineEvent::Connection(state) = event {
+            tracing::debug!(call = %self.id, ?state, "media path");
+            self.planner.handle_connection(Instant::now(), state);
+        }
+    }
+
+    fn on_connect(&mut self, result: Result<String, ConnectError>) {
+        match result {
+            Ok(leg_id) => self.planner.handle_answered(Instant::now(), leg_id),
+            Err(error) => {
+                tracing::info!(call = %self.id, %error, "the leg could not be connected");
+                self.planner.handle_failed(Instant::now(), crate::jitter());
+            }
+        }
+    }
+
+    fn connect(&self, action: LegAction) -> Connecting {
+        let (id, session, media) = (self.id, self.session.clone(), self.media.clone());
+        Box::pin(async move {
+            match action {
+                LegAction::New => {
+                    let (peer, offer) = shell::offer();
+                    let connected = session.connect_leg(id, "", offer).await?;
+                    let (done, result) = oneshot::channel();
+                    let answer = connected.sdp_answer;
+                    ask(&media, LegCommand::Install { peer, answer, done }, result).await??;
+                    Ok(connected.leg_id)
+                }
+                LegAction::Restart(leg_id) => {
+                    let (offer, result) = oneshot::channel();
+                    let offer = ask(&media, LegCommand::OfferRestart { offer }, result).await??;
+                    let connected = session.connect_leg(id, &leg_id, offer).await?;
+                    let (done, result) = oneshot::channel();
+                    let answer = connected.sdp_answer;
+                    ask(&media, LegCommand::AnswerRestart { answer, done }, result).await??;
+                    Ok(connected.leg_id)
+                }
+            }
+        })
+    }
+}
+
+async fn ask<T>(
+    media: &mpsc::Sender<LegCommand>,
+    command: LegCommand,
+    answer: oneshot::Receiver<T>,
+) -> Result<T, ConnectError> {
+    media.send(command).await.map_err(|_| ConnectError::Gone)?;
+    answer.await.map_err(|_| ConnectError::Gone)
+}
+
+async fn finished(connecting: Option<&mut Connecting>) -> Result<String, ConnectError> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,349 @@
+//! Everything a call does with media on this device, without a socket or a clock: the leg, what is said and what is heard.
+
+use std::time::{Duration, Instant};
+
+use crate::audio::{AudioError, Listener, Talker};
+use crate::call::Media;
+use crate::media::{
+    ConnectionState, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, WireStats, mark,
+};
+use crate::stats::{CallStats, LatencyStats, millis};
+
+/// A connected leg on which nothing arrives for this long is taken for lost: two answers to the checks that go out every
+/// second are missing. Higher notices a dead path later, lower restarts over a hiccup.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// What the driver of a call learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineEvent {
+    Connection(ConnectionState),
+    FirstAudio,
+}
+
+/// The media of one call. After each `handle_*` poll transmits and events until they are empty; call
+/// [`Engine::handle_timeout`] at [`Engine::poll_timeout`].
+pub(crate) struct Engine {
+    peer: Option<Peer>,
+    /// What to send and play, until the call is accepted and a leg is there.
+    waiting: Option<Media>,
+    is_open: bool,
+    is_muted: bool,
+    talker: Option<Talker>,
+    listener: Option<Listener>,
+    video: Option<VideoOut>,
+    marks: bool,
+    wall_clock: fn() -> u64,
+    heard_at: Instant,
+    is_silent: bool,
+    known_at: Instant,
+    accepted_at: Option<Instant>,
+    events: Vec<EngineEvent>,
+    wire: WireStats,
+    earlier_packets: (u64, u64),
+    stats: CallStats,
+}
+
+struct VideoOut {
+    source: SyntheticVideo,
+    next_at: Instant,
+    is_on: bool,
+}
+
+impl Engine {
+    /// With `marks`, sent media carries latency marks. `wall_clock` gives microseconds since 1970, for marks only.
+    pub(crate) fn new(now: Instant, marks: bool, wall_clock: fn() -> u64) -> Self {
+        Self {
+            peer: None,
+            waiting: None,
+            is_open: false,
+            is_muted: false,
+            talker: None,
+            listener: None,
+            video: None,
+            marks,
+            wall_clock,
+            heard_at: now,
+            is_silent: false,
+            known_at: now,
+            accepted_at: None,
+            events: Vec::new(),
+            wire: WireStats::default(),
+            earlier_packets: (0, 0),
+            stats: CallStats::default(),
+        }
+    }
+
+    /// Puts a new leg in the place of the present one.
+    pub(crate) fn handle_leg(&mut self, now: Instant, peer: Peer) {
+        if let Some(old) = self.peer.replace(peer) {
+            let counters = old.counters();
+            self.earlier_packets.0 += counters.packets_out;
+            self.earlier_packets.1 += counters.packets_in;
+            self.stats.leg_reconnects += 1;
+        }
+        self.wire = WireStats::default();
+        self.is_silent = false;
+        if let Some(listener) = &mut self.listener {
+            listener.start_over();
+        }
+        if let Some(video) = &mut self.video {
+            video.source.request_keyframe();
+        }
+        self.heard_at = now;
+        self.after(now);
+    }
+
+    /// The present leg goes on with a new path.
+    pub(crate) fn handle_restarted(&mut self, now: Instant) {
+        self.stats.leg_reconnects += 1;
+        self.heard_at = now;
+        self.after(now);
+    }
+
+    /// Sets what is sent and played once the call is open.
+    pub(crate) fn handle_media(&mut self, now: Instant, media: Media) -> Result<(), AudioError> {
+        self.waiting = Some(media);
+        self.start_media(now)
+    }
+
+    /// The person pressed Accept.
+    pub(crate) fn handle_accept_pressed(&mut self, at: Instant) {
+        self.accepted_at.get_or_insert(at);
+    }
+
+    /// The call is accepted: media flows from now on.
+    pub(crate) fn handle_open(&mut self, now: Instant) -> Result<(), AudioError> {
+        self.accepted_at.get_or_insert(now);
+        self.is_open = true;
+        self.start_media(now)
+    }
+
+    pub(crate) fn handle_muted(&mut self, muted: bool) {
+        self.is_muted = muted;
+        if let Some(talker) = &mut self.talker {
+            talker.set_muted(muted);
+        }
+    }
+
+    pub(crate) fn handle_video(&mut self, now: Instant, on: bool) {
+        if let Some(video) = &mut self.video {
+            if on && !video.is_on {
+                video.source.request_keyframe();
+                video.next_at = now;
+            }
+            video.is_on = on;
+        }
+    }
+
+    pub(crate) fn handle_datagram(&mut self, now: Instant, source: std::net::SocketAddr, datagram: &[u8]) {
+        self.heard_at = now;
+        if let Some(peer) = &mut self.peer {
+            peer.handle_datagram(now, source, datagram);
+        }
+        self.after(now);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(peer) = self.peer.as_mut().filter(|peer| peer.poll_timeout() <= now) {
+            peer.handle_timeout(now);
+        }
+        self.after(now);
+        self.send_audio(now);
+        self.send_video(now);
+        if let Some(listener) = self.listener.as_mut().filter(|l| l.poll_timeout() <= now) {
+            listener.handle_timeout(now);
+            self.note_first_audio();
+        }
+        self.watch_silence(now);
+    }
+
+    /// The present leg, for renegotiation.
+    pub(crate) fn peer(&mut self) -> Option<&mut Peer> {
+        self.peer.as_mut()
+    }
+
+    /// Ends the leg and says so to the router.
+    pub(crate) fn close(&mut self, now: Instant) {
+        if let Some(peer) = &mut self.peer {
+            peer.close(now);
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.peer.as_mut()?.poll_transmit()
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<EngineEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The next moment at which something is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let peer = self.peer.as_ref();
+        let silence =
+            peer.filter(|p| p.is_connected() && !self.is_silent).map(|_| self.heard_at + SILENCE_MAX);
+        let talker = self.talker.as_ref().and_then(Talker::poll_timeout);
+        let video = self.video.as_ref().filter(|video| video.is_on).map(|video| video.next_at);
+        let listener = self.listener.as_ref().map(Listener::poll_timeout);
+        [peer.map(Peer::poll_timeout), silence, talker, video, listener].into_iter().flatten().min()
+    }
+
+    /// The call in numbers.
+    pub(crate) fn stats(&self) -> CallStats {
+        let mut stats = self.stats.clone();
+        let counters = self.peer.as_ref().map(Peer::counters).unwrap_or_default();
+        stats.packets_out = self.earlier_packets.0 + counters.packets_out;
+        stats.packets_in = self.earlier_packets.1 + counters.packets_in;
+        stats.bytes_out = self.wire.bytes_out;
+        stats.bytes_in = self.wire.bytes_in;
+        stats.rtt_ms = self.wire.rtt.map(millis);
+        stats.loss_out = self.wire.loss_out.unwrap_or(0.0);
+        stats.connected = self.peer.as_ref().is_some_and(Peer::is_connected);
+        if let Some(listener) = &self.listener {
+            let heard = listener.stats();
+            let frames = |count: u64| count as f64 * 20.0;
+            stats.audio_packets_in = heard.jitter.received;
+            stats.audio_packets_lost = heard.jitter.lost;
+            stats.audio_packets_recovered = heard.jitter.recovered;
+            stats.audio_packets_late = heard.jitter.late;
+            stats.concealed_ms = frames(heard.jitter.concealed_frames);
+            stats.jitter_ms = f64::from(heard.jitter.jitter_samples) / 48.0;
+            stats.buffer_target_ms = frames(heard.jitter.target_frames.into());
+            stats.played_ms = frames(heard.frames_played);
+        }
+        stats
+    }
+
+    /// Playing starts when the call is open; sending as soon as there is a connected leg as well, so that a source that
+    /// has a beginning is heard from it.
+    fn start_media(&mut self, now: Instant) -> Result<(), AudioError> {
+        if !self.is_open {
+            return Ok(());
+        }
+        if let Some(sink) = self.waiting.as_mut().and_then(|media| media.sink.take()) {
+            self.listener = Some(Listener::new(now, sink)?);
+        }
+        if !self.peer.as_ref().is_some_and(Peer::is_connected) {
+            return Ok(());
+        }
+        if let Some(media) = self.waiting.take() {
+            let mut talker = Talker::new(now, media.source)?;
+            talker.set_muted(self.is_muted);
+            self.talker = Some(talker);
+            self.video = media.video.map(|config| VideoOut {
+                source: SyntheticVideo::new(config),
+                next_at: now,
+                is_on: true,
+            });
+        }
+        if let (Some(at), None) = (self.accepted_at, self.stats.join_time_ms) {
+            self.stats.join_time_ms = Some(millis(now - at));
+        }
+        self.send_audio(now);
+        Ok(())
+    }
+
+    fn send_audio(&mut self, now: Instant) {
+        let (Some(talker), Some(peer)) = (&mut self.talker, &mut self.peer) else { return };
+        while let Some(mut packet) = talker.poll_packet(now) {
+            if self.marks {
+                packet = Talker::marked(packet, (self.wall_clock)());
+            }
+            peer.send_audio(now, packet.rtp_time, packet.payload, packet.marker);
+        }
+    }
+
+    fn send_video(&mut self, now: Instant) {
+        let (Some(video), Some(peer)) = (&mut self.video, &mut self.peer) else { return };
+        if !video.is_on || video.next_at > now {
+            return;
+        }
+        // A frame that is more than one interval late starts a new schedule: no burst after a hold-up.
+        let interval = video.source.interval();
+        video.next_at =
+            if now - video.next_at > interval { now + interval } else { video.next_at + interval };
+        let frame = video.source.next_frame(self.marks.then(self.wall_clock));
+        peer.send_video(now, frame.rtp_time, &frame.packets);
+        self.stats.video_frames_out += 1;
+    }
+
+    /// Takes in what the leg had to tell.
+    fn after(&mut self, now: Instant) {
+        while let Some(event) = self.peer.as_mut().and_then(Peer::poll_event) {
+            match event {
+                PeerEvent::Connection(state) => self.on_connection(now, state),
+                PeerEvent::Audio(packet) => self.on_audio(packet),
+                PeerEvent::Video(packet) => self.on_video(&packet),
+                PeerEvent::KeyframeWanted => self.on_keyframe_wanted(),
+                PeerEvent::Stats(wire) => self.on_wire(wire),
+            }
+        }
+    }
+
+    fn on_connection(&mut self, now: Instant, state: ConnectionState) {
+        if state == ConnectionState::Connected {
+            self.heard_at = now;
+            self.is_silent = false;
+            self.stats.leg_ready_ms.get_or_insert(millis(now - self.known_at));
+            if let Err(error) = self.start_media(now) {
+                tracing::warn!(%error, "audio cannot start");
+            }
+        }
+        self.events.push(EngineEvent::Connection(state));
+    }
+
+    fn on_audio(&mut self, packet: ReceivedRtp) {
+        self.note_latency(&packet.payload);
+        // Before the call is open there is no listener, and nothing is played.
+        if let Some(listener) = self.listener.as_mut().filter(|_| packet.codec == str0m::format::Codec::Opus)
+        {
+            listener.handle_packet(packet);
+        }
+    }
+
+    fn on_video(&mut self, packet: &ReceivedRtp) {
+        self.note_latency(&packet.payload);
+        self.stats.video_packets_in += 1;
+        self.stats.video_frames_in += u64::from(packet.marker);
+    }
+
+    fn on_keyframe_wanted(&mut self) {
+        if let Some(video) = &mut self.video {
+            video.source.request_keyframe();
+            self.stats.keyframes_wanted += 1;
+        }
+    }
+
+    fn on_wire(&mut self, wire: WireStats) {
+        if let (Some(talker), Some(loss)) = (&mut self.talker, wire.loss_out) {
+            talker.set_loss(loss);
+        }
+        self.wire = wire;
+    }
+
+    fn note_latency(&mut self, payload: &[u8]) {
+        if let Some(sent) = mark::read(payload) {
+            let latency = Duration::from_micros((self.wall_clock)().saturating_sub(sent));
+            self.stats.one_way_latency.get_or_insert_with(LatencyStats::default).add(latency);
+        }
+    }
+
+    fn note_first_audio(&mut self) {
+        let first = self.listener.as_ref().and_then(|listener| listener.stats().first_audio_at);
+        if let (Some(first), Some(accepted), None) =
+            (first, self.accepted_at, self.stats.accept_to_first_audio_ms)
+        {
+            self.stats.accept_to_first_audio_ms = Some(millis(first.saturating_duration_since(accepted)));
+            self.events.push(EngineEvent::FirstAudio);
+        }
+    }
+
+    fn watch_silence(&mut self, now: Instant) {
+        let is_connected = self.peer.as_ref().is_some_and(Peer::is_connected);
+        if is_connected && !self.is_silent && now.saturating_duration_since(self.heard_at) >= SILENCE_MAX {
+            self.is_silent = true;
+            self.events.push(EngineEvent::Connection(ConnectionState::Disconnected));
+        }
+    }
+}
