@@ -1,0 +1,82 @@
+//! Everything that is no call of the API: is the process alive, is it ready, how is it doing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::metrics;
+use crate::services::Context;
+
+/// How long the parts may take to answer before the process counts as not ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the pages for operators look at.
+#[derive(Clone)]
+pub(crate) struct Operations {
+    pub(crate) context: Arc<Context>,
+    pub(crate) prometheus: Option<PrometheusHandle>,
+    pub(crate) ready_needs_node: bool,
+}
+
+/// Why the process takes no calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotReady {
+    #[error("draining: the server is about to stop")]
+    Draining,
+    #[error("the database does not answer")]
+    Store,
+    #[error("the exchange does not answer")]
+    Exchange,
+    #[error("no router node is linked")]
+    NoNode,
+}
+
+/// `/live`, `/ready` and `/metrics`.
+pub(crate) fn routes(operations: Operations) -> Router {
+    Router::new()
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(scrape))
+        .with_state(operations)
+}
+
+impl Operations {
+    /// Whether calls can be placed through this process now.
+    pub(crate) async fn check(&self) -> Result<(), NotReady> {
+        if self.context.draining.is_cancelled() {
+            return Err(NotReady::Draining);
+        }
+        let store = tokio::time::timeout(READY_TIMEOUT, self.context.store.ping()).await;
+        store.ok().and_then(Result::ok).ok_or(NotReady::Store)?;
+        let counts = tokio::time::timeout(READY_TIMEOUT, self.context.exchange.counts()).await;
+        let counts = counts.ok().and_then(Result::ok).ok_or(NotReady::Exchange)?;
+        if self.ready_needs_node && counts.nodes == 0 {
+            return Err(NotReady::NoNode);
+        }
+        Ok(())
+    }
+}
+
+async fn ready(State(operations): State<Operations>) -> Response {
+    match operations.check().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    }
+}
+
+async fn scrape(State(operations): State<Operations>) -> Response {
+    let Some(prometheus) = operations.prometheus else {
+        return (StatusCode::NOT_FOUND, "no metrics recorder is installed\n").into_response();
+    };
+    if let Ok(counts) = operations.context.exchange.counts().await {
+        metrics::counts(counts);
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, prometheus.render()).into_response()
+}

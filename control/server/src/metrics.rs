@@ -1,0 +1,177 @@
+//! Every instrument of the control plane: name, unit, meaning, once. No label holds an account, a device or an address.
+
+use std::time::Duration;
+
+use duocast_control_core::call::CallRecord;
+use duocast_control_core::switchboard::Counts;
+use duocast_model::{CallState, EndReason};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::exchange::{LegFailure, StreamClose};
+
+const SESSIONS: &str = "duocast_control_sessions";
+const STREAMS: &str = "duocast_control_streams";
+const CALLS: &str = "duocast_control_calls";
+const CALLS_ANSWERED: &str = "duocast_control_calls_answered";
+const NODE_LINKS: &str = "duocast_control_node_links";
+const CALLS_PLACED: &str = "duocast_control_calls_placed_total";
+const CALLS_ENDED: &str = "duocast_control_calls_ended_total";
+const POLICY_DECISIONS: &str = "duocast_control_policy_decisions_total";
+const LEG_FAILURES: &str = "duocast_control_leg_failures_total";
+const PLANS_REFUSED: &str = "duocast_control_plans_refused_total";
+const NODE_MESSAGES_INVALID: &str = "duocast_control_node_messages_invalid_total";
+const RPC_REQUESTS: &str = "duocast_control_rpc_requests_total";
+/// Name of the histogram of RPC durations, for the exporter's buckets.
+pub const RPC_DURATION_SECONDS: &str = "duocast_control_rpc_duration_seconds";
+const EVENTS_DELIVERED: &str = "duocast_control_events_delivered_total";
+const STREAMS_CLOSED: &str = "duocast_control_streams_closed_total";
+/// Name of the histogram of write durations, for the exporter's buckets.
+pub const STORE_BATCH_SECONDS: &str = "duocast_control_store_batch_seconds";
+const STORE_FAILURES: &str = "duocast_control_store_failures_total";
+const PANICS: &str = "duocast_control_panics_total";
+
+/// Upper bounds, in seconds, that fit both histograms: from a write in memory to a client's patience.
+pub const DURATION_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Tells the recorder what each instrument means. Call once, after the recorder was installed.
+pub fn describe() {
+    describe_gauge!(SESSIONS, "Devices' sessions, those whose stream is broken included");
+    describe_gauge!(STREAMS, "Open event streams");
+    describe_gauge!(CALLS, "Calls that have not ended");
+    describe_gauge!(CALLS_ANSWERED, "Answered calls that have not ended");
+    describe_gauge!(NODE_LINKS, "Router nodes whose link is up");
+    describe_counter!(CALLS_PLACED, "Attempts to place a call, by result: placed, or the reason why not");
+    describe_counter!(CALLS_ENDED, "Calls that ended, by reason");
+    describe_counter!(POLICY_DECISIONS, "Answers of the policy, by decision and reason");
+    describe_counter!(LEG_FAILURES, "Offers that got no SDP answer, by reason");
+    describe_counter!(PLANS_REFUSED, "Plans that a node refused because it has a newer one");
+    describe_counter!(NODE_MESSAGES_INVALID, "Messages of nodes that could not be understood");
+    describe_counter!(RPC_REQUESTS, "RPCs by method and gRPC code; a stream counts when it opens");
+    describe_histogram!(RPC_DURATION_SECONDS, Unit::Seconds, "Time to an RPC's response, by method");
+    describe_counter!(EVENTS_DELIVERED, "Events written to devices' streams, heartbeats left out");
+    describe_counter!(STREAMS_CLOSED, "Devices' streams that the server ended, by why");
+    describe_histogram!(STORE_BATCH_SECONDS, Unit::Seconds, "Time to write one batch of call records");
+    describe_counter!(STORE_FAILURES, "Batches that could not be written");
+    describe_counter!(PANICS, "Panics that ended one command; each is a bug");
+}
+
+/// Sets the gauges, for a scrape.
+pub(crate) fn counts(counts: Counts) {
+    gauge!(SESSIONS).set(counts.sessions as f64);
+    gauge!(STREAMS).set(counts.streams as f64);
+    gauge!(CALLS).set(counts.calls as f64);
+    gauge!(CALLS_ANSWERED).set(counts.answered as f64);
+    gauge!(NODE_LINKS).set(counts.nodes as f64);
+}
+
+/// A call was placed, or not, for this reason.
+pub(crate) fn call_placed(result: &'static str) {
+    counter!(CALLS_PLACED, "result" => result).increment(1);
+}
+
+/// Policy decided.
+pub(crate) fn policy_decided(denied: Option<&'static str>) {
+    let (decision, reason) = denied.map_or(("allow", "MUTUAL"), |reason| ("deny", reason));
+    counter!(POLICY_DECISIONS, "decision" => decision, "reason" => reason).increment(1);
+}
+
+/// A call's record changed.
+pub(crate) fn call_recorded(call: &CallRecord) {
+    if let CallState::Ended(reason) = call.state {
+        counter!(CALLS_ENDED, "reason" => end_reason(reason)).increment(1);
+    }
+}
+
+/// An offer failed. A node's own reasons are one label: they come from outside.
+pub(crate) fn leg_failed(failure: &LegFailure) {
+    let reason = match failure {
+        LegFailure::NodeAway => "node_away",
+        LegFailure::NodeBusy => "node_busy",
+        LegFailure::NodeSlow => "node_slow",
+        LegFailure::LegChanged => "leg_changed",
+        LegFailure::Refused { .. } => "refused",
+    };
+    counter!(LEG_FAILURES, "reason" => reason).increment(1);
+}
+
+/// A node refused a plan.
+pub(crate) fn plan_refused() {
+    counter!(PLANS_REFUSED).increment(1);
+}
+
+/// A node's message made no sense.
+pub(crate) fn node_message_invalid() {
+    counter!(NODE_MESSAGES_INVALID).increment(1);
+}
+
+/// An RPC answered, or its client gave it up.
+pub(crate) fn rpc(method: &'static str, code: tonic::Code, took: Duration) {
+    counter!(RPC_REQUESTS, "method" => method, "code" => code_name(code)).increment(1);
+    histogram!(RPC_DURATION_SECONDS, "method" => method).record(took.as_secs_f64());
+}
+
+/// An event was written to a stream.
+pub(crate) fn event_delivered() {
+    counter!(EVENTS_DELIVERED).increment(1);
+}
+
+/// The server ended a stream.
+pub(crate) fn stream_closed(why: StreamClose) {
+    let why = match why {
+        StreamClose::TakenOver => "taken_over",
+        StreamClose::Evicted => "evicted",
+        StreamClose::SlowConsumer => "slow_consumer",
+    };
+    counter!(STREAMS_CLOSED, "why" => why).increment(1);
+}
+
+/// A batch of call records was written, or not.
+pub(crate) fn store_batch(took: Duration, written: bool) {
+    histogram!(STORE_BATCH_SECONDS).record(took.as_secs_f64());
+    if !written {
+        counter!(STORE_FAILURES).increment(1);
+    }
+}
+
+/// A command panicked.
+pub(crate) fn panicked() {
+    counter!(PANICS).increment(1);
+}
+
+fn end_reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::HungUp => "hung_up",
+        EndReason::Declined => "declined",
+        EndReason::TimedOut => "timed_out",
+        EndReason::Busy => "busy",
+        EndReason::Cancelled => "cancelled",
+        EndReason::AnsweredElsewhere => "answered_elsewhere",
+        EndReason::PartyLost => "party_lost",
+        EndReason::MediaFailed => "media_failed",
+        EndReason::NodeLost => "node_lost",
+    }
+}
+
+fn code_name(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

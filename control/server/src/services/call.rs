@@ -1,0 +1,277 @@
+//! What a person's client says and hears.
+
+use duocast_control_core::Switchboard;
+use duocast_control_core::call::CallView;
+use duocast_control_core::policy;
+use duocast_control_core::switchboard::{CommandError, PlaceCall, Subscribe};
+use duocast_model::{AccountId, CallId, DeviceId, Handle, LegId, MediaState, SessionId, UnixMillis};
+use duocast_wire::v1;
+use tonic::{Code, Request, Response, Status};
+
+use super::errors::IntoStatus;
+use super::events::{self, EventStream};
+use super::{Context, Services, fields, fresh, observe, status, views};
+use crate::exchange::ConnectLeg;
+use crate::metrics;
+use crate::store::PageMark;
+
+#[tonic::async_trait]
+impl v1::call_service_server::CallService for Services {
+    type SubscribeStream = EventStream;
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<EventStream>, Status> {
+        observe("Subscribe", async {
+            let client = self.0.client(request.metadata()).await?;
+            let ask = request.into_inner();
+            let device: DeviceId = fields::id("device_id", &ask.device_id)?;
+            let session: Option<SessionId> = fields::optional_id("session_id", &ask.session_id)?;
+            let resume = session.map(|session| (session, ask.last_seq));
+            let fresh = SessionId::from_u128(fresh());
+            let ask = Subscribe { account: client.account, device, resume, fresh };
+            let opened = self.0.exchange.subscribe(ask).await.map_err(|error| error.status())?;
+            let opened = opened.map_err(|error| error.status())?;
+            Ok(events::stream(&self.0, opened, client.expiry))
+        })
+        .await
+    }
+
+    async fn place_call(
+        &self,
+        request: Request<v1::PlaceCallRequest>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        observe("PlaceCall", async {
+            let client = self.0.client(request.metadata()).await?;
+            let placed = self.0.place(client.account, request.into_inner()).await;
+            metrics::call_placed(if placed.is_ok() { "placed" } else { "refused" });
+            Ok(views::call_response(&placed?))
+        })
+        .await
+    }
+
+    async fn accept_call(
+        &self,
+        request: Request<v1::CallCommand>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        observe("AcceptCall", self.command(request, Switchboard::handle_accept)).await
+    }
+
+    async fn decline_call(
+        &self,
+        request: Request<v1::CallCommand>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        observe("DeclineCall", self.command(request, Switchboard::handle_decline)).await
+    }
+
+    async fn hang_up(&self, request: Request<v1::CallCommand>) -> Result<Response<v1::CallResponse>, Status> {
+        observe("HangUp", async {
+            let client = self.0.client(request.metadata()).await?;
+            let (session, call) = target(&request.get_ref().session_id, &request.get_ref().call_id)?;
+            let account = client.account.clone();
+            let ended = self.0.ask(move |b, now| b.handle_hang_up(now, &account, session, call)).await?;
+            let view = match ended {
+                // Long over: its final state is in the store.
+                Err(CommandError::CallUnknown) => match self.0.ended_call(&client.account, call).await? {
+                    Some(view) => view,
+                    None => return Err(CommandError::CallUnknown.status()),
+                },
+                ended => ended.map_err(|error| error.status())?,
+            };
+            Ok(views::call_response(&view))
+        })
+        .await
+    }
+
+    async fn connect_leg(
+        &self,
+        request: Request<v1::ConnectLegRequest>,
+    ) -> Result<Response<v1::ConnectLegResponse>, Status> {
+        observe("ConnectLeg", async {
+            let client = self.0.client(request.metadata()).await?;
+            let ask = request.into_inner();
+            let (session, call) = target(&ask.session_id, &ask.call_id)?;
+            let present: Option<LegId> = fields::optional_id("leg_id", &ask.leg_id)?;
+            let sdp_offer = fields::sdp_offer(ask.sdp_offer)?;
+            let (account, fresh) = (client.account.clone(), LegId::from_u128(fresh()));
+            let connect = ConnectLeg { account, session, call, present, fresh, sdp_offer };
+            let connected = self.0.exchange.connect_leg(connect).await.map_err(|error| error.status())?;
+            let connected = connected.map_err(|error| error.status())?;
+            Ok(v1::ConnectLegResponse { leg_id: connected.leg.to_string(), sdp_answer: connected.sdp_answer })
+        })
+        .await
+    }
+
+    async fn update_media(
+        &self,
+        request: Request<v1::UpdateMediaRequest>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        observe("UpdateMedia", async {
+            let client = self.0.client(request.metadata()).await?;
+            let ask = request.into_inner();
+            let (session, call) = target(&ask.session_id, &ask.call_id)?;
+            let sentence = "media: expected what this device sends from now on, audio and video";
+            let media = ask.media.ok_or_else(|| status(Code::InvalidArgument, "MEDIA_INVALID", sentence))?;
+            let media = MediaState::from(media);
+            let account = client.account;
+            let view = self.0.ask(move |b, now| b.handle_media(now, &account, session, call, media)).await?;
+            Ok(views::call_response(&view.map_err(|error| error.status())?))
+        })
+        .await
+    }
+
+    async fn get_call(
+        &self,
+        request: Request<v1::GetCallRequest>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        observe("GetCall", async {
+            let client = self.0.client(request.metadata()).await?;
+            let call: CallId = fields::id("call_id", &request.get_ref().call_id)?;
+            let view = match self.0.present_call(&client.account, call).await? {
+                Some(view) => Some(view),
+                None => self.0.ended_call(&client.account, call).await?,
+            };
+            let view = view.ok_or_else(|| CommandError::CallUnknown.status())?;
+            Ok(views::call_response(&view))
+        })
+        .await
+    }
+
+    async fn list_calls(
+        &self,
+        request: Request<v1::ListCallsRequest>,
+    ) -> Result<Response<v1::ListCallsResponse>, Status> {
+        observe("ListCalls", async {
+            let client = self.0.client(request.metadata()).await?;
+            let limit = fields::page_size(request.get_ref().page_size)?;
+            let before = fields::page_mark(&request.get_ref().page_token)?;
+            self.0.history(client.account, before, limit).await
+        })
+        .await
+    }
+
+    async fn list_contacts(
+        &self,
+        request: Request<v1::ListContactsRequest>,
+    ) -> Result<Response<v1::ListContactsResponse>, Status> {
+        observe("ListContacts", async {
+            let client = self.0.client(request.metadata()).await?;
+            let known = self.0.store.contacts(client.account).await.map_err(|error| error.status())?;
+            let contacts = self.0.ask(move |board, _| {
+                let reachable = |c: &crate::store::Profile| c.calling_enabled && board.is_online(&c.account);
+                known.iter().map(|contact| views::contact(&contact.person, reachable(contact))).collect()
+            });
+            Ok(v1::ListContactsResponse { contacts: contacts.await? })
+        })
+        .await
+    }
+
+    async fn get_profile(
+        &self,
+        request: Request<v1::GetProfileRequest>,
+    ) -> Result<Response<v1::GetProfileResponse>, Status> {
+        observe("GetProfile", async {
+            let client = self.0.client(request.metadata()).await?;
+            let profile = self.0.store.profile(client.account).await.map_err(|error| error.status())?;
+            let sentence = "this account was removed: sign in again";
+            let profile = profile.ok_or_else(|| status(Code::NotFound, "ACCOUNT_UNKNOWN", sentence))?;
+            Ok(v1::GetProfileResponse {
+                person: Some(views::person(&profile.person)),
+                calling_enabled: profile.calling_enabled,
+            })
+        })
+        .await
+    }
+}
+
+/// What the switchboard does with a command on a call.
+type OnCall =
+    fn(&mut Switchboard, UnixMillis, &AccountId, SessionId, CallId) -> Result<CallView, CommandError>;
+
+impl Services {
+    async fn command(
+        &self,
+        request: Request<v1::CallCommand>,
+        handle: OnCall,
+    ) -> Result<v1::CallResponse, Status> {
+        let client = self.0.client(request.metadata()).await?;
+        let (session, call) = target(&request.get_ref().session_id, &request.get_ref().call_id)?;
+        let account = client.account;
+        let view = self.0.ask(move |board, now| handle(board, now, &account, session, call)).await?;
+        Ok(views::call_response(&view.map_err(|error| error.status())?))
+    }
+}
+
+impl Context {
+    /// Asks the switchboard.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Switchboard, UnixMillis) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        self.exchange.ask(question).await.map_err(|error| error.status())
+    }
+
+    /// Policy first; only its pass creates a call.
+    async fn place(&self, caller: AccountId, ask: v1::PlaceCallRequest) -> Result<CallView, Status> {
+        let session: SessionId = fields::id("session_id", &ask.session_id)?;
+        let callee: Handle = fields::id("callee_handle", &ask.callee_handle)?;
+        let found = self.store.placing(caller, callee).await.map_err(|error| error.status())?;
+        let sentence = "nobody has this handle: check its spelling";
+        let found = found.ok_or_else(|| status(Code::NotFound, "CALLEE_UNKNOWN", sentence))?;
+        let decision = policy::decide(&found.facts);
+        metrics::policy_decided(decision.as_ref().err().map(|denied| denied.code()));
+        let place = PlaceCall {
+            session,
+            request: ask.request_id,
+            admission: decision.map_err(|denied| denied.status())?,
+            caller: found.caller,
+            callee: found.callee,
+            fresh: CallId::from_u128(fresh()),
+            video: ask.video,
+        };
+        let placed = self.ask(move |board, now| board.handle_place(now, place)).await?;
+        placed.map_err(|error| error.status())
+    }
+
+    /// The call as the switchboard has it.
+    async fn present_call(&self, account: &AccountId, call: CallId) -> Result<Option<CallView>, Status> {
+        let account = account.clone();
+        self.ask(move |board, _| board.call(&account, call)).await
+    }
+
+    /// The call as the store has it.
+    async fn ended_call(&self, account: &AccountId, call: CallId) -> Result<Option<CallView>, Status> {
+        self.store.call(account.clone(), call).await.map_err(|error| error.status())
+    }
+
+    async fn history(
+        &self,
+        account: AccountId,
+        before: Option<PageMark>,
+        limit: u32,
+    ) -> Result<v1::ListCallsResponse, Status> {
+        // One more than the page shows whether there is another page.
+        let found = self.store.history(account.clone(), before, limit + 1).await;
+        let mut page = found.map_err(|error| error.status())?;
+        let is_last = page.len() <= limit as usize;
+        page.truncate(limit as usize);
+        for view in page.iter_mut().filter(|view| !view.state.is_ended()) {
+            // The switchboard knows more of a present call than was written.
+            if let Some(present) = self.present_call(&account, view.id).await? {
+                *view = present;
+            }
+        }
+        let mark =
+            page.last().filter(|_| !is_last).map(|c| PageMark { created_at: c.created_at, call: c.id });
+        Ok(v1::ListCallsResponse {
+            calls: page.iter().map(views::call).collect(),
+            next_page_token: mark.map(fields::page_token).unwrap_or_default(),
+        })
+    }
+}
+
+/// The session and the call that a command names.
+fn target(session_id: &str, call_id: &str) -> Result<(SessionId, CallId), Status> {
+    Ok((fields::id("session_id", session_id)?, fields::id("call_id", call_id)?))
+}

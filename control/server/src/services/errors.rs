@@ -1,0 +1,127 @@
+//! How each failure is answered: gRPC code and reason, in one place. The sentence is the error's own.
+
+use duocast_control_core::policy::Denied;
+use duocast_control_core::switchboard::{CommandError, PlaceError, SubscribeError};
+use tonic::{Code, Status};
+
+use super::status;
+use crate::exchange::{ConnectError, ExchangeError, LegFailure, LinkEnd, StreamClose};
+use crate::store::{FollowError, StoreError, UpsertError};
+
+/// A failure that has a place in the API.
+pub(super) trait IntoStatus: std::error::Error {
+    /// The failure as it is answered.
+    fn status(&self) -> Status;
+}
+
+macro_rules! by_table {
+    ($error:ty, $of:ident => $table:expr) => {
+        impl IntoStatus for $error {
+            fn status(&self) -> Status {
+                let $of = self;
+                let (code, reason): (Code, &str) = $table;
+                status(code, reason, self.to_string())
+            }
+        }
+    };
+}
+
+by_table!(PlaceError, error => match error {
+    PlaceError::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
+    PlaceError::RequestIdInvalid => (Code::InvalidArgument, "REQUEST_ID_INVALID"),
+    PlaceError::AlreadyInCall => (Code::FailedPrecondition, "ALREADY_IN_CALL"),
+    PlaceError::PeerIsCalling => (Code::FailedPrecondition, "PEER_IS_CALLING"),
+    PlaceError::CalleeOffline => (Code::FailedPrecondition, "CALLEE_OFFLINE"),
+    PlaceError::NoCapacity => (Code::ResourceExhausted, "NO_CAPACITY"),
+});
+
+by_table!(Denied, denied => match denied {
+    Denied::Oneself => (Code::InvalidArgument, denied.code()),
+    Denied::CallerNotEnabled | Denied::CalleeNotReachable | Denied::NotMutual => {
+        (Code::PermissionDenied, denied.code())
+    }
+});
+
+by_table!(CommandError, error => match error {
+    CommandError::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
+    CommandError::CallUnknown => (Code::NotFound, "CALL_UNKNOWN"),
+    CommandError::CallEnded(_) => (Code::FailedPrecondition, "CALL_ENDED"),
+    CommandError::NotTheCallee => (Code::FailedPrecondition, "NOT_THE_CALLEE"),
+    CommandError::AnsweredElsewhere => (Code::FailedPrecondition, "ANSWERED_ELSEWHERE"),
+    CommandError::NotRinging => (Code::FailedPrecondition, "NOT_RINGING"),
+    CommandError::AlreadyAnswered => (Code::FailedPrecondition, "ALREADY_ANSWERED"),
+    CommandError::NotOnThisDevice => (Code::FailedPrecondition, "NOT_ON_THIS_DEVICE"),
+    CommandError::LegUnknown => (Code::NotFound, "LEG_UNKNOWN"),
+    CommandError::TooManyLegs => (Code::ResourceExhausted, "TOO_MANY_LEGS"),
+});
+
+by_table!(SubscribeError, error => match error {
+    SubscribeError::TooManySessions => (Code::ResourceExhausted, "TOO_MANY_SESSIONS"),
+    SubscribeError::Full => (Code::ResourceExhausted, "SERVER_FULL"),
+});
+
+by_table!(LegFailure, failure => match failure {
+    LegFailure::NodeAway => (Code::Unavailable, "NODE_AWAY"),
+    LegFailure::NodeBusy => (Code::Unavailable, "NODE_BUSY"),
+    LegFailure::NodeSlow => (Code::Unavailable, "NODE_SLOW"),
+    LegFailure::LegChanged => (Code::Aborted, "LEG_CHANGED"),
+    LegFailure::Refused { reason, .. } => match reason.as_str() {
+        "LEG_UNKNOWN" => (Code::NotFound, reason),
+        "NODE_FULL" => (Code::ResourceExhausted, reason),
+        reason if reason.starts_with("SDP_") => (Code::InvalidArgument, reason),
+        reason => (Code::Internal, reason),
+    },
+});
+
+by_table!(StreamClose, why => match why {
+    StreamClose::TakenOver => (Code::Aborted, "SESSION_TAKEN_OVER"),
+    StreamClose::Evicted => (Code::Aborted, "SESSION_EVICTED"),
+    StreamClose::SlowConsumer => (Code::ResourceExhausted, "SLOW_CONSUMER"),
+});
+
+by_table!(LinkEnd, why => match why {
+    LinkEnd::TakenOver => (Code::Aborted, "LINK_TAKEN_OVER"),
+    LinkEnd::SlowNode => (Code::ResourceExhausted, "SLOW_CONSUMER"),
+});
+
+by_table!(ExchangeError, error => match error {
+    ExchangeError::Stopped => (Code::Unavailable, "DRAINING"),
+    ExchangeError::Overloaded => (Code::Unavailable, "OVERLOADED"),
+    ExchangeError::Failed => (Code::Internal, "INTERNAL"),
+});
+
+impl IntoStatus for ConnectError {
+    fn status(&self) -> Status {
+        match self {
+            Self::Command(error) => error.status(),
+            Self::Leg(failure) => failure.status(),
+        }
+    }
+}
+
+/// A store that fails is the operator's affair: the whole chain is logged, the client is told to come back.
+impl IntoStatus for StoreError {
+    fn status(&self) -> Status {
+        tracing::error!(error = self as &dyn std::error::Error, "the database failed");
+        let sentence = "the server cannot use its database right now: try again in a moment";
+        status(Code::Unavailable, "STORE_UNAVAILABLE", sentence)
+    }
+}
+
+impl IntoStatus for UpsertError {
+    fn status(&self) -> Status {
+        match self {
+            Self::HandleTaken { .. } => status(Code::FailedPrecondition, "HANDLE_TAKEN", self.to_string()),
+            Self::Store(error) => error.status(),
+        }
+    }
+}
+
+impl IntoStatus for FollowError {
+    fn status(&self) -> Status {
+        match self {
+            Self::AccountUnknown { .. } => status(Code::NotFound, "ACCOUNT_UNKNOWN", self.to_string()),
+            Self::Store(error) => error.status(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What is kept: accounts, who follows whom, and every call there was.
+//!
+//! [`Store`] is the asynchronous API that the rest of the crate sees; nothing outside this module knows the engine. One
+//! thread writes, a few read, each behind a bounded queue: a slow disk makes callers wait, it does not stop the runtime.
+
+mod sqlite;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use duocast_control_core::call::{CallRecord, CallView};
+use duocast_control_core::policy::Facts;
+use duocast_control_core::session::Person;
+use duocast_model::{AccountId, CallId, Handle, UnixMillis};
+
+use worker::Worker;
+
+/// Threads that read. More serve more history pages at once; signalling itself hardly reads.
+const READERS: usize = 2;
+
+/// Most contacts of one account that are listed or told of its presence, by display name. Higher makes one popular
+/// account's coming and going costlier for everybody; the contacts beyond it can still be called.
+pub const CONTACTS_MAX: u32 = 1_000;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine failed. Its message names tables and columns, never values.
+    #[error("the database failed: check the disk and the permissions of the data directory")]
+    Engine(#[from] rusqlite::Error),
+    /// A migration failed.
+    #[error("the database could not be brought up to date: restore it from a backup or report this")]
+    Migration(#[source] rusqlite_migration::Error),
+    /// The file was written by a newer program.
+    #[error("the database was written by a newer version of duocast: start that version, or a newer one")]
+    NewerSchema,
+    /// A value in the file is none that this program writes.
+    #[error("the database holds a {0} that this program never wrote: restore it from a backup")]
+    Corrupt(&'static str),
+    /// The thread could not be started.
+    #[error("a database thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// The process is stopping.
+    #[error("the database is closed: the server is stopping")]
+    Closed,
+    /// The job panicked; its transaction was rolled back.
+    #[error("a database job failed unexpectedly: report this with the time it happened")]
+    Panicked,
+}
+
+/// Why accounts are not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpsertError {
+    /// Another account has the handle.
+    #[error("this handle belongs to another account: choose another one")]
+    HandleTaken {
+        /// Which of the changes, counted from 0.
+        index: usize,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why follows are not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// One of the two accounts does not exist.
+    #[error("this account is unknown: create it with UpsertAccounts first")]
+    AccountUnknown {
+        /// Which of the changes, counted from 0.
+        index: usize,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A new account, or changes to one.
+#[derive(Debug, Clone)]
+pub struct AccountChange {
+    /// Which account.
+    pub account: AccountId,
+    /// Its public name.
+    pub handle: Handle,
+    /// How it is shown; `None` keeps what there is (a new account is shown by its handle).
+    pub display_name: Option<Arc<str>>,
+    /// The opt-in; `None` keeps what there is (off for a new account).
+    pub calling_enabled: Option<bool>,
+}
+
+/// "`follower` follows `followee`", or no longer.
+#[derive(Debug, Clone)]
+pub struct FollowChange {
+    /// Who follows.
+    pub follower: AccountId,
+    /// Who is followed.
+    pub followee: AccountId,
+    /// Follows from now on.
+    pub following: bool,
+}
+
+/// An account as it sees itself, or as a mutual contact sees it.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Which account.
+    pub account: AccountId,
+    /// As shown.
+    pub person: Person,
+    /// It can be called.
+    pub calling_enabled: bool,
+}
+
+/// What is needed to place a call.
+#[derive(Debug)]
+pub struct Placing {
+    /// For the policy.
+    pub facts: Facts,
+    /// As the callee sees the caller.
+    pub caller: Person,
+    /// As the caller sees the callee.
+    pub callee: Person,
+}
+
+/// An account, and the accounts that may know when it can be reached.
+#[derive(Debug)]
+pub struct Watched {
+    /// Who comes or goes.
+    pub who: Profile,
+    /// Its mutual contacts.
+    pub by: Vec<AccountId>,
+}
+
+/// A place in an account's history; the page goes on with what is older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageMark {
+    /// When the last call shown was placed.
+    pub created_at: UnixMillis,
+    /// Which it was: several may have the same time.
+    pub call: CallId,
+}
+
+/// The durable state. Cheap to clone; the last clone closes it.
+#[derive(Clone)]
+pub struct Store {
+    threads: Arc<Threads>,
+}
+
+struct Threads {
+    writer: Worker,
+    readers: [Worker; READERS],
+    next_reader: AtomicUsize,
+}
+
+impl Store {
+    /// Opens the database file and brings it up to date. Makes it if it is not there; its directory must be.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        // The writer first: it makes the file and runs the migrations that readers rely on.
+        let writer = Worker::start("store-writer", path, sqlite::open_writer).await?;
+        let readers = [
+            Worker::start("store-reader-0", path, sqlite::open_reader).await?,
+            Worker::start("store-reader-1", path, sqlite::open_reader).await?,
+        ];
+        Ok(Self { threads: Arc::new(Threads { writer, readers, next_reader: AtomicUsize::new(0) }) })
+    }
+
+    /// Creates or changes accounts: all or none.
+    pub async fn upsert_accounts(
+        &self,
+        now: UnixMillis,
+        changes: Vec<AccountChange>,
+    ) -> Result<(), UpsertError> {
+        self.threads.writer.run(move |db| Ok(sqlite::upsert_accounts(db, now, &changes))).await?
+    }
+
+    /// Sets and removes follows: all or none.
+    pub async fn set_follows(&self, changes: Vec<FollowChange>) -> Result<(), FollowError> {
+        self.threads.writer.run(move |db| Ok(sqlite::set_follows(db, &changes))).await?
+    }
+
+    /// The account, if it is known.
+    pub async fn profile(&self, account: AccountId) -> Result<Option<Profile>, StoreError> {
+        self.reader().run(move |db| sqlite::profile(db, &account)).await
+    }
+
+    /// The account's mutual contacts by display name, at most [`CONTACTS_MAX`].
+    pub async fn contacts(&self, account: AccountId) -> Result<Vec<Profile>, StoreError> {
+        self.reader().run(move |db| sqlite::contacts(db, &account)).await
+    }
+
+    /// Who may know when these accounts can be reached. Unknown accounts are left out.
+    pub async fn watched(&self, accounts: Vec<AccountId>) -> Result<Vec<Watched>, StoreError> {
+        self.reader().run(move |db| sqlite::watched(db, &accounts)).await
+    }
+
+    /// What is needed to place this call; `None` if there is no such callee.
+    pub async fn placing(&self, caller: AccountId, callee: Handle) -> Result<Option<Placing>, StoreError> {
+        self.reader().run(move |db| sqlite::placing(db, &caller, &callee)).await
+    }
+
+    /// Keeps these calls as they are now, in one transaction.
+    pub async fn save_calls(&self, calls: Arc<Vec<CallRecord>>) -> Result<(), StoreError> {
+        self.threads.writer.run(move |db| sqlite::save_calls(db, &calls)).await
+    }
+
+    /// Every call that has not ended.
+    pub async fn open_calls(&self) -> Result<Vec<CallRecord>, StoreError> {
+        self.threads.writer.run(sqlite::open_calls).await
+    }
+
+    /// One call as this account last saw it; `None` if there is none, or it is not this account's.
+    pub async fn call(&self, account: AccountId, call: CallId) -> Result<Option<CallView>, StoreError> {
+        self.reader().run(move |db| sqlite::call(db, &account, call)).await
+    }
+
+    /// The account's calls, newest first, those older than `before`.
+    pub async fn history(
+        &self,
+        account: AccountId,
+        before: Option<PageMark>,
+        limit: u32,
+    ) -> Result<Vec<CallView>, StoreError> {
+        self.reader().run(move |db| sqlite::history(db, &account, before, limit)).await
+    }
+
+    /// Answers if the database does.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.threads.writer.run(sqlite::ping).await
+    }
+
+    fn reader(&self) -> &Worker {
+        let turn = self.threads.next_reader.fetch_add(1, Ordering::Relaxed);
+        &self.threads.readers[turn % READERS]
+    }
+}

@@ -1,0 +1,99 @@
+//! The embedded engine: one SQLite file in WAL mode.
+//!
+//! `synchronous = NORMAL`: a commit is in the operating system's hands when it returns, so killing the process loses
+//! nothing; a power failure may lose the last moments but never corrupts the file.
+
+mod accounts;
+mod calls;
+
+use std::path::Path;
+use std::time::Duration;
+
+use duocast_control_core::session::Person;
+use duocast_model::{AccountId, Handle, UnixMillis};
+use rusqlite::{Connection, Row};
+use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations};
+
+use super::StoreError;
+
+pub(super) use accounts::{contacts, placing, profile, set_follows, upsert_accounts, watched};
+pub(super) use calls::{call, history, open_calls, save_calls};
+
+/// How long a statement waits for another process's lock (a backup, an operator's shell) before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepared statements that a connection keeps; more than this crate has.
+const STATEMENT_CACHE: usize = 64;
+
+/// Every migration, in order. A published one never changes: a new one is added.
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../../migrations/0001_accounts_and_calls.sql"))];
+
+/// Opens the file for writing, makes it if need be, and brings it up to date.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    match Migrations::from_slice(MIGRATIONS).to_latest(&mut connection) {
+        Ok(()) => Ok(connection),
+        Err(Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead)) => {
+            Err(StoreError::NewerSchema)
+        }
+        Err(error) => Err(StoreError::Migration(error)),
+    }
+}
+
+/// Opens the file for reading only.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn open(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    Ok(connection)
+}
+
+/// Answers if the database does.
+pub(super) fn ping(db: &mut Connection) -> Result<(), StoreError> {
+    db.query_row("SELECT 1", [], |_| Ok(()))?;
+    Ok(())
+}
+
+fn account_id(row: &Row<'_>, column: &str) -> Result<AccountId, StoreError> {
+    AccountId::new(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+        .map_err(|_| StoreError::Corrupt("account id"))
+}
+
+fn person(row: &Row<'_>, handle: &str, name: &str) -> Result<Person, StoreError> {
+    let handle = Handle::new(row.get_ref(handle)?.as_str().map_err(rusqlite::Error::from)?)
+        .map_err(|_| StoreError::Corrupt("handle"))?;
+    let display_name: String = row.get(name)?;
+    Ok(Person { handle, display_name: display_name.into() })
+}
+
+/// SQLite's integers are signed; a time beyond them is beyond any clock.
+fn millis(at: UnixMillis) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+fn moment(millis: i64) -> Result<UnixMillis, StoreError> {
+    u64::try_from(millis).map(UnixMillis).map_err(|_| StoreError::Corrupt("time"))
+}
+
+/// Runs `map` over every row of a prepared statement.
+fn collect<T>(
+    statement: &mut rusqlite::Statement<'_>,
+    params: impl rusqlite::Params,
+    mut map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(map(row)?);
+    }
+    Ok(found)
+}
