@@ -185,7 +185,7 @@ impl Link {
 }
 
 impl Session<'_> {
-    async fn send(&self, kind: ToControl) -> Result<(), LinkError> {
+    async fn send(&mut self, kind: ToControl) -> Result<(), LinkError> {
         let message = v1::NodeToControl { kind: Some(kind) };
         match self.unsent.send_timeout(message, SEND_PATIENCE).await {
             Ok(()) => Ok(()),

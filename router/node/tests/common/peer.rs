@@ -1,0 +1,196 @@
+//! A client on a real socket: plain str0m on a thread, sending audio and video all the time.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpWrite;
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+/// A packet of each kind every so often.
+const PACE: Duration = Duration::from_millis(20);
+
+/// What a peer has seen so far.
+#[derive(Debug, Default, Clone)]
+pub struct Seen {
+    pub connected: bool,
+    pub closed: bool,
+    pub audio: usize,
+    pub video: usize,
+    /// Longest time without media, since the first.
+    pub longest_gap: Duration,
+    /// Payloads of one packet of each kind.
+    pub last_audio: Vec<u8>,
+    last_at: Option<Instant>,
+}
+
+/// A peer that made an offer.
+pub struct Offered {
+    pub sdp: String,
+    rtc: Rtc,
+    pending: SdpPendingOffer,
+    socket: UdpSocket,
+    address: SocketAddr,
+    mids: [Mid; 2],
+}
+
+/// A peer with an answer; runs until it is dropped.
+pub struct Peer {
+    pub answer: String,
+    seen: Arc<Mutex<Seen>>,
+    rebind: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Offered {
+    pub fn new(ip: IpAddr) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let config = RtcConfig::new().clear_codecs().enable_opus(true, false).enable_vp8(true);
+        let mut rtc = config.set_rtp_mode(true).build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        let mut api = rtc.sdp_api();
+        let mids = [MediaKind::Audio, MediaKind::Video]
+            .map(|kind| api.add_media(kind, Direction::SendRecv, None, None, None));
+        let (offer, pending) = api.apply().unwrap();
+        Self { sdp: offer.to_sdp_string(), rtc, pending, socket, address, mids }
+    }
+
+    pub fn answered(self, answer: &str) -> Peer {
+        let Self { mut rtc, pending, socket, address, mids, .. } = self;
+        let parsed = SdpAnswer::from_sdp_string(answer).unwrap();
+        rtc.sdp_api().accept_answer(pending, parsed).unwrap();
+        let (seen, rebind, stop) =
+            (Arc::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let body = Body {
+            rtc,
+            socket,
+            address,
+            mids,
+            sent: 0,
+            send_at: Instant::now(),
+            seen: Arc::clone(&seen),
+            rebind: Arc::clone(&rebind),
+            stop: Arc::clone(&stop),
+        };
+        let thread = Some(std::thread::spawn(move || body.run()));
+        Peer { answer: answer.into(), seen, rebind, stop, thread }
+    }
+}
+
+impl Peer {
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Forgets what was counted, so that a later look shows what happened since.
+    pub fn forget(&self) {
+        let mut seen = self.seen.lock().unwrap();
+        *seen = Seen { connected: seen.connected, last_at: seen.last_at, ..Seen::default() };
+    }
+
+    /// As if a NAT gave the peer another address: it goes on from a new socket and knows nothing of it.
+    pub fn rebind(&self) {
+        self.rebind.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Body {
+    rtc: Rtc,
+    socket: UdpSocket,
+    /// What the peer believes its address to be.
+    address: SocketAddr,
+    mids: [Mid; 2],
+    sent: u64,
+    send_at: Instant,
+    seen: Arc<Mutex<Seen>>,
+    rebind: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Body {
+    fn run(mut self) {
+        let mut buffer = [0; 2000];
+        while !self.stop.load(Ordering::Acquire) {
+            if self.rebind.swap(false, Ordering::AcqRel) {
+                self.socket = UdpSocket::bind((self.address.ip(), 0)).unwrap();
+            }
+            let Some(wakes_at) = self.drain() else { return };
+            let now = Instant::now();
+            if now >= self.send_at && self.rtc.is_connected() {
+                self.send_at = now + PACE;
+                self.send_media(now);
+                continue;
+            }
+            let until = wakes_at.min(self.send_at.max(now)).saturating_duration_since(now);
+            let wait = until.clamp(Duration::from_millis(1), Duration::from_millis(10));
+            self.socket.set_read_timeout(Some(wait)).unwrap();
+            if let Ok((len, source)) = self.socket.recv_from(&mut buffer) {
+                let contents = buffer[..len].try_into().unwrap();
+                let receive = Receive { proto: Protocol::Udp, source, destination: self.address, contents };
+                self.rtc.handle_input(Input::Receive(Instant::now(), receive)).unwrap();
+            } else {
+                self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+            }
+        }
+    }
+
+    fn send_media(&mut self, now: Instant) {
+        self.sent += 1;
+        for (mid, pt, rate) in [(self.mids[0], 111, 960), (self.mids[1], 96, 1800)] {
+            let payload = format!("packet {}", self.sent);
+            let time = self.sent as u32 * rate;
+            let write = RtpWrite::new(pt.into(), self.sent.into(), time, now, payload.into_bytes());
+            let mut api = self.rtc.direct_api();
+            api.stream_tx_by_mid(mid, None).unwrap().write_rtp(write.nackable(pt == 96));
+        }
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+    }
+
+    /// When the peer wants to be woken; `None` once it is over.
+    fn drain(&mut self) -> Option<Instant> {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(at) => return self.rtc.is_alive().then_some(at),
+                Output::Transmit(t) => drop(self.socket.send_to(&t.contents, t.destination)),
+                Output::Event(event) => self.note(event),
+            }
+        }
+    }
+
+    fn note(&self, event: Event) {
+        let mut seen = self.seen.lock().unwrap();
+        match event {
+            Event::Connected => seen.connected = true,
+            Event::Closed => seen.closed = true,
+            Event::RtpPacket(packet) => {
+                let now = Instant::now();
+                if let Some(last) = seen.last_at.replace(now) {
+                    seen.longest_gap = seen.longest_gap.max(now - last);
+                }
+                if *packet.header.payload_type == 111 {
+                    seen.audio += 1;
+                    seen.last_audio = packet.payload.to_vec();
+                } else {
+                    seen.video += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+}
