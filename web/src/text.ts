@@ -1,13 +1,12 @@
 // Every word that the client says. Sentences are plain, and an error says what to do.
 
 import type { CallNotice, Ended } from "./core/call";
-import type { Call, EndReason, Failure, Person } from "./core/model";
+import type { Call, EndReason, Failure } from "./core/model";
 import type { Cause, Grade, Quality } from "./core/quality";
 import type { DeviceState } from "./shell/capture";
 
 export const text = {
   appName: "Duocast",
-  tagline: "Calls between two people, and nobody else.",
 
   signIn: {
     title: "Sign in to Duocast",
@@ -83,10 +82,10 @@ export const text = {
     video: "Incoming video call",
     from: (name: string) => `${name} is calling`,
     accept: "Accept",
-    acceptAudio: "Accept without camera",
+    acceptAudio: "Accept, no camera",
     acceptNoCamera: "No camera",
     withCamera: "With camera",
-    acceptVideo: "Accept with camera",
+    acceptVideo: "Accept, with camera",
     decline: "Decline",
     privacy: "They cannot see your IP address, whatever you choose.",
   },
@@ -310,10 +309,6 @@ export function spoken(ms: number): string {
   ];
   const said = units.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}${count === 1 ? "" : "s"}`);
   return said.length > 0 ? said.slice(0, 2).join(" ") : "less than a second";
-}
-
-export function personLabel(person: Person, online: boolean): string {
-  return `${person.name}, @${person.handle}, ${online ? text.home.online : text.home.offline}`;
 }
 
 /** "14:05" today, "Tue 14:05" within a week, else the date. */

@@ -108,6 +108,7 @@ function Trouble({ kind, state }: Props & { kind: "mic" | "cam" }) {
 /** Moves by itself, apart from the drawing of the screens: 20 times a second would be too much for those. */
 function Level({ state, actions }: Props) {
   const bar = useRef<HTMLMeterElement>(null);
+  const muted = currentCall(state.calls) !== null && !state.calls.want.mic;
   useEffect(
     () =>
       actions.watchLevel((level) => {
@@ -118,7 +119,7 @@ function Level({ state, actions }: Props) {
   return (
     <div class="level">
       <meter ref={bar} class="level__bar" min={0} max={1} value={0} aria-label={text.devices.level} data-testid="mic-level" />
-      <span class="muted">{text.devices.speakNow}</span>
+      <span class="muted">{muted ? text.call.youAreMuted : text.devices.speakNow}</span>
     </div>
   );
 }

@@ -4,7 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 import type { Call, Contact, Person } from "../core/model";
 import { matchContacts, handleIn } from "../core/search";
 import type { Actions } from "../core/view";
-import { clock, personLabel, recentText, text, when } from "../text";
+import { clock, recentText, text, when } from "../text";
 import { ConnectionBanner, type Props } from "./app";
 import { AlertIcon, BackIcon, IncomingIcon, Mark, OutgoingIcon, PhoneIcon, SearchIcon, ShieldIcon, SignOutIcon, SlidersIcon, VideoIcon } from "./icons";
 import { Avatar, useFocusOnArrival } from "./parts";
@@ -15,7 +15,7 @@ export function Home({ state, actions }: Props) {
   const [tab, setTab] = useState<Tab>("contacts");
   const [chosen, setChosen] = useState<Person | null>(null);
   return (
-    <div class={chosen ? "home home--chosen" : "home"} data-testid="screen-home">
+    <main class={chosen ? "home home--chosen" : "home"} data-testid="screen-home">
       <div class="side">
         <Header state={state} actions={actions} />
         <ConnectionBanner state={state} actions={actions} />
@@ -32,14 +32,14 @@ export function Home({ state, actions }: Props) {
           <Recents state={state} actions={actions} chosen={chosen} onChoose={setChosen} />
         )}
       </div>
-      <main class="main">
+      <div class="main">
         {chosen ? (
           <PersonPane key={chosen.handle} person={chosen} state={state} actions={actions} onBack={() => setChosen(null)} />
         ) : (
           <Welcome actions={actions} />
         )}
-      </main>
-    </div>
+      </div>
+    </main>
   );
 }
 
@@ -49,7 +49,7 @@ function Header({ state, actions }: Props) {
     <header class="header">
       <Mark />
       <div class="header__who">
-        <span class="header__app">{text.appName}</span>
+        <h1 class="header__app">{text.appName}</h1>
         {me && (
           <span class="header__me" data-testid="me">
             {me.name} <span class="muted">@{me.handle}</span>
@@ -145,11 +145,12 @@ function ContactRow({ contact, actions, current, onChoose }: { contact: Contact;
   const { person, online } = contact;
   return (
     <li class={current ? "row row--current" : "row"} data-testid={`contact-${person.handle}`} data-online={online}>
-      <button class="row__main" aria-label={personLabel(person, online)} aria-current={current} onClick={() => onChoose(person)}>
+      <button class="row__main" aria-current={current} onClick={() => onChoose(person)}>
         <Avatar person={person} size="s" online={online} />
         <span class="row__text">
           <span class="row__name">{person.name}</span>
           <span class="row__more">@{person.handle}</span>
+          <span class="sr-only">{online ? text.home.online : text.home.offline}</span>
         </span>
       </button>
       <CallButtons person={person} actions={actions} />
@@ -240,7 +241,7 @@ function Welcome({ actions }: { actions: Actions }) {
   const handle = handleIn(draft);
   return (
     <div class="welcome">
-      <h1 class="welcome__title">{text.home.pickTitle}</h1>
+      <h2 class="welcome__title">{text.home.pickTitle}</h2>
       <p class="welcome__lead">{text.home.pickLead}</p>
       <form class="byhandle" onSubmit={(event) => event.preventDefault()}>
         <label class="sr-only" for="handle">
@@ -255,12 +256,12 @@ function Welcome({ actions }: { actions: Actions }) {
       <div class="cards">
         <section class="card">
           <ShieldIcon />
-          <h2 class="card__title">{text.home.privateTitle}</h2>
+          <h3 class="card__title">{text.home.privateTitle}</h3>
           <p>{text.home.privateLead}</p>
         </section>
         <section class="card">
           <SlidersIcon />
-          <h2 class="card__title">{text.home.readyTitle}</h2>
+          <h3 class="card__title">{text.home.readyTitle}</h3>
           <p>{text.home.readyLead}</p>
           <button class="button" onClick={() => actions.openDevices()}>
             {text.home.readyButton}
@@ -291,9 +292,9 @@ function PersonPane({ person, state, actions, onBack }: PersonPaneProps) {
         <BackIcon />
       </button>
       <Avatar person={person} size="l" online={contact?.online} />
-      <h1 class="person__name" tabIndex={-1} ref={heading}>
+      <h2 class="person__name" tabIndex={-1} ref={heading}>
         {person.name}
-      </h1>
+      </h2>
       <p class="muted">
         @{person.handle}
         {contact && ` · ${contact.online ? text.home.online : text.home.offline}`}
@@ -310,7 +311,7 @@ function PersonPane({ person, state, actions, onBack }: PersonPaneProps) {
       </div>
       {calls.length > 0 && (
         <section class="history">
-          <h2 class="history__title">{text.home.withPerson(person.name)}</h2>
+          <h3 class="history__title">{text.home.withPerson(person.name)}</h3>
           <ul class="rows">
             {calls.map((call) => (
               <li class="history__row" key={call.id}>
