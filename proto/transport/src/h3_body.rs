@@ -48,6 +48,8 @@ pub(crate) struct H3Body<R> {
 
 enum Stage {
     Data,
+    /// `h3` said that the data ended, which it also says of an empty DATA frame in the middle: it is asked once more.
+    DataOrEnd,
     Trailers,
     End,
 }
@@ -66,11 +68,13 @@ impl<R: Receive + Unpin> Body for H3Body<R> {
         let this = self.get_mut();
         loop {
             match this.stage {
-                Stage::Data => match ready!(this.stream.poll_data(cx)) {
+                Stage::Data | Stage::DataOrEnd => match ready!(this.stream.poll_data(cx)) {
                     Ok(Some(data)) => {
+                        this.stage = Stage::Data;
                         this.consumed.piece(data.len());
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
+                    Ok(None) if matches!(this.stage, Stage::Data) => this.stage = Stage::DataOrEnd,
                     Ok(None) => this.stage = Stage::Trailers,
                     Err(error) => return Poll::Ready(Some(Err(this.fail(&error)))),
                 },

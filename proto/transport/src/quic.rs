@@ -20,10 +20,15 @@ use quinn::VarInt;
 /// that is being read.
 const READ_CHUNK_BYTES: usize = 16 * 1024;
 
-/// Most bytes of a request or response stream that were read and not yet given on: bounds a HEADERS frame and a flood of
-/// tiny DATA frames. Beyond it the stream is refused with H3_EXCESSIVE_LOAD. Lower than the largest header section plus
+/// Bytes of a request stream that were read and not yet given on. Beyond it nothing more is read until some were, because
+/// `h3` reads on with each frame that it gives, however much it holds; a frame that cannot be given before more is read (a
+/// HEADERS frame of this size) ends the stream with H3_EXCESSIVE_LOAD. Lower than the largest header section plus
 /// [`READ_CHUNK_BYTES`] would refuse legal requests.
 const UNCONSUMED_BYTES: usize = 64 * 1024;
+
+/// Refusals to read more, with nothing given on in between, after which a frame is held to be larger than
+/// [`UNCONSUMED_BYTES`]. `h3` asks twice for each piece that it gives; more only costs a few idle polls.
+const REFUSALS: u32 = 8;
 
 /// Credit for the frame header in front of each piece of data: two varints of at most 8 bytes (RFC 9114 section 7.1).
 const FRAME_HEADER_BYTES: usize = 16;
@@ -131,7 +136,7 @@ impl<B: Buf> h3::quic::Connection<B> for Connection {
         let streams = ready!(self.accepting_bi.as_mut().poll(cx));
         self.accepting_bi = accept_bi(&self.opener.inner);
         let (send, recv) = streams.map_err(connection_error)?;
-        let budget = Budget::Unconsumed(Arc::default());
+        let budget = Budget::unconsumed();
         Poll::Ready(Ok(BidiStream::new(send, recv, budget, self.opener.codes)))
     }
 
@@ -224,7 +229,7 @@ impl<B: Buf> BidiStream<B> {
     /// Where the reader of this stream's data says what it has taken.
     pub(crate) fn consumed(&self) -> Consumed {
         match &self.recv.budget {
-            Budget::Unconsumed(held) => Consumed(Arc::clone(held)),
+            Budget::Unconsumed { held, .. } => Consumed(Arc::clone(held)),
             Budget::Lifetime { .. } | Budget::Unbounded => Consumed::default(),
         }
     }
@@ -342,24 +347,50 @@ pub(crate) struct RecvStream {
 
 /// How much may be read.
 enum Budget {
-    /// Bytes read and not yet reported to [`Consumed`], at most [`UNCONSUMED_BYTES`].
-    Unconsumed(Arc<AtomicUsize>),
-    /// Bytes that may still be read at all.
+    /// At most about [`UNCONSUMED_BYTES`] more than was reported to [`Consumed`].
+    Unconsumed { held: Arc<AtomicUsize>, held_at_refusal: usize, refusals: u32 },
+    /// So many bytes in all.
     Lifetime { left: usize },
     /// The peer is a server that this side chose to trust.
     Unbounded,
 }
 
+/// What a [`Budget`] says to reading on.
+enum Verdict {
+    Read,
+    /// Not before something was consumed.
+    Later,
+    Never,
+}
+
 impl Budget {
-    /// Counts `bytes` that were read; false if that was too much.
-    fn spend(&mut self, bytes: usize) -> bool {
+    fn unconsumed() -> Self {
+        Self::Unconsumed { held: Arc::default(), held_at_refusal: 0, refusals: 0 }
+    }
+
+    fn check(&mut self) -> Verdict {
         match self {
-            Self::Unconsumed(held) => held.fetch_add(bytes, Ordering::Relaxed) + bytes <= UNCONSUMED_BYTES,
-            Self::Lifetime { left } => {
-                *left = left.saturating_sub(bytes);
-                *left > 0
+            Self::Unconsumed { held, held_at_refusal, refusals } => {
+                let now = held.load(Ordering::Relaxed);
+                if now < UNCONSUMED_BYTES {
+                    return Verdict::Read;
+                }
+                *refusals = if now == *held_at_refusal { *refusals + 1 } else { 0 };
+                *held_at_refusal = now;
+                if *refusals < REFUSALS { Verdict::Later } else { Verdict::Never }
             }
-            Self::Unbounded => true,
+            Self::Lifetime { left: 0 } => Verdict::Never,
+            Self::Lifetime { .. } | Self::Unbounded => Verdict::Read,
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        match self {
+            Self::Unconsumed { held, .. } => {
+                held.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Self::Lifetime { left } => *left = left.saturating_sub(bytes),
+            Self::Unbounded => {}
         }
     }
 }
@@ -368,16 +399,26 @@ impl h3::quic::RecvStream for RecvStream {
     type Buf = Bytes;
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        let read = pin!(self.inner.read_chunk(READ_CHUNK_BYTES, true)).poll(cx);
-        match ready!(read) {
-            Ok(Some(chunk)) if self.budget.spend(chunk.bytes.len()) => Poll::Ready(Ok(Some(chunk.bytes))),
-            Ok(Some(_)) => {
-                self.stop_sending(EXCESSIVE_LOAD);
-                Poll::Ready(Err(StreamErrorIncoming::StreamTerminated { error_code: EXCESSIVE_LOAD }))
+        match self.budget.check() {
+            Verdict::Read => {}
+            Verdict::Later => {
+                // `h3` may have something to give meanwhile; if not, the next check tells.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
-            Ok(None) => Poll::Ready(Ok(None)),
-            Err(error) => Poll::Ready(Err(read_error(error))),
+            Verdict::Never => {
+                self.stop_sending(EXCESSIVE_LOAD);
+                return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated {
+                    error_code: EXCESSIVE_LOAD,
+                }));
+            }
         }
+        let read =
+            ready!(pin!(self.inner.read_chunk(READ_CHUNK_BYTES, true)).poll(cx)).map_err(read_error)?;
+        Poll::Ready(Ok(read.map(|chunk| {
+            self.budget.spend(chunk.bytes.len());
+            chunk.bytes
+        })))
     }
 
     fn stop_sending(&mut self, error_code: u64) {

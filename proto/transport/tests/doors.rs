@@ -27,6 +27,7 @@ on_each_door!(
     a_unary_call_is_answered,
     a_stream_arrives_whole_and_in_order,
     requests_and_answers_stream_at_the_same_time,
+    a_burst_of_small_messages_is_taken,
     a_generated_client_works,
     a_dropped_idle_stream_is_dropped_on_the_server,
     a_dropped_call_is_dropped_on_the_server,
@@ -82,6 +83,13 @@ async fn requests_and_answers_stream_at_the_same_time(door: DoorChoice) {
     drop(say);
     assert_eq!(in_time(answers.message()).await.unwrap(), None);
     server.probe.running(0).await;
+}
+
+async fn a_burst_of_small_messages_is_taken(door: DoorChoice) {
+    let server = TestServer::start().await;
+    let burst = tokio_stream::iter((0..50_000).map(|_| ask("")));
+    let answers = in_time(server.client(door).await.chat(burst)).await.unwrap();
+    assert_eq!(in_time(answers.filter(|answer| std::future::ready(answer.is_ok())).count()).await, 50_000);
 }
 
 async fn a_generated_client_works(door: DoorChoice) {

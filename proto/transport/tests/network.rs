@@ -1,0 +1,213 @@
+//! What the network does to a channel: it changes, blocks UDP, or is flooded with connections.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::probe::{Ask, ProbeClient, ask};
+use common::{PATIENCE, Setup, TestServer, in_time};
+use duocast_transport::Door;
+use duocast_transport::client::{Channel, ChannelConfig, ConnectError, DoorChoice, RebindError, Roots};
+use duocast_transport::server::{BindError, Server, ServerConfig};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+#[tokio::test]
+async fn a_channel_prefers_http3() {
+    let server = TestServer::start().await;
+    assert_eq!(server.channel(DoorChoice::Auto).await.door(), Door::H3);
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_when_the_local_address_changes() {
+    let server = TestServer::start().await;
+    let channel = server.channel(DoorChoice::H3).await;
+    let (say, asks) = tokio::sync::mpsc::channel(1);
+    let mut answers =
+        in_time(ProbeClient::new(channel.clone()).chat(ReceiverStream::new(asks))).await.unwrap();
+    for _ in 0..3 {
+        channel.rebind().unwrap();
+        say.send(Ask { payload: "still here".into(), ..Ask::default() }).await.unwrap();
+        assert_eq!(in_time(answers.message()).await.unwrap().unwrap().payload, "still here");
+    }
+    server.probe.running(1).await;
+}
+
+#[tokio::test]
+async fn a_tcp_connection_cannot_move() {
+    let server = TestServer::start().await;
+    assert!(matches!(server.channel(DoorChoice::H2).await.rebind(), Err(RebindError::NotQuic)));
+}
+
+/// A port whose TCP goes to the server and whose UDP is heard by nobody.
+async fn without_udp(server: &TestServer) -> (u16, UdpSocket) {
+    for _ in 0..32 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let Ok(silent) = UdpSocket::bind(address).await else { continue };
+        let target = SocketAddr::from(([127, 0, 0, 1], server.port));
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let mut to = TcpStream::connect(target).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+            }
+        });
+        return (address.port(), silent);
+    }
+    panic!("no port is free for both TCP and UDP");
+}
+
+#[tokio::test]
+async fn where_udp_is_blocked_a_channel_falls_back_to_http2_within_a_second() {
+    let server = TestServer::start().await;
+    let (port, _silent) = without_udp(&server).await;
+    let config = server.config_for(&format!("https://127.0.0.1:{port}"), DoorChoice::Auto);
+    let began = std::time::Instant::now();
+    let channel = in_time(Channel::connect(config)).await.unwrap();
+    // 300 ms of head start for QUIC, then TCP; the rest is room for a busy machine.
+    assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
+    assert_eq!(channel.door(), Door::H2);
+    in_time(ProbeClient::new(channel).unary(ask("echo"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn http3_alone_fails_in_time_where_udp_is_blocked() {
+    let server = TestServer::start().await;
+    let (port, _silent) = without_udp(&server).await;
+    let mut config = server.config_for(&format!("https://127.0.0.1:{port}"), DoorChoice::H3);
+    config.connect_timeout = Duration::from_millis(300);
+    assert!(matches!(in_time(Channel::connect(config)).await, Err(ConnectError::TimedOut(_))));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_fails_on_every_door_without_naming_an_address() {
+    let (server, stranger) = (TestServer::start().await, TestServer::start().await);
+    for door in [DoorChoice::H3, DoorChoice::H2, DoorChoice::Auto] {
+        let roots = Roots::Pem(stranger.identity.cert_pem().to_owned());
+        let config = ChannelConfig { roots, ..server.config(door) };
+        let refused = in_time(Channel::connect(config)).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Failed(_)), "{refused:?}");
+        assert!(!refused.to_string().contains("127.0.0.1") && !refused.to_string().contains("::1"));
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_is_not_https_is_refused() {
+    let server = TestServer::start().await;
+    for url in ["http://localhost:1", "localhost", "https://", "not a url", "https://:1"] {
+        let refused = Channel::connect(server.config_for(url, DoorChoice::Auto)).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Url { .. }), "{url}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn concurrent_calls_after_a_restart_share_one_connection() {
+    let first = TestServer::start().await;
+    let client = first.client(DoorChoice::H3).await;
+    let (port, identity) = (first.port, Some(first.identity.clone()));
+    first.stop().await;
+    let mut setup = Setup { port, identity, ..Setup::default() };
+    setup.limits.connections = 1;
+    let second = TestServer::start_with(setup).await;
+    let calls = (0..20).map(|_| {
+        let mut client = client.clone();
+        async move { client.unary(ask("echo")).await }
+    });
+    for outcome in in_time(futures_util::future::join_all(calls)).await {
+        outcome.unwrap();
+    }
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused_until_one_ends() {
+    for door in [DoorChoice::H3, DoorChoice::H2] {
+        let mut setup = Setup::default();
+        setup.limits.connections = 3;
+        let server = TestServer::start_with(setup).await;
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            let mut client = server.client(door).await;
+            in_time(client.unary(ask("echo"))).await.unwrap();
+            open.push(client);
+        }
+        let refused = in_time(Channel::connect(server.config(door))).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Failed(_)), "{refused:?}");
+        in_time(open[0].unary(ask("echo"))).await.unwrap();
+        open.clear();
+        in_time(async {
+            while Channel::connect(server.config(door)).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn clients_that_never_finish_their_handshake_leave_room_for_others_in_time() {
+    let mut setup = Setup::default();
+    setup.limits.handshakes = 2;
+    setup.limits.handshake_timeout = Duration::from_millis(500);
+    let server = TestServer::start_with(setup).await;
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        stuck.push(TcpStream::connect(("127.0.0.1", server.port)).await.unwrap());
+    }
+    for mut stream in stuck {
+        // Closed by the server when the time is over.
+        let read = in_time(stream.read(&mut [0; 16])).await;
+        assert!(matches!(read, Ok(0) | Err(_)));
+    }
+    in_time(server.client(DoorChoice::H2).await.unary(ask("echo"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn quic_clients_prove_their_address_while_many_handshakes_are_in_progress() {
+    let mut setup = Setup::default();
+    setup.limits.handshakes = 2;
+    let server = TestServer::start_with(setup).await;
+    // Half of the handshakes are taken by this one, so the next QUIC client gets a retry; the channel does not notice.
+    let _stuck = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    in_time(server.client(DoorChoice::H3).await.unary(ask("echo"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_never_used_is_closed() {
+    let mut setup = Setup::default();
+    setup.limits.idle_timeout = Duration::from_millis(300);
+    let server = TestServer::start_with(setup).await;
+    let mut silent = TcpStream::connect(server.plain).await.unwrap();
+    assert!(matches!(in_time(silent.read(&mut [0; 16])).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_server_whose_address_is_taken_binds_nothing() {
+    let server = TestServer::start().await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = ServerConfig {
+        listen: vec![free, SocketAddr::from(([127, 0, 0, 1], server.port))],
+        plain: Vec::new(),
+        identity: server.identity.clone(),
+        limits: Default::default(),
+        drain_timeout: PATIENCE,
+    };
+    assert!(matches!(Server::bind(config).await.err(), Some(BindError::Address { .. })));
+    TcpListener::bind(free).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_server_ends_running_streams() {
+    for door in [DoorChoice::H3, DoorChoice::H2] {
+        let mut server =
+            TestServer::start_with(Setup { drain_timeout: Duration::ZERO, ..Setup::default() }).await;
+        let mut answers = server.client(door).await.stream(ask("idle")).await.unwrap();
+        in_time(answers.message()).await.unwrap().unwrap();
+        server.shutdown.cancel();
+        server.stopped().await;
+        assert_eq!(in_time(answers.message()).await.unwrap_err().code(), Code::Unavailable);
+    }
+}
