@@ -111,6 +111,7 @@ export const text = {
     selfView: "Your own picture",
     peerVideo: (name: string) => `Picture of ${name}`,
     youAreMuted: "You are muted",
+    permission: "Your browser is asking to use your devices: choose Allow.",
     soundBlocked: "Your browser is holding back the sound of this call.",
     playSound: "Turn on sound",
     dismiss: "Dismiss",

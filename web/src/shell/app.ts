@@ -81,15 +81,13 @@ export class App implements Actions {
   }
 
   call(person: Person, video: boolean): void {
-    this.#sound.unlock();
-    this.#retryDevices();
+    this.#engage();
     this.#step({ type: "place", requestId: crypto.randomUUID(), peer: person, video });
   }
 
   accept(callId: string, video: boolean): void {
     this.media.acceptClicked(callId);
-    this.#sound.unlock();
-    this.#retryDevices();
+    this.#engage();
     this.#step({ type: "accept", callId, video });
   }
 
@@ -366,6 +364,13 @@ export class App implements Actions {
     this.#attention.show(incoming && { title: alertTitle(incoming), body: notificationText(incoming), key: incoming.id });
     const current = currentCall(this.#calls);
     this.#attention.keepAwake(current !== null && isAnswered(current));
+  }
+
+  /** A click that starts a call: it may sound from now on, and old messages must not lie over its controls. */
+  #engage(): void {
+    this.#sound.unlock();
+    this.#retryDevices();
+    this.#notices = [];
   }
 
   #retryDevices(): void {

@@ -41,6 +41,7 @@ export class Media {
   #first: FirstMedia | null = null;
   #stopWatching: (() => void) | null = null;
   readonly #speaker = new Audio();
+  #speakerId = "";
   #blocked = false;
 
   constructor(
@@ -184,7 +185,9 @@ export class Media {
 
   #applySpeaker(live: boolean, speakerId: string): void {
     const stream = live ? (this.#peer?.remoteAudio ?? null) : null;
-    if ("setSinkId" in this.#speaker && this.#speaker.sinkId !== speakerId) {
+    if ("setSinkId" in this.#speaker && this.#speakerId !== speakerId) {
+      // Remembered although it may fail: a speaker that is not plugged in is not asked for again and again.
+      this.#speakerId = speakerId;
       void this.#speaker.setSinkId(speakerId).catch(() => undefined);
     }
     if (this.#speaker.srcObject === stream) return;

@@ -44,6 +44,7 @@ export function CallScreen({ state, actions }: Props) {
       </header>
       <div class="callnotes">
         <ConnectionBanner state={state} actions={actions} />
+        <Permission state={state} />
         <PeerState call={call} />
         <Problems state={state} actions={actions} />
       </div>
@@ -131,6 +132,21 @@ function QualityBadge({ state }: { state: ViewState }) {
         <p class="quality__numbers">{qualityNumbers(quality)}</p>
       </div>
     </details>
+  );
+}
+
+/** The browser's question may be easy to overlook. It shows after a moment: a granted device opens before that. */
+function Permission({ state }: { state: ViewState }) {
+  const { mic, cam } = state.calls.want;
+  const asking = (mic && state.mic === "opening") || (cam && state.cam === "opening");
+  return (
+    <div role="status">
+      {asking && (
+        <span class="chip chip--late" data-testid="permission">
+          {text.call.permission}
+        </span>
+      )}
+    </div>
   );
 }
 
