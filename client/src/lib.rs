@@ -24,12 +24,14 @@
 //!
 //! - [`Client`], [`Call`]: the API of an application.
 
+//! - [`headless`]: a whole call as one function, for the command line and tests.
 //! - [`media`], [`audio`], [`session`], [`Signaller`]: the pieces, for who drives many calls in one process.
 
 pub mod audio;
 mod call;
 mod client;
 mod error;
+pub mod headless;
 pub mod media;
 pub mod session;
 mod signal;

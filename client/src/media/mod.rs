@@ -14,6 +14,8 @@ mod peer;
 mod route;
 pub(crate) mod shell;
 mod synthetic_video;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub(crate) use engine::EngineEvent;
 pub use peer::{

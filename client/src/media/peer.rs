@@ -236,6 +236,10 @@ impl Peer {
             .map_err(|error| PeerError::Answer(error.to_string()))?;
         self.rtc.add_local_candidate(candidate);
         self.local = Some(local);
+        // After a restart the path is a new one: Connected is told again when it is there.
+        if self.state != ConnectionState::Closed {
+            self.state = ConnectionState::Connecting;
+        }
         self.learn_payload_types();
         self.step(now);
         Ok(())
@@ -308,7 +312,6 @@ impl Peer {
         };
         let write = RtpWrite::new(payload_type, sequence.into(), rtp_time, now, payload);
         stream.write_rtp(write.marker(marker));
-        drop(api);
         self.audio.next_sequence += 1;
         self.count_sent(length);
         self.step(now);
@@ -334,7 +337,6 @@ impl Peer {
             let write = RtpWrite::new(payload_type, sequence.into(), rtp_time, now, packet.payload.clone());
             stream.write_rtp(write.marker(packet.marker).nackable(true));
         }
-        drop(api);
         if let Some(video) = &mut self.video {
             video.next_sequence += packets.len() as u64;
         }
@@ -509,3 +511,6 @@ fn without_candidates(sdp: &str) -> String {
     let kept = |line: &&str| !line.starts_with("a=candidate:") && !line.starts_with("a=end-of-candidates");
     sdp.split_inclusive('\n').filter(kept).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! What a headless call leaves behind.
+
+use std::path::PathBuf;
+
+use duocast_model::EndReason;
+use serde::Serialize;
+
+use crate::stats::CallStats;
+
+/// The whole call, for `--json`. Times are in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Which call.
+    pub call_id: String,
+    /// `caller` or `callee`.
+    pub role: &'static str,
+    /// `h3` or `h2`.
+    pub door: &'static str,
+    /// It was accepted.
+    pub answered: bool,
+    /// Why it ended, see [`end_reason_name`].
+    pub ended: &'static str,
+    /// From the start, connected, to accept.
+    pub ring_ms: Option<f64>,
+    /// From accept to the end.
+    pub duration_ms: Option<f64>,
+    /// Length of the recording.
+    pub recorded_ms: Option<f64>,
+    /// The recording.
+    pub record: Option<PathBuf>,
+    /// The media in numbers.
+    pub stats: CallStats,
+}
+
+/// The lower-case name of an end reason: the proto's without its prefix.
+pub fn end_reason_name(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::HungUp => "hung_up",
+        EndReason::Declined => "declined",
+        EndReason::TimedOut => "timed_out",
+        EndReason::Busy => "busy",
+        EndReason::Cancelled => "cancelled",
+        EndReason::AnsweredElsewhere => "answered_elsewhere",
+        EndReason::PartyLost => "party_lost",
+        EndReason::MediaFailed => "media_failed",
+        EndReason::NodeLost => "node_lost",
+    }
+}
