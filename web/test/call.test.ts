@@ -183,6 +183,15 @@ describe("in the call", () => {
     expect(story.on({ type: "sending", media: muted }).effects).toEqual([]);
   });
 
+  it("tells a restarted server again what is sent", () => {
+    const media = { audio: true, video: true };
+    const story = new Story().hears({ ...LIVE }).on({ type: "sending", media });
+    expect(story.hears({ ...LIVE, revision: 6 }).effects).toEqual([]);
+    expect(story.on({ type: "snapshot", calls: [call({ ...LIVE, revision: 7 })], replace: true }).effects).toEqual([
+      { type: "report_media", callId: "c1", media },
+    ]);
+  });
+
   it("comes back muted after a reload if it was muted", () => {
     const story = new Story().on({ type: "snapshot", calls: [call({ ...LIVE, own: { audio: false, video: true } })], replace: true });
     expect(story.state.want).toEqual({ mic: false, cam: true, callId: "c1" });

@@ -206,7 +206,8 @@ function withReport({ state, effects }: CallStep): CallStep {
 }
 
 function snapshot(state: CallsState, calls: readonly Call[], replace: boolean): CallStep {
-  let next: CallStep = stay(state);
+  // A new session may be of a server that never heard what was told to the old one.
+  let next: CallStep = stay(replace ? { ...state, reported: null } : state);
   for (const call of calls) next = then(next, (held) => updated(held, call));
   if (!replace) return next;
   const told = new Set(calls.map((call) => call.id));
