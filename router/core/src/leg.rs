@@ -260,7 +260,9 @@ impl Leg {
         match kind {
             Kind::Rtp => self.take_media(now, &datagram.path, standing, out),
             Kind::Stun => self.take_check(now, &datagram.path, nominates, out),
-            Kind::Dtls | Kind::Rtcp => {
+            // Reports wait in str0m until `finish`.
+            Kind::Rtcp => {}
+            Kind::Dtls => {
                 let result = self.drain(None, out).map(drop);
                 self.close_on(result);
             }

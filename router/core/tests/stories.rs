@@ -9,7 +9,7 @@ use duocast_model::Generation;
 use duocast_router_core::{DropReason, LegState, OfferError};
 use str0m::media::KeyframeRequestKind;
 use str0m::rtp::RawPacket;
-use world::{Audio, Video, World, call, leg, standard_client};
+use world::{Audio, Descriptor, Video, World, call, leg, standard_client, with_descriptors};
 
 #[test]
 fn while_it_rings_both_connect_and_nothing_is_heard() {
@@ -99,6 +99,34 @@ fn lost_video_is_repaired_on_both_hops() {
             let missing: Vec<_> = expected.iter().filter(|e| !heard.contains(e)).collect();
             assert!(missing.is_empty(), "seed {seed}: never arrived: {missing:?}");
         }
+    }
+}
+
+#[test]
+fn a_dependency_descriptor_passes_only_where_both_negotiated_it() {
+    for viewer_knows_it in [true, false] {
+        let mut world = World::new(22);
+        let config = |knows| if knows { with_descriptors(standard_client()) } else { standard_client() };
+        world.add_client(config(true));
+        world.add_client(config(viewer_knows_it));
+        world.plan(&[0, 1], &[(0, 1), (1, 0)]);
+        world.offer(0, &[Audio, Video]).unwrap();
+        world.offer(1, &[Audio, Video]).unwrap();
+        world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected) && w.events.len() == 2);
+        for length in [3, 16, 17, 60] {
+            world.clients[0].descriptor = Some((0..length).collect());
+            world.talk(1);
+        }
+        world.run_for(Duration::from_millis(50));
+        let viewer = &world.clients[1];
+        let lengths: Vec<_> = viewer
+            .received
+            .iter()
+            .filter_map(|p| p.header.ext_vals.user_values.get::<Descriptor>())
+            .map(|d| d.0.len())
+            .collect();
+        assert_eq!(lengths, if viewer_knows_it { vec![3, 16, 17, 60] } else { vec![] });
+        assert_eq!(viewer.heard(Video).len(), 4);
     }
 }
 

@@ -13,7 +13,7 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::PayloadParams;
 use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, SeqNo};
+use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Input, Output, Rtc, RtcConfig};
 
 /// Where the shard says that it is.
@@ -62,6 +62,8 @@ pub struct Client {
     pub connected: bool,
     pub closed: bool,
     pub is_mute: bool,
+    /// Sent with each video packet.
+    pub descriptor: Option<Vec<u8>>,
     pub offer: String,
     pub answer: String,
     pub mids: BTreeMap<MediaKindKey, Mid>,
@@ -118,6 +120,44 @@ pub fn standard_client() -> RtcConfig {
     let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false).enable_vp8(true);
     config.codec_config().add_h264(102.into(), Some(103.into()), true, 0x42_e01f);
     config
+}
+
+/// A dependency descriptor as this client sees it.
+#[derive(Debug, Clone)]
+pub struct Descriptor(pub Vec<u8>);
+
+#[derive(Debug)]
+struct DescriptorSerializer;
+
+impl ExtensionSerializer for DescriptorSerializer {
+    fn write_to(&self, buf: &mut [u8], values: &ExtensionValues) -> usize {
+        let bytes = values.user_values.get().map_or(&[][..], |Descriptor(bytes)| bytes);
+        buf[..bytes.len()].copy_from_slice(bytes);
+        bytes.len()
+    }
+
+    fn parse_value(&self, buf: &[u8], values: &mut ExtensionValues) -> bool {
+        values.user_values.set(Descriptor(buf.to_vec()));
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        false
+    }
+
+    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
+        values.user_values.get().is_some_and(|Descriptor(bytes)| bytes.len() > 16)
+    }
+}
+
+/// The client knows dependency descriptors, under another id than the router.
+pub fn with_descriptors(config: RtcConfig) -> RtcConfig {
+    let uri = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+    config.set_extension(12, Extension::with_serializer(uri, DescriptorSerializer))
 }
 
 impl World {
@@ -183,6 +223,7 @@ impl World {
             connected: false,
             closed: false,
             is_mute: false,
+            descriptor: None,
             offer: String::new(),
             answer: String::new(),
             mids: BTreeMap::new(),
@@ -276,11 +317,14 @@ impl World {
         let rate = if is_video { 3000 } else { 960 };
         let time = client.first_time.wrapping_add((seq as u32).wrapping_mul(rate));
         let pt = client.payload_type(kind).expect("a negotiated codec").pt();
-        let values = ExtensionValues {
+        let mut values = ExtensionValues {
             audio_level: (!is_video).then_some(-20),
             voice_activity: (!is_video).then_some(true),
             ..Default::default()
         };
+        if let Some(descriptor) = client.descriptor.clone().filter(|_| is_video) {
+            values.user_values.set(Descriptor(descriptor));
+        }
         let write = RtpWrite::new(pt, SeqNo::from(seq), time, self.now, payload.to_vec())
             .marker(true)
             .nackable(is_video)
