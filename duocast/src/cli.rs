@@ -22,17 +22,21 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run everything in one process: control plane, router, web client, SQLite.
-    #[command(after_help = "Examples:\n  duocast up --demo          two demo accounts, links to sign in as each\n  \
+    #[command(
+        after_help = "Examples:\n  duocast up --demo          two demo accounts, links to sign in as each\n  \
         duocast up --listen 0.0.0.0:4433 --announce 203.0.113.7\n\nSettings come from $XDG_CONFIG_HOME/duocast/duocast.toml, \
-        then DUOCAST_* in the environment\n(DUOCAST_MEDIA__PORT=5000), then flags. `duocast config` prints what results.")]
+        then DUOCAST_* in the environment\n(DUOCAST_MEDIA__PORT=5000), then flags. `duocast config` prints what results."
+    )]
     Up(Up),
     /// Run the control plane alone; routers link to it.
     Control(Up),
     /// Run a router node alone and link it to a control plane.
     Router(Router),
     /// Place or answer a call without a browser, with a WAV file as microphone.
-    #[command(after_help = "Examples:\n  duocast call --as alice --to bob --audio in.wav --record out.wav\n  \
-        duocast call --as bob --answer --record heard.wav --duration 20s")]
+    #[command(
+        after_help = "Examples:\n  duocast call --as alice --to bob --audio in.wav --record out.wav\n  \
+        duocast call --as bob --answer --record heard.wav --duration 20s"
+    )]
     Call(Call),
     /// Look at and manage a running server: tokens, accounts, calls.
     #[command(subcommand)]
@@ -314,7 +318,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("20s", 20_000), ("1500ms", 1500), ("2m", 120_000), ("1.5", 1500), ("24h", 86_400_000)] {
+        for (text, ms) in
+            [("20s", 20_000), ("1500ms", 1500), ("2m", 120_000), ("1.5", 1500), ("24h", 86_400_000)]
+        {
             assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(ms), "{text}");
         }
         for bad in ["", "s", "1d", "-1s", "1e400", "1..2s"] {

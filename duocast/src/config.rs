@@ -115,7 +115,8 @@ pub enum LogFormat {
 
 impl Default for Config {
     fn default() -> Self {
-        let both = |port| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()];
+        let both =
+            |port| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()];
         Self {
             data_dir: default_data_dir(),
             listen: both(4433),
@@ -220,7 +221,9 @@ impl Config {
             wrong.push(format!("media.leg_capacity: {}: a call needs 2", self.media.leg_capacity));
         }
         if !self.auth.dev && self.auth.issuers.is_empty() {
-            wrong.push("auth: with dev = false name at least one [[auth.issuers]], else nobody can sign in".into());
+            wrong.push(
+                "auth: with dev = false name at least one [[auth.issuers]], else nobody can sign in".into(),
+            );
         }
         for issuer in self.auth.issuers.iter().filter(|i| !i.public_key.is_file()) {
             wrong.push(format!("auth.issuers: {}: there is no such file", issuer.public_key.display()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use duocast_control::{DevIssuerError, Scope, dev_account_id};
+use duocast_control::auth::{DevIssuerError, Scope, dev_account_id};
 use duocast_model::Handle;
 use duocast_transport::client::{Channel, ChannelConfig, ConnectError, Roots};
 use duocast_wire::v1;
@@ -114,7 +114,12 @@ pub async fn run(command: Ctl) -> Result<(), CtlError> {
     }
 }
 
-async fn account(handle: &str, name: Option<String>, calling: OnOff, target: &Target) -> Result<(), CtlError> {
+async fn account(
+    handle: &str,
+    name: Option<String>,
+    calling: OnOff,
+    target: &Target,
+) -> Result<(), CtlError> {
     let handle = Handle::new(handle)?;
     let wanted = v1::Account {
         account_id: dev_account_id(handle.as_str()).expose().to_owned(),
@@ -223,7 +228,8 @@ fn call_row(call: &v1::Call) -> Vec<String> {
         (v1::CallState::Ended, why) => paint(BAD, &words(why.as_str_name(), "END_REASON_")),
         (state, _) => paint(GOOD, &words(state.as_str_name(), "CALL_STATE_")),
     };
-    let talked = talked_ms(call).map_or_else(|| "-".into(), |ms| format!("{}:{:02}", ms / 60_000, ms / 1000 % 60));
+    let talked =
+        talked_ms(call).map_or_else(|| "-".into(), |ms| format!("{}:{:02}", ms / 60_000, ms / 1000 % 60));
     vec![
         call.call_id.chars().take(8).collect(),
         call.peer.as_ref().map(|p| p.handle.clone()).unwrap_or_default(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// How often histograms are folded and the process's figures are read.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often the process's figures are read.
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// Installs the recorder, once for the process; later calls give the same one. Needs a tokio runtime.
 ///
@@ -25,13 +25,11 @@ fn start() -> Option<PrometheusHandle> {
     duocast_router::metrics::describe();
     let process = metrics_process::Collector::default();
     process.describe();
-    let upkeep = handle.clone();
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(UPKEEP);
+        let mut tick = tokio::time::interval(PERIOD);
         loop {
             tick.tick().await;
             process.collect();
-            upkeep.run_upkeep();
         }
     });
     Some(handle)

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use duocast_control::{Control, ControlConfig, DevIssuer, IssuerConfig, Scope, dev_account_id};
+use duocast_control::auth::{DevIssuer, DevIssuerError, IssuerConfig, Scope, dev_account_id};
+use duocast_control::{Control, ControlConfig};
 use duocast_model::NodeId;
 use duocast_router::{Router, RouterConfig};
 use duocast_transport::client::{ChannelConfig, Roots};
@@ -45,7 +46,10 @@ pub enum ServeError {
     Router(#[from] duocast_router::RouterError),
     /// The development key cannot be used.
     #[error("the development key cannot be used")]
-    DevIssuer(#[from] duocast_control::DevIssuerError),
+    DevIssuer(#[from] DevIssuerError),
+    /// The demo accounts cannot be made.
+    #[error("the demo accounts cannot be made")]
+    Demo(#[from] duocast_control::SeedError),
     /// A file of the configuration cannot be read.
     #[error("{} cannot be read: check the path and its permissions", path.display())]
     File {
@@ -60,7 +64,7 @@ pub enum ServeError {
     Setting(String),
 }
 
-/// A running server. Dropping it stops everything at once; [`Running::stop`] drains.
+/// A running server. [`Running::stop`] drains; dropping it begins to, and does not wait.
 pub struct Running {
     /// The API's address, `https://localhost:port`.
     pub url: String,
@@ -70,8 +74,9 @@ pub struct Running {
     pub ca_pem: String,
     /// Where keys and database are.
     pub data_dir: PathBuf,
+    control: Control,
     shutdown: CancellationToken,
-    tasks: Vec<JoinHandle<Result<(), ServeError>>>,
+    task: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Running {
@@ -81,19 +86,12 @@ impl Running {
         self.wait().await
     }
 
-    /// Waits until everything has stopped. An error of one part stops the others.
+    /// Waits until everything has stopped.
     pub async fn wait(mut self) -> Result<(), ServeError> {
-        let mut result = Ok(());
-        for task in std::mem::take(&mut self.tasks) {
-            let ended = match task.await {
-                Ok(ended) => ended,
-                Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-                Err(_) => Ok(()),
-            };
-            self.shutdown.cancel();
-            result = result.and(ended);
+        match self.task.take() {
+            Some(task) => join(task.await).unwrap_or(Ok(())),
+            None => Ok(()),
         }
-        result
     }
 
     /// A token for a development account of this server.
@@ -105,9 +103,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.cancel();
-        for task in &self.tasks {
-            task.abort();
-        }
     }
 }
 
@@ -135,7 +130,11 @@ async fn serve(config: Config, with_router: bool, demo: bool, json: bool) -> Res
             links.push((handle, format!("{page}/#token={}", running.token(handle, Scope::Client)?)));
         }
     }
-    if json { announce_json(&running, &links) } else { announce(&running, &links) }
+    if json {
+        announce_json(&running, &links)
+    } else {
+        announce(&running, &links)
+    }
     wait_for_signal(running).await
 }
 
@@ -143,10 +142,14 @@ async fn serve(config: Config, with_router: bool, demo: bool, json: bool) -> Res
 pub async fn router(config: Config) -> Result<(), ServeError> {
     let link = &config.link;
     if link.control.is_empty() {
-        return Err(ServeError::Setting("link.control: empty: name the control plane, e.g. https://calls.example:4433".into()));
+        return Err(ServeError::Setting(
+            "link.control: empty: name the control plane, e.g. https://calls.example:4433".into(),
+        ));
     }
     let Some(token) = &link.token else {
-        return Err(ServeError::Setting("link.token: not set: name the file with this node's token (scope node)".into()));
+        return Err(ServeError::Setting(
+            "link.token: not set: name the file with this node's token (scope node)".into(),
+        ));
     };
     let token = read(token)?.trim().to_owned();
     let roots = match &link.ca {
@@ -154,9 +157,11 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
         None => Roots::System,
     };
     let name = link.node_id.clone().unwrap_or_else(host_name);
-    let node_id = NodeId::new(&name).map_err(|e| ServeError::Setting(format!("link.node_id: {name:?}: {e}")))?;
+    let node_id =
+        NodeId::new(&name).map_err(|e| ServeError::Setting(format!("link.node_id: {name:?}: {e}")))?;
     crate::metrics::install();
-    let router = Router::bind(router_config(&config, node_id, ChannelConfig::new(&link.control, roots), token))?;
+    let router =
+        Router::bind(router_config(&config, node_id, ChannelConfig::new(&link.control, roots), token))?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {
@@ -193,7 +198,6 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
     let router = if with_router {
         let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
         let token = control.mint_node_token();
-        let token = token.ok_or_else(|| ServeError::Setting("no key for the router's token could be made".into()))?;
         let link = ChannelConfig::new(&url, Roots::Pem(ca_pem.clone()));
         Some(Router::bind(router_config(config, node, link, token))?)
     } else {
@@ -201,34 +205,34 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
     };
 
     let shutdown = CancellationToken::new();
-    let app = control.app();
-    let mut tasks = Vec::new();
-    let stop = shutdown.clone();
-    tasks.push(tokio::spawn(async move {
-        server.serve(app, stop).await;
-        Ok(())
-    }));
-    // Control and router outlive the server's drain: running calls of the API may still need them.
+    let (serving, controlling) = (shutdown.clone(), shutdown.clone());
+    let (app, worker) = (control.app(), control.clone());
+    let api = tokio::spawn(async move {
+        tokio::join!(server.serve(app, serving), worker.run(controlling));
+    });
+    // The router outlives the API's drain: media of running calls goes on until then.
     let drained = CancellationToken::new();
-    let stop = drained.clone();
-    tasks.push(tokio::spawn(async move {
-        control.run(stop).await;
+    let media = router.map(|router| tokio::spawn(router.run(drained.clone())));
+    let stopped = shutdown.clone();
+    let task = tokio::spawn(async move {
+        let _stop_all = stopped.drop_guard();
+        let ended = api.await;
+        drained.cancel();
+        if let Some(media) = media {
+            join(media.await).unwrap_or(Ok(()))?;
+        }
+        join(ended);
         Ok(())
-    }));
-    if let Some(router) = router {
-        let stop = drained.clone();
-        tasks.push(tokio::spawn(async move { Ok(router.run(stop).await?) }));
+    });
+    Ok(Running { url, page, ca_pem, data_dir: config.data_dir.clone(), control, shutdown, task: Some(task) })
+}
+
+/// What a task gave; `None` if it was cancelled. Its panic goes on here.
+fn join<T>(ended: Result<T, tokio::task::JoinError>) -> Option<T> {
+    match ended {
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        ended => ended.ok(),
     }
-    let server_task = tasks.remove(0);
-    tasks.insert(
-        0,
-        tokio::spawn(async move {
-            let ended = server_task.await.unwrap_or(Ok(()));
-            drained.cancel();
-            ended
-        }),
-    );
-    Ok(Running { url, page, ca_pem, data_dir: config.data_dir.clone(), shutdown, tasks })
 }
 
 fn announce(running: &Running, links: &[(&str, String)]) {
@@ -307,12 +311,7 @@ fn router_config(config: &Config, node_id: NodeId, control: ChannelConfig, token
 }
 
 /// A token of the development issuer in `data_dir`.
-pub fn mint(
-    data_dir: &Path,
-    handle: &str,
-    scope: Scope,
-    ttl: Duration,
-) -> Result<String, duocast_control::DevIssuerError> {
+pub fn mint(data_dir: &Path, handle: &str, scope: Scope, ttl: Duration) -> Result<String, DevIssuerError> {
     let issuer = DevIssuer::load_or_create(data_dir)?;
     let name = display_name(handle);
     let sub = dev_account_id(handle);

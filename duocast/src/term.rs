@@ -51,7 +51,9 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     };
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let row = |cells: &[String]| {
-        let pad = |cell: &String, width: usize| format!("{cell}{}", " ".repeat(width.saturating_sub(visible(cell))));
+        let pad = |cell: &String, width: usize| {
+            format!("{cell}{}", " ".repeat(width.saturating_sub(visible(cell))))
+        };
         let padded = cells.iter().zip(&widths).map(|(cell, width)| pad(cell, *width));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

@@ -45,11 +45,16 @@ fn shells_know_cores_and_cores_know_only_the_model() {
 #[test]
 fn cores_have_no_runtime_socket_or_generated_code_in_reach() {
     let metadata = metadata();
-    let banned = ["tokio", "quinn", "tonic", "prost", "rand", "socket2", "libc", "rusqlite", "tracing", "hyper"];
+    let banned =
+        ["tokio", "quinn", "tonic", "prost", "rand", "socket2", "libc", "rusqlite", "tracing", "hyper"];
     for core in ["duocast-model", "duocast-control-core", "duocast-router-core"] {
         let package = metadata.packages.iter().find(|p| p.name.as_str() == core).expect("a crate of ours");
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
-            assert!(!banned.contains(&dependency.name.as_str()), "{core} is pure: it must not use {}", dependency.name);
+            assert!(
+                !banned.contains(&dependency.name.as_str()),
+                "{core} is pure: it must not use {}",
+                dependency.name
+            );
         }
     }
 }
@@ -57,8 +62,21 @@ fn cores_have_no_runtime_socket_or_generated_code_in_reach() {
 #[test]
 fn every_dependency_has_a_licence_that_allows_our_use() {
     let allowed = [
-        "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "0BSD", "OpenSSL",
-        "CC0-1.0", "Unlicense", "BSL-1.0", "MIT-0", "CDLA-Permissive-2.0", "Apache-2.0 WITH LLVM-exception",
+        "MIT",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "Zlib",
+        "Unicode-3.0",
+        "0BSD",
+        "OpenSSL",
+        "CC0-1.0",
+        "Unlicense",
+        "BSL-1.0",
+        "MIT-0",
+        "CDLA-Permissive-2.0",
+        "Apache-2.0 WITH LLVM-exception",
     ];
     let fine = |expression: &str| {
         // Every AND part must offer one allowed alternative.
@@ -67,6 +85,10 @@ fn every_dependency_has_a_licence_that_allows_our_use() {
     };
     for package in metadata().packages.iter().filter(|p| p.source.is_some()) {
         let licence = package.license.as_deref().unwrap_or("none stated");
-        assert!(fine(licence), "{} is under {licence}: find another crate, or argue for it here", package.name);
+        assert!(
+            fine(licence),
+            "{} is under {licence}: find another crate, or argue for it here",
+            package.name
+        );
     }
 }

@@ -1,0 +1,181 @@
+//! `duocast call`: one call without a browser.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use duocast_client::headless::{self, Action, HeadlessError, Options, Progress, Report};
+use duocast_client::media::SyntheticVideoConfig;
+use duocast_client::session::Connection;
+use duocast_client::{ClientConfig, DeviceId, DoorChoice, EndReason, Handle, InvalidToken, Token};
+use duocast_control::auth::Scope;
+
+use crate::cli::{Call, DoorFlag};
+use crate::ctl::CtlError;
+use crate::serve;
+use crate::term::{self, BAD, FAINT, GOOD, STRONG, paint};
+
+/// How long a call's token is valid: longer than any call is.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// Exit code of a call that nobody answered: 0 is a call that was, 1 an error.
+const NOT_ANSWERED: u8 = 3;
+
+/// Why there was no call.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No token or certificate.
+    #[error(transparent)]
+    Target(#[from] CtlError),
+    /// Not a handle.
+    #[error("{0}")]
+    Handle(#[from] duocast_model::InvalidId),
+    /// The token file holds none.
+    #[error("{} holds no token", path.display())]
+    Token {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: InvalidToken,
+    },
+    /// The token file cannot be read.
+    #[error("{} cannot be read: check --token", path.display())]
+    TokenFile {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The call could not be made.
+    #[error(transparent)]
+    Headless(#[from] HeadlessError),
+}
+
+/// Places or answers one call, tells its progress, and says how it was.
+pub async fn run(args: Call) -> Result<ExitCode, CallError> {
+    let options = options(&args)?;
+    let stop = options.stop.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.cancel();
+        }
+    });
+    let started = Instant::now();
+    let quiet = args.target.json;
+    let report = headless::run(options, |progress| {
+        if !quiet {
+            tell(started.elapsed(), &progress);
+        }
+    })
+    .await?;
+    if quiet {
+        term::line(&serde_json::to_string(&report).expect("a report is plain data"));
+    } else {
+        summary(&report);
+    }
+    Ok(if report.answered { ExitCode::SUCCESS } else { ExitCode::from(NOT_ANSWERED) })
+}
+
+fn options(args: &Call) -> Result<Options, CallError> {
+    let token = match (&args.token, &args.account) {
+        (Some(path), _) => {
+            let read = |source| CallError::TokenFile { path: path.clone(), source };
+            let jwt = std::fs::read_to_string(path).map_err(read)?;
+            Token::new(&jwt).map_err(|source| CallError::Token { path: path.clone(), source })?
+        }
+        (None, account) => {
+            let handle = Handle::new(account.as_deref().unwrap_or_default())?;
+            let dir = args.target.data_dir();
+            let jwt = serve::mint(&dir, handle.as_str(), Scope::Client, TOKEN_TTL).map_err(CtlError::from)?;
+            Token::new(&jwt).map_err(|source| CallError::Token { path: dir, source })?
+        }
+    };
+    let mut client = ClientConfig::new(&args.target.url, token);
+    client.roots = args.target.roots()?;
+    client.device_id = DeviceId::new(&format!("cli-{}", uuid::Uuid::new_v4().simple()))?;
+    client.door = match args.door {
+        DoorFlag::Auto => DoorChoice::Auto,
+        DoorFlag::H3 => DoorChoice::H3,
+        DoorFlag::H2 => DoorChoice::H2,
+    };
+    let peer = args.to.as_deref().map(Handle::new).transpose()?;
+    let action = match peer {
+        Some(callee) if !args.answer => Action::Place(callee),
+        from => Action::Answer { from },
+    };
+    let mut options = Options::new(client, action);
+    options.audio_in = args.audio.clone();
+    options.audio_repeats = args.r#loop;
+    options.record = args.record.clone();
+    options.duration = args.duration;
+    options.video = args.video.then(SyntheticVideoConfig::default);
+    Ok(options)
+}
+
+fn tell(at: Duration, progress: &Progress) {
+    let text = match progress {
+        Progress::Connected { door } => format!("connected ({door})"),
+        Progress::Waiting => "waiting for a call".into(),
+        Progress::Incoming { peer } => format!("{} calls", paint(STRONG, &peer.display_name)),
+        Progress::Placed => "calling".into(),
+        Progress::Ringing => "ringing".into(),
+        Progress::Accepted => paint(GOOD, "accepted"),
+        Progress::Live => paint(GOOD, "live"),
+        Progress::FirstAudio { after } => format!("first sound, {} ms after the answer", after.as_millis()),
+        Progress::PeerMuted(muted) => {
+            format!("the other side {}", if *muted { "is muted" } else { "speaks again" })
+        }
+        Progress::PeerVideo(on) => format!("the other side's camera is {}", if *on { "on" } else { "off" }),
+        Progress::PeerAway(true) => "the other side lost its connection; waiting for it".into(),
+        Progress::PeerAway(false) => "the other side is back".into(),
+        Progress::Connection(connection) => connection_words(connection),
+        Progress::Ended { reason } => ended_words(*reason),
+    };
+    term::note(&format!("{}  {text}", paint(FAINT, &format!("{:>6.2} s", at.as_secs_f64()))));
+}
+
+fn connection_words(connection: &Connection) -> String {
+    match connection {
+        Connection::Online => "connected to the server".into(),
+        Connection::SignedOut { .. } => paint(BAD, "signed out"),
+        Connection::TakenOver => paint(BAD, "signed in elsewhere with this device"),
+        _ => "connecting to the server".into(),
+    }
+}
+
+fn ended_words(reason: EndReason) -> String {
+    let text = match reason {
+        EndReason::HungUp => return paint(GOOD, "hung up"),
+        EndReason::Declined => "declined",
+        EndReason::TimedOut => "nobody answered",
+        EndReason::Busy => "busy: in another call",
+        EndReason::Cancelled => "the caller gave up",
+        EndReason::AnsweredElsewhere => "answered on another device",
+        EndReason::PartyLost => "the connection to one side was lost",
+        EndReason::MediaFailed => "media could not connect: check that UDP to the router is open",
+        EndReason::NodeLost => "the router was lost",
+    };
+    paint(BAD, text)
+}
+
+fn summary(report: &Report) {
+    let Some(talked) = report.duration_ms else { return };
+    let stats = &report.stats;
+    let ms = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.0} ms"));
+    term::note("");
+    let rows = [
+        ("talked", format!("{:.1} s over {}", talked / 1000.0, report.door)),
+        ("first sound after", ms(stats.accept_to_first_audio_ms)),
+        ("audio packets", format!("{} in, {} lost", stats.audio_packets_in, stats.audio_packets_lost)),
+        ("concealed", ms(Some(stats.concealed_ms))),
+        ("round trip", ms(stats.rtt_ms)),
+    ];
+    for (name, value) in rows {
+        term::note(&format!("  {}  {value}", paint(FAINT, &format!("{name:<17}"))));
+    }
+    if let Some(path) = &report.record {
+        term::note(&format!("  {}  {}", paint(FAINT, &format!("{:<17}", "recorded")), path.display()));
+    }
+}
