@@ -269,6 +269,18 @@ fn control_restarts_and_the_call_goes_on_with_its_legs_if_the_node_kept_them() {
 }
 
 #[test]
+fn a_muted_microphone_stays_muted_over_a_restart_of_control() {
+    let (mut world, call) = live();
+    let muted = duocast_model::MediaState { audio: false, video: false };
+    let session = world.session("alice");
+    world.board.handle_media(world.now, &support::account("alice"), session, call, muted).unwrap();
+    world.settle();
+    let mut after = World::without_node(Limits::default());
+    after.board.handle_restore(after.now, world.records[&call].clone());
+    assert_eq!(after.board.call(&support::account("bob"), call).unwrap().peer_media, muted);
+}
+
+#[test]
 fn control_restarts_and_those_who_do_not_come_back_end_the_call_with_a_reason() {
     let (world, call) = live();
     let mut after = World::without_node(Limits::default());

@@ -267,6 +267,7 @@ impl Switchboard {
         if call.seat(party).media != media {
             call.seat_mut(party).media = media;
             call.revision += 1;
+            self.record(id);
             self.tell_call(now, id);
         }
         Ok(self.calls[&id].view(party, Some(session)))
