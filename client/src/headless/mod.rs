@@ -331,7 +331,11 @@ fn tell_changes(before: Option<&CallInfo>, now: &CallInfo, on_progress: &mut (im
             CallState::Ringing | CallState::Ended(_) => {}
         }
     }
-    let Some(before) = before else { return };
+    // Connecting and ending change what the other party sends and whether it is there; only in between is it news.
+    let Some(before) = before.filter(|call| call.state == CallState::Live && now.state == CallState::Live)
+    else {
+        return;
+    };
     if before.peer_media.audio != now.peer_media.audio {
         on_progress(Progress::PeerMuted(!now.peer_media.audio));
     }
