@@ -1,6 +1,6 @@
 # Sourced by test scripts: starts a server of our own on free ports, and ends it with the script.
 # Sets: url, page, ca, data (the data directory), server_pid.
-duocast=${DUOCAST_BIN:-target/debug/duocast}
+duocast=${TEST_DUOCAST:-target/debug/duocast}
 
 start_server() { # start_server [FLAGS...]
     data=${data:-$(mktemp -d)}

@@ -74,7 +74,6 @@ export const text = {
     takenOverTitle: "Duocast is open in another tab",
     takenOver: "A copy of this tab has taken over. Calls ring there now.",
     useHere: "Use it here",
-    elsewhere: (name: string) => `You are in a call with ${name} on another device.`,
   },
 
   incoming: {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { callElsewhere, currentCall, incomingCall, legNeed, ringtone, stepCalls, FINISHED_MAX, NO_CALLS, type CallEffect, type CallEvent, type CallsState } from "../src/core/call";
+import { currentCall, incomingCall, legNeed, ringtone, stepCalls, FINISHED_MAX, NO_CALLS, type CallEffect, type CallEvent, type CallsState } from "../src/core/call";
 import type { Call } from "../src/core/model";
 import { ANN, call, refusal, UNREACHABLE } from "./make";
 
@@ -204,9 +204,9 @@ describe("in the call", () => {
     expect(legNeed(story.state)).toBeNull();
   });
 
-  it("is merely mentioned on the account's other devices", () => {
+  it("is no call of the account's other devices", () => {
     const story = new Story().hears({ ...LIVE, onThisDevice: false });
-    expect(callElsewhere(story.state)?.id).toBe("c1");
+    expect(currentCall(story.state)).toBeNull();
     expect(legNeed(story.state)).toBeNull();
   });
 });

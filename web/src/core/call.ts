@@ -117,11 +117,6 @@ export function incomingCall(state: CallsState): Call | null {
   return ringing[0] ?? null;
 }
 
-/** An answered call of this account on another of its devices. */
-export function callElsewhere(state: CallsState): Call | null {
-  return visible(state).find((call) => !call.onThisDevice && call.id !== state.accepting && isAnswered(call)) ?? null;
-}
-
 export function ringtone(state: CallsState): "incoming" | "outgoing" | null {
   const current = currentCall(state);
   if (current) return current.role === "caller" && isPending(current) ? "outgoing" : null;

@@ -276,7 +276,6 @@ export class App implements Actions {
       const recents = await this.#api.listCalls();
       if (signalling !== this.#signalling) return;
       this.#recents = recents.filter((call) => call.state === "ended");
-      for (const call of recents) if (call.state !== "ended") this.#applyCall(call);
     } catch (error) {
       if (signalling === this.#signalling) this.#listsFailed ??= failureOf(error);
     }

@@ -1,6 +1,6 @@
 // Which screen is shown.
 
-import { callElsewhere, currentCall, incomingCall } from "../core/call";
+import { currentCall, incomingCall } from "../core/call";
 import type { Actions, ViewState } from "../core/view";
 import { noticeText, text } from "../text";
 import { CallScreen } from "./call";
@@ -40,7 +40,6 @@ function MainScreen({ state, actions }: Props) {
 
 /** What disturbs the connection, for the top of a screen. */
 export function ConnectionBanner({ state, actions }: Props) {
-  const elsewhere = callElsewhere(state.calls);
   const inCall = currentCall(state.calls) !== null;
   const lost = state.connection.name === "waiting" || (state.connection.name === "connecting" && state.failedTries > 0);
   return (
@@ -52,11 +51,6 @@ export function ConnectionBanner({ state, actions }: Props) {
           <button class="button button--quiet" onClick={() => actions.reconnect()}>
             {text.connection.retryNow}
           </button>
-        </p>
-      )}
-      {elsewhere && (
-        <p class="banner" data-testid="banner-elsewhere">
-          <span class="banner__text">{text.connection.elsewhere(elsewhere.peer.name)}</span>
         </p>
       )}
     </div>
