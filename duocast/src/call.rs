@@ -58,9 +58,8 @@ pub async fn run(args: Call) -> Result<ExitCode, CallError> {
     let options = options(&args)?;
     let stop = options.stop.clone();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.cancel();
-        }
+        serve::stop_signal().await;
+        stop.cancel();
     });
     let started = Instant::now();
     let quiet = args.target.json;

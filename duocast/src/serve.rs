@@ -165,7 +165,7 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        signal().await;
+        stop_signal().await;
         stop.cancel();
     });
     term::line(&format!("{}  router {name}", paint(GOOD, "ready")));
@@ -265,16 +265,17 @@ fn announce_json(running: &Running, links: &[(&str, String)]) {
 async fn wait_for_signal(running: Running) -> Result<(), ServeError> {
     let shutdown = running.shutdown.clone();
     tokio::spawn(async move {
-        signal().await;
+        stop_signal().await;
         tracing::info!("stopping: draining running calls of the API; a second signal stops at once");
         shutdown.cancel();
-        signal().await;
+        stop_signal().await;
         std::process::exit(130);
     });
     running.wait().await
 }
 
-async fn signal() {
+/// Waits for SIGINT or SIGTERM.
+pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
     tokio::select! {

@@ -353,6 +353,17 @@ impl Call {
         }
     }
 
+    /// Whose leg this is: the party, and the session of its device if it has one now.
+    pub(crate) fn owner_of(&self, id: LegId) -> Option<(Party, Option<SessionId>)> {
+        let is_it = |leg: &Option<Leg>| leg.as_ref().is_some_and(|l| l.id == id);
+        let seated = Party::BOTH.into_iter().find(|p| is_it(&self.seat(*p).leg));
+        let ringing = || self.ringing.iter().find(|d| is_it(&d.leg));
+        match seated {
+            Some(party) => Some((party, self.seat(party).session)),
+            None => ringing().map(|d| (Party::Callee, Some(d.session))),
+        }
+    }
+
     /// Takes a leg out, wherever it is.
     pub(crate) fn remove_leg(&mut self, id: LegId) {
         let seated = self.seats.iter_mut().map(|s| &mut s.leg);

@@ -101,6 +101,18 @@ fn a_call_ends_in_every_way_that_it_can() {
 }
 
 #[test]
+fn a_device_that_prepares_its_leg_while_it_rings_is_told_so_and_nobody_else_is() {
+    let (mut world, call) = ringing();
+    assert!(world.devices["bob/phone"].calls[&call].leg_wanted);
+    let heard: Vec<u64> = ["alice", "bob/tablet"].map(|d| world.devices[d].last_seq).to_vec();
+    let order = world.leg_up("bob/phone", call);
+    assert!(!world.devices["bob/phone"].calls[&call].leg_wanted);
+    world.report(&order, call, LegReport::Closed);
+    assert!(world.devices["bob/phone"].calls[&call].leg_wanted);
+    assert_eq!(["alice", "bob/tablet"].map(|d| world.devices[d].last_seq).to_vec(), heard);
+}
+
+#[test]
 fn a_third_person_hears_busy_and_the_call_is_not_disturbed() {
     let (mut world, call) = live();
     world.online("carol").unwrap();

@@ -297,7 +297,7 @@ impl Switchboard {
             (None, _) => {}
         }
         *call.leg_of(party, session)? = Some(Leg { id: fresh, connected: false });
-        self.leg_changed(now, id, party);
+        self.leg_changed(now, id, party, Some(session));
         self.replan(now, id);
         Ok(LegOrder { node, leg: fresh })
     }
@@ -313,7 +313,7 @@ impl Switchboard {
         report: LegReport,
     ) {
         let Some(call) = self.calls.get_mut(&id).filter(|c| c.node == *node) else { return };
-        let party = Party::BOTH.into_iter().find(|p| call.seat(*p).leg.as_ref().is_some_and(|l| l.id == leg));
+        let Some((party, session)) = call.owner_of(leg) else { return };
         let Some(found) = call.leg_mut(leg) else { return };
         let connected = report == LegReport::Connected;
         let changed = found.connected != connected;
@@ -322,8 +322,8 @@ impl Switchboard {
             call.remove_leg(leg);
             self.replan(now, id);
         }
-        if let Some(party) = party.filter(|_| changed || report == LegReport::Closed) {
-            self.leg_changed(now, id, party);
+        if changed || report == LegReport::Closed {
+            self.leg_changed(now, id, party, session);
         }
         self.go_live_if_connected(now, id);
     }
@@ -355,10 +355,19 @@ impl Switchboard {
         }
     }
 
-    /// A seated party's leg changed: the other one sees it, and an answered call waits only so long.
-    fn leg_changed(&mut self, now: UnixMillis, id: CallId, party: Party) {
+    /// A leg changed. While it rings that is its device's business alone; once answered the other party sees it, and the call
+    /// waits only so long.
+    fn leg_changed(&mut self, now: UnixMillis, id: CallId, party: Party, session: Option<SessionId>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if call.state.is_before_accept() || call.state.is_ended() {
+        if call.state.is_ended() {
+            return;
+        }
+        if call.state.is_before_accept() {
+            call.revision += 1;
+            let view = session.map(|s| (s, call.view(party, session)));
+            if let Some((session, view)) = view {
+                self.tell(now, session, crate::session::Event::Call(Box::new(view)));
+            }
             return;
         }
         call.revision += 1;
