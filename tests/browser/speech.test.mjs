@@ -1,0 +1,77 @@
+// Speech goes through real calls, browser to SDK and SDK to SDK, and is scored against what was said.
+
+import { strict as assert } from "node:assert";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
+import { Server } from "./lib/server.mjs";
+import { HeadlessCall, pesq, recordPage, speak } from "./lib/speech.mjs";
+import { figure } from "./lib/until.mjs";
+
+const PESQ_MIN = 3.5;
+/** The speech lasts 10.7 s and loops, so a whole one is inside twice that. */
+const LISTEN_S = 23;
+
+let server, browser, folder, his, hers, alice;
+const running = [];
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "duocast-speech-"));
+  [his, hers] = await Promise.all([speak(folder, "male"), speak(folder, "female")]);
+  server = await Server.start();
+  browser = await launchChromium({ wav: hers });
+  alice = await chromiumPerson(browser, server, "alice", { rawMic: true });
+});
+
+after(async () => {
+  await Promise.all(running.map((call) => call.remove()));
+  await browser?.close();
+  await server?.remove();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function headless(...args) {
+  const call = new HeadlessCall(server, args);
+  running.push(call);
+  return call;
+}
+
+const file = (name) => join(folder, `${name}.wav`);
+
+test("Chromium calls the SDK, and each hears the other's speech well", async () => {
+  const bob = headless("--as", "bob", "--answer", "--audio", his, "--loop", "--record", file("bob"));
+  await bob.says("waiting");
+  await alice.calls("bob", { video: false });
+  await alice.isLive();
+  await recordPage(alice, LISTEN_S, file("alice"));
+  await alice.click("hangup");
+  assert.equal(await bob.ended(15_000), 0, bob.told);
+  await alice.ended();
+  await alice.closesEnded();
+  figure(`Chromium to SDK ${await pesq(hers, file("bob"), PESQ_MIN)}`);
+  figure(`SDK to Chromium ${await pesq(his, file("alice"), PESQ_MIN)}`);
+});
+
+test("the SDK calls Chromium, sends video as well, and hangs up by itself", async () => {
+  const bob = headless("--as", "bob", "--to", "alice", "--audio", his, "--loop", "--video", "--record", file("bob2"), "--duration", `${LISTEN_S}s`);
+  await alice.accepts({ video: true });
+  await alice.isLive();
+  await alice.receives({ video: false });
+  assert.equal((await alice.ended(40_000)).reason, "hung_up");
+  assert.equal(await bob.ended(15_000), 0, bob.told);
+  figure(`Chromium to SDK, called by it, with video ${await pesq(hers, file("bob2"), PESQ_MIN)}`);
+});
+
+test("the SDK calls the SDK, and each hears the other's speech well", async () => {
+  const bob = headless("--as", "bob", "--answer", "--audio", his, "--loop", "--record", file("bob3"));
+  await bob.says("waiting");
+  const alice = headless("--as", "alice", "--to", "bob", "--audio", hers, "--loop", "--record", file("alice3"), "--duration", `${LISTEN_S}s`);
+  assert.equal(await alice.ended(60_000), 0, alice.told);
+  assert.equal(await bob.ended(15_000), 0, bob.told);
+  figure(`SDK to SDK ${await pesq(hers, file("bob3"), PESQ_MIN)}`);
+  figure(`SDK to SDK, back ${await pesq(his, file("alice3"), PESQ_MIN)}`);
+});
+
+test("the page reported no error", () => alice.close());
