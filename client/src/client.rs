@@ -218,7 +218,7 @@ impl Client {
             Err(error) => return Err(error),
         }
         if !call.info().state.is_ended() {
-            call.announce(MediaState { audio: true, video: has_video }).await?;
+            call.try_announce(MediaState { audio: true, video: has_video }).await;
         }
         Ok(call)
     }

@@ -154,7 +154,8 @@ impl Call {
         self.tell_media(LegCommand::AcceptPressed(pressed)).await?;
         let answer = self.0.session.signaller.accept_call(self.command()).await?;
         self.0.session.merge(answer.call).await?;
-        self.announce(MediaState { audio: true, video: has_video }).await
+        self.try_announce(MediaState { audio: true, video: has_video }).await;
+        Ok(())
     }
 
     /// Sets what is sent and played, before or after the call is accepted; a second time replaces the first only while
@@ -240,6 +241,13 @@ impl Call {
         };
         let answer = self.0.session.signaller.update_media(request).await?;
         self.0.session.merge(answer.call).await.map(drop)
+    }
+
+    /// The same for a call that is fine without: what is shown of the other party may be wrong until the next change.
+    pub(crate) async fn try_announce(&self, media: MediaState) {
+        if let Err(error) = self.announce(media).await {
+            tracing::info!(call = %self.0.id, %error, "the other party was not told what is sent");
+        }
     }
 
     fn command(&self) -> v1::CallCommand {

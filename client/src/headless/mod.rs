@@ -160,11 +160,14 @@ pub async fn run(
         Action::Place(callee) => place(&client, callee, media, &options).await?,
         Action::Answer { from } => answer(&client, from.as_ref(), media, &options, &mut on_progress).await?,
     };
-    let watched = watch(&client, &call, &options, &mut on_progress).await?;
-    let stats = final_stats(&call).await;
+    let watched = watch(&client, &call, &options, &mut on_progress).await;
     let door = client.door();
-    client.close().await;
+    if watched.is_hung_up {
+        client.close().await;
+    }
+    // Ends the media task, which then completes its numbers and the recording.
     drop(client);
+    let stats = final_stats(&call).await;
     let recorded = match recording {
         Some(recording) => timeout(FINISH_MAX, recording.finished()).await.ok().transpose()?,
         None => None,
@@ -262,6 +265,8 @@ struct Watched {
     accepted_at: Option<Instant>,
     ended_at: Instant,
     reason: EndReason,
+    /// False: the server could not be told.
+    is_hung_up: bool,
 }
 
 /// Tells what happens until the call is over; hangs up when its time is.
@@ -270,14 +275,14 @@ async fn watch(
     call: &Call,
     options: &Options,
     on_progress: &mut (impl FnMut(Progress) + Send),
-) -> Result<Watched, HeadlessError> {
+) -> Watched {
     let mut updates = call.updates();
     let mut stats = call.watch_stats();
     let mut events = client.events();
     let mut known: Option<CallInfo> = None;
     let mut accepted_at = None;
     let mut has_audio = false;
-    let mut is_stopping = false;
+    let (mut is_stopping, mut is_hung_up) = (false, false);
     loop {
         let hang_up_at = options
             .duration
@@ -306,19 +311,22 @@ async fn watch(
                     on_progress(Progress::Connection(connection));
                 }
             }
-            () = reached(hang_up_at), if !is_stopping => {
-                is_stopping = true;
-                call.hang_up().await?;
+            () = reached(hang_up_at), if !is_stopping => is_stopping = true,
+            () = options.stop.cancelled(), if !is_stopping => is_stopping = true,
+        }
+        if is_stopping && !is_hung_up {
+            if let Err(error) = call.hang_up().await {
+                tracing::warn!(%error, "the call is left without the server knowing");
+                let reason = EndReason::PartyLost;
+                on_progress(Progress::Ended { reason });
+                return Watched { accepted_at, ended_at: Instant::now(), reason, is_hung_up };
             }
-            () = options.stop.cancelled(), if !is_stopping => {
-                is_stopping = true;
-                call.hang_up().await?;
-            }
+            is_hung_up = true;
         }
     }
     let reason = call.ended().await;
     on_progress(Progress::Ended { reason });
-    Ok(Watched { accepted_at, ended_at: Instant::now(), reason })
+    Watched { accepted_at, ended_at: Instant::now(), reason, is_hung_up: true }
 }
 
 fn tell_changes(before: Option<&CallInfo>, now: &CallInfo, on_progress: &mut (impl FnMut(Progress) + Send)) {
