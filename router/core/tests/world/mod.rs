@@ -311,7 +311,8 @@ impl World {
     pub fn send(&mut self, n: usize, kind: MediaKindKey, payload: &[u8]) {
         let client = &mut self.clients[n];
         let mid = client.mids[&kind];
-        let seq = client.next_seq.entry(kind).or_insert(40_000 + n as u64 * 5_000);
+        // Close to the wrap, so that every story has a source whose rollover counter is not 0.
+        let seq = client.next_seq.entry(kind).or_insert(65_530);
         *seq += 1;
         let (seq, is_video) = (*seq, kind == Video);
         let rate = if is_video { 3000 } else { 960 };
