@@ -1,8 +1,9 @@
 //! The configuration: a TOML file, then `DUOCAST_*` in the environment, then flags; all checked before anything binds.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use duocast_transport::server::loopback;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,7 @@ pub struct Issuer {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Media {
-    /// Local addresses for media.
+    /// Local addresses for media. Empty: all, IPv6 where there is any.
     pub listen: Vec<IpAddr>,
     /// First UDP port; worker n uses this plus n.
     pub port: u16,
@@ -115,12 +116,10 @@ pub enum LogFormat {
 
 impl Default for Config {
     fn default() -> Self {
-        let both =
-            |port| vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), (Ipv6Addr::LOCALHOST, port).into()];
         Self {
             data_dir: default_data_dir(),
-            listen: both(4433),
-            http: both(8080),
+            listen: loopback(4433),
+            http: loopback(8080),
             drain_seconds: 10,
             tls: Tls::default(),
             auth: Auth::default(),
@@ -139,13 +138,7 @@ impl Default for Auth {
 
 impl Default for Media {
     fn default() -> Self {
-        Self {
-            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            port: 40_000,
-            announce: Vec::new(),
-            workers: 0,
-            leg_capacity: 4_000,
-        }
+        Self { listen: Vec::new(), port: 40_000, announce: Vec::new(), workers: 0, leg_capacity: 4_000 }
     }
 }
 
@@ -205,9 +198,6 @@ impl Config {
             if !file.is_file() {
                 wrong.push(format!("{}: there is no such file", file.display()));
             }
-        }
-        if self.media.listen.is_empty() {
-            wrong.push("media.listen: empty: name at least one IP address, e.g. [\"0.0.0.0\"]".into());
         }
         let last = usize::from(self.media.port) + self.media_workers();
         if self.media.port != 0 && last > 65_536 {
@@ -284,7 +274,6 @@ mod tests {
             ("[tls]\ncert = '/nowhere'", "go together"),
             ("[tls]\ncert = '/nowhere'\nkey = '/nowhere'", "/nowhere: there is no such file"),
             ("[media]\nport = 65535\nworkers = 2", "choose a lower one"),
-            ("[media]\nlisten = []", "media.listen"),
             ("[media]\nleg_capacity = 1", "leg_capacity: 1"),
             ("[auth]\ndev = false", "nobody can sign in"),
             ("[log]\nlevel = 'a=b=c'", "log.level"),
