@@ -6,7 +6,7 @@
 mod claims;
 mod dev;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -177,6 +177,10 @@ impl Key {
     fn check(&self, token: &str) -> Result<Caller, Refusal> {
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
         let caller = decoded.map_err(|error| refusal(error.kind()))?.claims.caller()?;
+        // The library counts in whole seconds; a stream ends at the moment, and a request after it must not pass.
+        if caller.expiry <= SystemTime::now() {
+            return Err(Refusal::Expired);
+        }
         match self.only {
             Some(scope) if scope != caller.scope => Err(Refusal::Scope),
             _ => Ok(caller),

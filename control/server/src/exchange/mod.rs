@@ -129,9 +129,12 @@ pub(crate) enum NodeSaid {
 /// Runs after everything that must be told first was told.
 type Reply = Box<dyn FnOnce() + Send>;
 
+/// Runs on the switchboard and makes the reply.
+type Question = Box<dyn FnOnce(&mut Switchboard, UnixMillis) -> Reply + Send>;
+
 enum Command {
     /// Anything that only the switchboard is needed for.
-    Ask(Box<dyn FnOnce(&mut Switchboard, UnixMillis) -> Reply + Send>),
+    Ask(Question),
     Subscribe(Subscribe, oneshot::Sender<Result<Opened, SubscribeError>>),
     ConnectLeg(ConnectLeg, oneshot::Sender<LegAnswer>),
     LinkUp(NodeUp, oneshot::Sender<LinkOpened>),

@@ -1,6 +1,6 @@
 //! The exchange's loop: wait in one place, take a batch, ask the switchboard, write, then tell.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use duocast_control_core::call::CallRecord;
 use duocast_control_core::session::{Sequenced, StreamId};
 use duocast_control_core::switchboard::{LegReport, NodeUp, StreamEnd, Subscribe, SubscribeError};
 use duocast_control_core::{Effect, Limits, Switchboard};
-use duocast_model::{CallId, NodeId};
+use duocast_model::{AccountId, CallId, NodeId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ pub(super) struct Task {
     streams: BTreeMap<StreamId, Outlet<Sequenced, StreamClose>>,
     links: Links,
     presence: Presence,
+    /// Accounts whose contacts were last told that they can be reached; at most those that have sessions.
+    told_online: BTreeSet<AccountId>,
     notices: mpsc::UnboundedSender<Gone>,
     outbox: VecDeque<Output>,
     /// The newest state of each call that is not written yet.
@@ -81,6 +83,7 @@ impl Task {
             store,
             streams: BTreeMap::new(),
             links: Links::new(tuning.offer_timeout),
+            told_online: BTreeSet::new(),
             notices,
             outbox: VecDeque::new(),
             unwritten: BTreeMap::new(),
@@ -287,6 +290,15 @@ impl Task {
         for Watched { who, by } in watched {
             // Who cannot be called looks the same whether a device is there or not.
             let online = who.calling_enabled && self.board.is_online(&who.account);
+            let is_news = if online {
+                self.told_online.insert(who.account.clone());
+                true
+            } else {
+                self.told_online.remove(&who.account)
+            };
+            if !is_news {
+                continue;
+            }
             by.iter().for_each(|watcher| self.board.handle_contact(now, watcher, &who.person, online));
         }
     }

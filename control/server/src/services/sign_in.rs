@@ -32,6 +32,9 @@ struct Names {
 
 impl SignIn {
     /// Makes the account known under the names in its token. A new one has calling off.
+    ///
+    /// A new account cannot have another one's handle. A known account whose token names one keeps the names that it has:
+    /// the platform gave its old handle away since the token was made.
     pub(super) async fn ensure(&self, store: &Store, caller: &Caller) -> Result<(), UpsertError> {
         let Some(handle) = caller.handle.clone() else { return Ok(()) };
         let names = Names { handle, name: caller.name.clone(), until: caller.expiry };
@@ -44,7 +47,11 @@ impl SignIn {
             display_name: names.name.clone(),
             calling_enabled: None,
         };
-        store.upsert_accounts(now(), vec![change]).await?;
+        match store.upsert_accounts(now(), vec![change]).await {
+            Err(UpsertError::HandleTaken { .. })
+                if store.profile(caller.account.clone()).await?.is_some() => {}
+            written => written?,
+        }
         if self.remembered.len() >= REMEMBERED_MAX {
             self.remembered.clear();
         }

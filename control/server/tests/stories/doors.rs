@@ -1,0 +1,70 @@
+//! The same call through real sockets.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
+use duocast_transport::identity::Identity;
+use duocast_transport::server::{Server, ServerConfig, loopback};
+use duocast_wire::v1::{CallState, EndReason};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+
+use crate::support::{World, in_time};
+
+#[tokio::test]
+async fn a_call_over_http3() {
+    a_call_through(DoorChoice::H3).await;
+}
+
+#[tokio::test]
+async fn a_call_over_http2() {
+    a_call_through(DoorChoice::H2).await;
+}
+
+async fn a_call_through(door: DoorChoice) {
+    let mut world = World::new().await;
+    let identity = Identity::load_or_create_self_signed(&world.dir, &["localhost".into()]).unwrap();
+    let roots = Roots::Pem(identity.cert_pem().to_owned());
+    let config = ServerConfig {
+        listen: loopback(0),
+        plain: Vec::new(),
+        identity,
+        limits: Default::default(),
+        drain_timeout: Duration::from_secs(10),
+    };
+    let server = Server::bind(config).await.unwrap();
+    let url = format!("https://localhost:{}", server.listen_addrs()[0].port());
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(world.control.app(), stop.clone()));
+    let channel = in_time(Channel::connect(ChannelConfig::new(url, roots).with_door(door))).await.unwrap();
+    let wire = channel.map_response(|response| response.map(Body::new));
+    world.wire = BoxCloneSyncService::new(wire);
+
+    world.friends(&["alice", "bob"]).await;
+    let mut node = world.node("n1").await;
+    let mut alice = world.device("alice", "laptop").await;
+    let mut bob = world.device("bob", "phone").await;
+    let call = alice.place("bob", "r1").await.unwrap();
+    bob.call_is(CallState::Ringing).await;
+    alice.connect(&call).await.unwrap();
+    bob.connect(&call).await.unwrap();
+    bob.accept(&call).await.unwrap();
+    alice.call_is(CallState::Live).await;
+    alice.hang_up(&call).await.unwrap();
+    assert_eq!(bob.end().await, EndReason::HungUp);
+
+    bob.cut();
+    world.counts_become("the server sees an idle stream cancelled", |counts| counts.streams == 1).await;
+    bob.subscribe().await.unwrap();
+    assert!(bob.started.resumed);
+
+    world.shutdown.cancel();
+    stop.cancel();
+    alice.stream_end().await;
+    node.until("the link ended", |seen| seen.end.is_some()).await;
+    drop((alice, bob, node));
+    in_time(serving).await.unwrap();
+    world.stop().await;
+}

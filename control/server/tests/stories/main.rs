@@ -1,0 +1,14 @@
+//! Stories of the control plane: real services, real exchange, real SQLite; only the media is left out.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod bad_input;
+mod calls;
+mod directory;
+mod doors;
+mod nodes;
+mod pages;
+mod restart;
+mod sessions;
