@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian machine that has Rust and git. Usage: tools/setup.sh build|test
-#   build: what `make run` needs (C compiler, libopus, Node.js for the web client)
+#   build: what `make run` needs (C compiler, cmake for libopus, Node.js for the web client)
 #   test:  also browsers, Python and speech tools for the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,8 +13,7 @@ need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null || packages+=("${@:2}")
 }
 need cc build-essential
-need pkg-config pkg-config
-pkg-config --exists opus 2>/dev/null || packages+=(libopus-dev)
+need cmake cmake
 node_major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)
 [ "$node_major" -ge 18 ] || packages+=(nodejs npm)
 need npm npm
