@@ -1,1 +1,22 @@
-fn main() {}
+//! Real calls in numbers, through the real control plane and router: how many a server carries, and what people hear.
+//!
+//! - `run`: scenario, plan, script of a call, figures, report.
+//! - `peer`: one synthetic participant, pure.
+//! - `lane`: the threads that carry many participants' media.
+
+mod cli;
+mod histogram;
+mod lane;
+mod peer;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("DUOCAST_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    cli::execute(cli::Cli::parse()).unwrap_or_else(|sentence| cli::refuse(&sentence))
+}

@@ -1,0 +1,236 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use duocast_client::{ChannelConfig, DoorChoice, Roots};
+
+use crate::run;
+
+/// Everything went as it should.
+const FINE: u8 = 0;
+/// Calls failed, or an assertion does not hold.
+const FAILED: u8 = 1;
+/// Nothing was run: the command line, the scenario or the target cannot be used.
+const USAGE: u8 = 2;
+
+/// Most media threads. Each carries thousands of legs; more than cores only adds switching.
+const LANES_MAX: u64 = 64;
+
+/// Real calls in numbers, through the real control plane and router.
+#[derive(Debug, Parser)]
+#[command(name = "duocast-loadtest", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the calls of a scenario, shows how they are doing and reports at the end.
+    Run(Box<RunArgs>),
+    /// Lists the scenarios in a folder, with a line on each.
+    Scenarios {
+        /// The folder.
+        #[arg(default_value = "loadtest/scenarios")]
+        folder: PathBuf,
+    },
+    /// Lists the keys of a scenario and of the JSON report, as the tables in docs/loadtest.md.
+    Keys,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 fine; 1 calls failed or an assertion does not hold; 2 nothing was run.\n\
+    Ctrl-C ends the run in order, with a report of what there is; a second one at once."
+)]
+struct RunArgs {
+    /// The scenario, such as loadtest/scenarios/two-party.toml.
+    scenario: PathBuf,
+    /// Calls, in the place of the scenario's.
+    #[arg(long, value_name = "N")]
+    calls: Option<String>,
+    /// How long all calls stay up, such as 20s or 5m, in the place of the scenario's.
+    #[arg(long, value_name = "TIME")]
+    duration: Option<String>,
+    /// The seed, in the place of the scenario's.
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+    /// The control plane.
+    #[arg(long, value_name = "URL", default_value = "https://localhost:4433")]
+    target: String,
+    /// Which transport clients use.
+    #[arg(long, value_enum, default_value_t = Door::Auto)]
+    door: Door,
+    /// The server's data directory: its development key and certificate are taken from there. Unset: the server's default.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// PEM file with the certificate to trust. Unset: the data directory's, else the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The development issuer's key, with which accounts and tokens are made. Unset: the data directory's.
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    dev_key: Option<PathBuf>,
+    /// Use these accounts: lines of `HANDLE TOKEN`, two for each call, mutual contacts with calling enabled.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// The server's Prometheus page.
+    #[arg(long, value_name = "URL", default_value = "http://localhost:8080/metrics")]
+    metrics_url: String,
+    /// The server's process on this machine, for its memory.
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// Media threads of the generator.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=LANES_MAX))]
+    lanes: u64,
+    /// A bound on a key of the report, such as 'join_p99_ms<500'. May be repeated.
+    #[arg(long = "assert", value_name = "KEY<VALUE")]
+    assertions: Vec<run::Assertion>,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Door {
+    /// QUIC, and TCP where that does not get through.
+    Auto,
+    /// HTTP/3 over QUIC.
+    H3,
+    /// HTTP/2 over TLS.
+    H2,
+}
+
+/// Does what was asked for. `Err` is a sentence about what cannot be used.
+pub(crate) fn execute(cli: Cli) -> Result<ExitCode, String> {
+    match cli.command {
+        Command::Run(args) => run_scenario(*args),
+        Command::Scenarios { folder } => list_scenarios(&folder),
+        Command::Keys => print(&run::keys_markdown()),
+    }
+    .map(ExitCode::from)
+}
+
+/// Tells what cannot be used.
+pub(crate) fn refuse(sentence: &str) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(anstream::stderr(), "duocast-loadtest: {sentence}");
+    ExitCode::from(USAGE)
+}
+
+fn run_scenario(args: RunArgs) -> Result<u8, String> {
+    let overrides = run::Overrides { calls: args.calls, duration: args.duration, seed: args.seed };
+    let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
+    let data_dir = args.data_dir.unwrap_or_else(default_data_dir);
+    let roots = roots(args.ca.as_deref(), &data_dir)?;
+    let door = match args.door {
+        Door::Auto => DoorChoice::Auto,
+        Door::H3 => DoorChoice::H3,
+        Door::H2 => DoorChoice::H2,
+    };
+    let accounts = match (args.tokens, args.dev_key) {
+        (Some(file), _) => run::Source::Tokens(file),
+        (None, Some(file)) => run::Source::DevKey(file),
+        (None, None) => run::Source::DevKey(data_dir.join(run::DEV_KEY_FILE)),
+    };
+    let options = run::Options {
+        scenario,
+        server: ChannelConfig::new(args.target, roots).with_door(door),
+        accounts,
+        watch: run::Watch::new(&args.metrics_url, args.server_pid).map_err(|e| e.to_string())?,
+        lanes: usize::try_from(args.lanes).unwrap_or(1),
+    };
+    // Before the run: a report that cannot be kept is known now.
+    let json = args.json.map(create).transpose()?;
+
+    let summary = runtime()?.block_on(async {
+        let stop = Arc::new(run::Stop::default());
+        let interrupts = tokio::spawn(watch_interrupts(Arc::clone(&stop)));
+        let summary = run::run(options, stop).await;
+        interrupts.abort();
+        summary
+    });
+    let summary = summary.map_err(|e| e.to_string())?;
+    if let Some((file, path)) = json {
+        serde_json::to_writer_pretty(file, &run::json(&summary)).map_err(|e| unwritable(&path, &e.into()))?;
+    }
+    let broken: Vec<String> = args.assertions.iter().filter_map(|a| a.check(&summary).err()).collect();
+    print(&run::table(&summary, &broken))?;
+    Ok(if summary.calls_failed > 0 || !broken.is_empty() { FAILED } else { FINE })
+}
+
+fn create(path: PathBuf) -> Result<(std::fs::File, PathBuf), String> {
+    let file = std::fs::File::create(&path).map_err(|e| unwritable(&path, &e))?;
+    Ok((file, path))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> String {
+    format!("--json {}: cannot be written ({error}): name a file in a folder that exists", path.display())
+}
+
+/// One worker for signalling beside the main task; media has threads of its own.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|e| format!("no runtime: {e}"))
+}
+
+async fn watch_interrupts(stop: Arc<run::Stop>) {
+    // Without a handler the default one ends the process, which is what a failure here leaves.
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.now(run::StopReason::Interrupted);
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    }
+}
+
+fn roots(ca: Option<&Path>, data_dir: &Path) -> Result<Roots, String> {
+    let own = data_dir.join(run::CERT_FILE);
+    let file = match ca {
+        Some(file) => file,
+        None if own.is_file() => &own,
+        None => return Ok(Roots::System),
+    };
+    let pem = std::fs::read_to_string(file);
+    pem.map(Roots::Pem).map_err(|e| {
+        format!("{}: cannot be read ({e}): name the server's certificate with --ca", file.display())
+    })
+}
+
+/// Where a server that was told nothing else keeps its keys.
+fn default_data_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
+    base.unwrap_or_default().join("duocast")
+}
+
+fn list_scenarios(folder: &Path) -> Result<u8, String> {
+    let unreadable = |e: std::io::Error| {
+        format!("{}: cannot be read ({e}): name the folder of scenarios", folder.display())
+    };
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let lines = paths.iter().map(|path| {
+        let line = match run::Scenario::load(path, &run::Overrides::default()) {
+            Ok(scenario) => scenario.description,
+            Err(error) => format!("cannot be used: {error}"),
+        };
+        format!("{:<40} {line}\n", path.display())
+    });
+    print(&lines.collect::<String>())
+}
+
+fn print(text: &str) -> Result<u8, String> {
+    // A reader such as `head` that has seen enough is no failure.
+    let _ = write!(anstream::stdout(), "{text}");
+    Ok(FINE)
+}

@@ -1,0 +1,271 @@
+//! The thread of a lane.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use tokio::sync::{mpsc, watch};
+
+use super::socket::{Buffers, Socket};
+use super::{Command, Gauges, LaneReport, LegError, LegState, NewLeg, clock};
+use crate::peer::{Leg, LegEvent, Totals, Wheel};
+
+/// The token of the lane's waker; legs have their keys.
+pub(super) const WAKE: Token = Token(usize::MAX);
+
+/// Events taken by one system call; more wait for the next.
+const EVENTS_MAX: usize = 1024;
+
+/// Longest sleep.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// How often the gauges are brought up to date.
+const GAUGES_EVERY: Duration = Duration::from_millis(200);
+
+pub(super) struct Worker {
+    poll: Poll,
+    inbox: mpsc::Receiver<Command>,
+    gauges: Arc<Gauges>,
+    seats: Vec<Option<Seat>>,
+    free: Vec<usize>,
+    wheel: Wheel,
+    buffers: Buffers,
+    ready: Vec<usize>,
+    due: Vec<usize>,
+    gauges_at: Instant,
+    /// Packets of legs that are gone.
+    past: Totals,
+    steady_cpu: SteadyCpu,
+    report: LaneReport,
+}
+
+struct Seat {
+    leg: Leg,
+    socket: Socket,
+    state: watch::Sender<LegState>,
+}
+
+impl Worker {
+    pub(super) fn new(poll: Poll, inbox: mpsc::Receiver<Command>, gauges: Arc<Gauges>) -> Self {
+        let now = Instant::now();
+        Self {
+            poll,
+            inbox,
+            gauges,
+            seats: Vec::new(),
+            free: Vec::new(),
+            wheel: Wheel::new(now),
+            buffers: Buffers::new(),
+            ready: Vec::new(),
+            due: Vec::new(),
+            gauges_at: now,
+            past: Totals::default(),
+            steady_cpu: SteadyCpu::default(),
+            report: LaneReport::default(),
+        }
+    }
+
+    /// Serves its legs until the lane is told to end.
+    pub(super) fn run(mut self) -> LaneReport {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.gauges.is_over.load(Ordering::Relaxed) {
+            self.sleep(&mut events);
+            self.ready.extend(events.iter().map(|event| event.token().0).filter(|key| *key != WAKE.0));
+            self.receive_ready();
+            self.serve_due();
+            self.take_commands();
+            self.publish();
+        }
+        self.report.steady_cpu = self.steady_cpu.used();
+        self.report
+    }
+
+    fn sleep(&mut self, events: &mut Events) {
+        let until = self.wheel.next().map_or(SLEEP_MAX, |at| at.saturating_duration_since(Instant::now()));
+        let until = if self.ready.is_empty() { until.min(SLEEP_MAX) } else { Duration::ZERO };
+        if let Err(error) = self.poll.poll(events, Some(until)) {
+            // EINTR is the only one that happens; `events` is empty then.
+            tracing::debug!(%error, "waiting for sockets was interrupted");
+        }
+    }
+
+    fn receive_ready(&mut self) {
+        for key in std::mem::take(&mut self.ready) {
+            let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { continue };
+            let at = clock::moment();
+            let timings = &mut self.report.timings;
+            let leg = &mut seat.leg;
+            let has_more = seat.socket.receive(&mut self.buffers, |arrived, source, datagram| {
+                leg.handle_datagram(at, arrived, source, datagram, timings);
+            });
+            if has_more {
+                self.ready.push(key);
+            }
+            self.after(key);
+        }
+    }
+
+    fn serve_due(&mut self) {
+        let now = Instant::now();
+        let expected = self.wheel.next();
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(now, &mut due);
+        if let Some(lag) = expected.filter(|_| !due.is_empty()).map(|at| now.saturating_duration_since(at))
+            && self.report.timings.steady.is_some_and(|(from, until)| (from..until).contains(&now))
+        {
+            self.report.lag.add(lag);
+        }
+        for key in due.drain(..) {
+            if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
+                seat.leg.handle_timeout(clock::moment(), &mut self.report.timings);
+                self.after(key);
+            }
+        }
+        self.due = due;
+    }
+
+    /// Sends what the leg has to send, tells what happened and sets its next deadline.
+    fn after(&mut self, key: usize) {
+        let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { return };
+        while let Some(transmit) = seat.leg.poll_transmit() {
+            let is_sent = seat.socket.send(transmit.destination, &transmit.contents);
+            self.report.unsent += u64::from(!is_sent);
+        }
+        while let Some(event) = seat.leg.poll_event() {
+            seat.state.send_modify(|state| note(state, event));
+        }
+        self.wheel.schedule(key, seat.leg.poll_timeout());
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.inbox.try_recv() {
+            self.obey(command);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add { leg, state, key } => {
+                // Who asked may have given up meanwhile; the leg then ends when its answer is dropped.
+                if let Err(Ok(unwanted)) = key.send(self.add(leg, state)) {
+                    self.remove(unwanted);
+                }
+            }
+            Command::Open { key } => {
+                let at = clock::moment();
+                if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut)
+                    && let Err(error) = seat.leg.handle_open(at)
+                {
+                    tracing::warn!(%error, "a leg cannot decode");
+                }
+                self.after(key);
+            }
+            Command::Stop { key } => {
+                if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
+                    seat.leg.handle_stop();
+                }
+            }
+            Command::Close { key, report } => {
+                if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
+                    seat.leg.handle_close(clock::moment());
+                }
+                self.after(key);
+                if let Some(seat) = self.remove(key) {
+                    // Nobody waits for it when the run was broken off.
+                    let _ = report.send(seat.leg.into_report());
+                }
+            }
+            Command::Steady { from, until } => {
+                self.report.timings.steady = Some((from, until));
+                self.steady_cpu.phase = Some((from, until));
+            }
+            Command::LocalPorts { ports } => {
+                let local = self.seats.iter().flatten().map(|seat| seat.socket.local().port()).collect();
+                // Nobody waits for it when the run was broken off.
+                let _ = ports.send(local);
+            }
+        }
+    }
+
+    fn add(&mut self, new: NewLeg, state: watch::Sender<LegState>) -> Result<usize, LegError> {
+        let mut socket = Socket::towards(&new.answer, new.server_is_loopback)?;
+        let mut leg = Leg::new(*new.peer, new.config);
+        leg.handle_answer(clock::moment(), &new.answer, socket.local())?;
+        let key = self.free.pop().unwrap_or(self.seats.len());
+        self.poll.registry().register(socket.source(), Token(key), Interest::READABLE)?;
+        let seat = Some(Seat { leg, socket, state });
+        if key == self.seats.len() {
+            self.seats.push(seat);
+        } else {
+            self.seats[key] = seat;
+        }
+        self.after(key);
+        Ok(key)
+    }
+
+    fn remove(&mut self, key: usize) -> Option<Seat> {
+        let mut seat = self.seats.get_mut(key)?.take()?;
+        if let Err(error) = self.poll.registry().deregister(seat.socket.source()) {
+            tracing::debug!(%error, "a socket was not registered");
+        }
+        self.wheel.cancel(key);
+        self.free.push(key);
+        let totals = seat.leg.totals();
+        self.past.sent += totals.sent;
+        self.past.received += totals.received;
+        Some(seat)
+    }
+
+    fn publish(&mut self) {
+        let now = Instant::now();
+        if now < self.gauges_at {
+            return;
+        }
+        self.gauges_at = now + GAUGES_EVERY;
+        let mut totals = self.past;
+        for seat in self.seats.iter().flatten() {
+            totals.sent += seat.leg.totals().sent;
+            totals.received += seat.leg.totals().received;
+        }
+        self.gauges.sent.store(totals.sent, Ordering::Relaxed);
+        self.gauges.received.store(totals.received, Ordering::Relaxed);
+        self.steady_cpu.sample(now);
+    }
+}
+
+fn note(state: &mut LegState, event: LegEvent) {
+    match event {
+        LegEvent::Connected(at) => {
+            state.connected_at.get_or_insert(at);
+        }
+        LegEvent::FirstAudio(at) => {
+            state.first_audio_at.get_or_insert(at);
+        }
+        LegEvent::FirstVideo(at) => {
+            state.first_video_at.get_or_insert(at);
+        }
+        LegEvent::Closed => state.is_closed = true,
+    }
+}
+
+/// CPU time between the first and the last sample of a phase.
+#[derive(Default)]
+struct SteadyCpu {
+    phase: Option<(Instant, Instant)>,
+    first: Option<Duration>,
+    last: Duration,
+}
+
+impl SteadyCpu {
+    fn sample(&mut self, now: Instant) {
+        if self.phase.is_some_and(|(from, until)| (from..=until).contains(&now)) {
+            self.last = clock::thread_cpu();
+            self.first.get_or_insert(self.last);
+        }
+    }
+
+    fn used(&self) -> Duration {
+        self.last.saturating_sub(self.first.unwrap_or(self.last))
+    }
+}

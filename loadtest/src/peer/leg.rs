@@ -1,0 +1,365 @@
+//! One party's media: sends, hears, measures.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duocast_client::audio::{AudioError, Discard, FRAME, FRAME_SAMPLES, Listener, ListenerStats};
+use duocast_client::media::{
+    ConnectionState, Peer, PeerCounters, PeerError, PeerEvent, ReceivedRtp, SyntheticVideo,
+    SyntheticVideoConfig, Transmit, mark,
+};
+
+use super::video_frames::VideoFrames;
+use super::{Moment, Reception, SentBook, Speech};
+use crate::histogram::Histogram;
+
+/// A sender that is later than this leaves the missed time out instead of sending a burst.
+const LATE_MAX: Duration = Duration::from_millis(200);
+
+/// How long every leg decodes after it heard its first audio, sampled or not.
+const DECODED_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// How long a receiver waits for a key frame before it asks for one, and then between its requests. Lower asks while the
+/// first one is still on its way, higher shows a picture later when it was lost.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(400);
+
+/// What a leg does.
+#[derive(Clone)]
+pub(crate) struct LegConfig {
+    pub(crate) speech: Arc<Speech>,
+    pub(crate) video: Option<SyntheticVideoConfig>,
+    /// Decode to the end, not the first second only.
+    pub(crate) decodes: bool,
+}
+
+/// What the call that a leg belongs to learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LegEvent {
+    /// ICE and DTLS are up.
+    Connected(Instant),
+    /// The first packet of the other party was decoded.
+    FirstAudio(Instant),
+    /// The first whole key frame of the other party came.
+    FirstVideo(Instant),
+    /// Media cannot come back on this leg.
+    Closed,
+}
+
+/// Latencies of all legs of a lane, before and in the steady phase.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    pub(crate) steady: Option<(Instant, Instant)>,
+    pub(crate) audio: Histogram,
+    pub(crate) video: Histogram,
+    /// Both kinds, outside the steady phase.
+    pub(crate) ramp: Histogram,
+}
+
+impl Timings {
+    fn add(&mut self, now: Instant, is_audio: bool, micros: u64) {
+        let is_steady = self.steady.is_some_and(|(from, until)| (from..until).contains(&now));
+        match (is_steady, is_audio) {
+            (true, true) => self.audio.add_micros(micros),
+            (true, false) => self.video.add_micros(micros),
+            (false, _) => self.ramp.add_micros(micros),
+        }
+    }
+}
+
+/// Packets so far, for live progress.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// What a leg has done at its end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LegReport {
+    pub(crate) audio_sent: SentBook,
+    pub(crate) video_sent: SentBook,
+    pub(crate) audio_in: Reception,
+    pub(crate) video_in: Reception,
+    /// Set on legs that decoded to the end.
+    pub(crate) heard: Option<ListenerStats>,
+    pub(crate) last_audio_at: Option<Instant>,
+    /// Frames of audio that were not sent because the generator was late.
+    pub(crate) audio_frames_skipped: u64,
+    pub(crate) whole_video_frames: u64,
+    /// Key frames sent because the other side asked.
+    pub(crate) keyframes_wanted: u64,
+    /// Key frames asked for.
+    pub(crate) keyframes_asked: u64,
+    pub(crate) counters: PeerCounters,
+}
+
+/// One party's end of a call.
+///
+/// [`Leg::handle_answer`], then [`Leg::handle_datagram`] for what the socket gives and [`Leg::handle_timeout`] at
+/// [`Leg::poll_timeout`]; [`Leg::handle_open`] when the call is accepted, [`Leg::handle_stop`] before it ends. After each of
+/// them [`Leg::poll_transmit`] and [`Leg::poll_event`] until both are empty.
+pub(crate) struct Leg {
+    peer: Peer,
+    config: LegConfig,
+    is_open: bool,
+    is_stopped: bool,
+    talking: Option<Talking>,
+    showing: Option<Showing>,
+    listener: Option<Listener>,
+    first_audio_at: Option<Instant>,
+    ask_keyframe_at: Option<Instant>,
+    frames: VideoFrames,
+    events: VecDeque<LegEvent>,
+    report: LegReport,
+}
+
+struct Talking {
+    next_at: Instant,
+    /// Position in the speech, skipped frames included.
+    frame: u64,
+}
+
+struct Showing {
+    source: SyntheticVideo,
+    next_at: Instant,
+}
+
+impl Leg {
+    /// Around a peer that has made its offer.
+    pub(crate) fn new(peer: Peer, config: LegConfig) -> Self {
+        Self {
+            peer,
+            config,
+            is_open: false,
+            is_stopped: false,
+            talking: None,
+            showing: None,
+            listener: None,
+            first_audio_at: None,
+            ask_keyframe_at: None,
+            frames: VideoFrames::default(),
+            events: VecDeque::new(),
+            report: LegReport::default(),
+        }
+    }
+
+    /// Starts connecting from this local address.
+    pub(crate) fn handle_answer(
+        &mut self,
+        at: Moment,
+        answer: &str,
+        local: SocketAddr,
+    ) -> Result<(), PeerError> {
+        self.peer.accept_answer(at.now, answer, local)
+    }
+
+    /// The call is accepted: plays from now on, and sends as soon as the leg is connected.
+    pub(crate) fn handle_open(&mut self, at: Moment) -> Result<(), AudioError> {
+        if !self.is_open {
+            self.is_open = true;
+            self.listener = Some(Listener::new(at.now, Box::new(Discard))?);
+            self.start_sending(at);
+        }
+        Ok(())
+    }
+
+    /// Stops sending; what is on its way is still heard.
+    pub(crate) fn handle_stop(&mut self) {
+        self.is_stopped = true;
+        self.talking = None;
+        self.showing = None;
+        self.ask_keyframe_at = None;
+    }
+
+    /// Says good-bye to the router.
+    pub(crate) fn handle_close(&mut self, at: Moment) {
+        self.handle_stop();
+        self.listener_ends();
+        self.peer.close(at.now);
+    }
+
+    /// Takes a datagram that the kernel received at `arrived_unix_micros`.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        at: Moment,
+        arrived_unix_micros: u64,
+        source: SocketAddr,
+        datagram: &[u8],
+        timings: &mut Timings,
+    ) {
+        self.peer.handle_datagram(at.now, source, datagram);
+        self.take_peer_events(at, arrived_unix_micros, timings);
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, at: Moment, timings: &mut Timings) {
+        if self.peer.poll_timeout() <= at.now {
+            self.peer.handle_timeout(at.now);
+            self.take_peer_events(at, at.unix_micros, timings);
+        }
+        self.talk(at);
+        self.show(at);
+        self.listen(at.now);
+        if self.ask_keyframe_at.is_some_and(|due| due <= at.now) {
+            self.ask_keyframe_at = Some(at.now + KEYFRAME_PATIENCE);
+            self.report.keyframes_asked += 1;
+            self.peer.request_keyframe(at.now);
+        }
+    }
+
+    /// When [`Leg::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        let talking = self.talking.as_ref().map(|talking| talking.next_at);
+        let showing = self.showing.as_ref().map(|showing| showing.next_at);
+        let listening = self.listener.as_ref().map(Listener::poll_timeout);
+        let media = [talking, showing, listening, self.ask_keyframe_at];
+        media.into_iter().flatten().fold(self.peer.poll_timeout(), Instant::min)
+    }
+
+    #[must_use]
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.peer.poll_transmit()
+    }
+
+    #[must_use]
+    pub(crate) fn poll_event(&mut self) -> Option<LegEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let counters = self.peer.counters();
+        Totals { sent: counters.packets_out, received: counters.packets_in }
+    }
+
+    /// Everything, at the end.
+    pub(crate) fn into_report(mut self) -> LegReport {
+        self.listener_ends();
+        LegReport { counters: self.peer.counters(), whole_video_frames: self.frames.whole, ..self.report }
+    }
+
+    fn start_sending(&mut self, at: Moment) {
+        let is_ready = self.is_open && !self.is_stopped && self.peer.is_connected();
+        if !is_ready || self.talking.is_some() {
+            return;
+        }
+        self.talking = Some(Talking { next_at: at.now, frame: 0 });
+        if let Some(video) = self.config.video {
+            self.showing = Some(Showing { source: SyntheticVideo::new(video), next_at: at.now });
+            if !self.frames.is_showing() {
+                self.ask_keyframe_at = Some(at.now + KEYFRAME_PATIENCE);
+            }
+        }
+        self.talk(at);
+        self.show(at);
+    }
+
+    fn talk(&mut self, at: Moment) {
+        let Some(talking) = self.talking.as_mut().filter(|_| self.peer.is_connected()) else { return };
+        let late = at.now.saturating_duration_since(talking.next_at);
+        if late > LATE_MAX {
+            let frames = u32::try_from(late.as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
+            talking.frame += u64::from(frames);
+            talking.next_at += FRAME * frames;
+            self.report.audio_frames_skipped += u64::from(frames);
+        }
+        while talking.next_at <= at.now {
+            let mark = self.report.audio_sent.next_mark(at.unix_micros);
+            let payload = mark::stamp_opus(self.config.speech.packet(talking.frame), mark);
+            // RTP time wraps by design (RFC 3550 section 5.1).
+            let rtp_time = talking.frame.wrapping_mul(FRAME_SAMPLES as u64) as u32;
+            self.peer.send_audio(at.now, rtp_time, payload, talking.frame == 0);
+            talking.frame += 1;
+            talking.next_at += FRAME;
+        }
+    }
+
+    fn show(&mut self, at: Moment) {
+        let Some(showing) = self.showing.as_mut().filter(|_| self.peer.is_connected()) else { return };
+        if showing.next_at > at.now {
+            return;
+        }
+        let interval = showing.source.interval();
+        let is_late = at.now.saturating_duration_since(showing.next_at) > LATE_MAX;
+        showing.next_at = if is_late { at.now + interval } else { showing.next_at + interval };
+        let mut frame = showing.source.next_frame(Some(at.unix_micros));
+        for packet in &mut frame.packets {
+            let mark = mark::bytes(self.report.video_sent.next_mark(at.unix_micros));
+            // The packets are fresh, so nobody else holds them.
+            if let Some(payload) = Arc::get_mut(&mut packet.payload) {
+                let tail = payload.len().saturating_sub(mark.len());
+                payload[tail..].copy_from_slice(&mark);
+            }
+        }
+        self.peer.send_video(at.now, frame.rtp_time, &frame.packets);
+    }
+
+    fn listen(&mut self, now: Instant) {
+        let Some(listener) = self.listener.as_mut().filter(|listener| listener.poll_timeout() <= now) else {
+            return;
+        };
+        listener.handle_timeout(now);
+        if self.first_audio_at.is_none()
+            && let Some(first) = listener.stats().first_audio_at
+        {
+            self.first_audio_at = Some(first);
+            self.events.push_back(LegEvent::FirstAudio(first));
+        }
+        let has_enough = self.first_audio_at.is_some_and(|first| now - first >= DECODED_AT_LEAST);
+        if has_enough && !self.config.decodes {
+            self.listener = None;
+        }
+    }
+
+    fn listener_ends(&mut self) {
+        if let Some(listener) = self.listener.take().filter(|_| self.config.decodes) {
+            self.report.heard = Some(listener.stats());
+        }
+    }
+
+    fn take_peer_events(&mut self, at: Moment, arrived: u64, timings: &mut Timings) {
+        while let Some(event) = self.peer.poll_event() {
+            match event {
+                PeerEvent::Connection(ConnectionState::Connected) => {
+                    self.events.push_back(LegEvent::Connected(at.now));
+                    self.start_sending(at);
+                }
+                PeerEvent::Connection(ConnectionState::Closed) => self.events.push_back(LegEvent::Closed),
+                PeerEvent::Connection(_) | PeerEvent::Stats(_) => {}
+                PeerEvent::Audio(packet) => self.on_audio(at.now, arrived, packet, timings),
+                PeerEvent::Video(packet) => self.on_video(at.now, arrived, &packet, timings),
+                PeerEvent::KeyframeWanted => {
+                    self.report.keyframes_wanted += 1;
+                    if let Some(showing) = &mut self.showing {
+                        showing.source.request_keyframe();
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_audio(&mut self, now: Instant, arrived: u64, packet: ReceivedRtp, timings: &mut Timings) {
+        self.report.last_audio_at = Some(now);
+        let mark = mark::read(&packet.payload);
+        if let Some(latency) = self.report.audio_in.handle_packet(packet.sequence, mark, arrived) {
+            timings.add(now, true, latency);
+        }
+        if let Some(listener) = &mut self.listener {
+            listener.handle_packet(packet);
+        }
+    }
+
+    fn on_video(&mut self, now: Instant, arrived: u64, packet: &ReceivedRtp, timings: &mut Timings) {
+        let mark = mark::read(&packet.payload);
+        if let Some(latency) = self.report.video_in.handle_packet(packet.sequence, mark, arrived) {
+            timings.add(now, false, latency);
+        }
+        let was_showing = self.frames.is_showing();
+        self.frames.handle_packet(packet.sequence, packet.marker, &packet.payload);
+        if self.frames.is_showing() && !was_showing {
+            self.ask_keyframe_at = None;
+            self.events.push_back(LegEvent::FirstVideo(now));
+        }
+    }
+}

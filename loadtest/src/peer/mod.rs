@@ -1,0 +1,29 @@
+//! A synthetic participant: one party's media, without a socket, a clock or a task.
+//!
+//! - [`Leg`]: sends shared speech and synthetic video, hears with the SDK's jitter buffer and a real Opus decoder, measures.
+//! - [`Speech`]: Opus packets encoded once for all legs.
+//! - [`Reception`], [`SentBook`]: what came of what was sent.
+//! - [`Wheel`]: when which of thousands of legs is due.
+
+mod leg;
+mod reception;
+mod speech;
+mod video_frames;
+mod voice;
+mod wheel;
+
+use std::time::Instant;
+
+pub(crate) use leg::{Leg, LegConfig, LegEvent, LegReport, Timings, Totals};
+pub(crate) use reception::{Reception, SentBook};
+pub(crate) use speech::{Speech, SpeechError};
+pub(crate) use wheel::Wheel;
+
+/// A moment on both clocks, read together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// For schedules.
+    pub(crate) now: Instant,
+    /// For marks in media: microseconds since 1970.
+    pub(crate) unix_micros: u64,
+}

@@ -1,0 +1,77 @@
+//! The API as one account. Unlike the SDK's `Signaller` it tries nothing twice and keeps the gRPC code: what a server
+//! refused once is a figure of the report.
+
+use std::time::Duration;
+
+use duocast_transport::client::Channel;
+use duocast_wire::v1;
+use duocast_wire::v1::call_service_client::CallServiceClient;
+use futures_util::TryFutureExt as _;
+use futures_util::stream::BoxStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status};
+
+/// Deadline of a command.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Puts the token on each request.
+#[derive(Clone)]
+pub(crate) struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    /// `None` if the token holds characters that a header cannot.
+    pub(crate) fn new(jwt: &str) -> Option<Self> {
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", jwt.trim()).parse().ok()?;
+        value.set_sensitive(true);
+        Some(Self(value))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// The API over one channel, with one account's token.
+#[derive(Clone)]
+pub(crate) struct Api(CallServiceClient<InterceptedService<Channel, Bearer>>);
+
+macro_rules! commands {
+    ($($name:ident($request:ident) -> $response:ident;)*) => {
+        $(
+            pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$response, Status> {
+                let mut request = Request::new(request);
+                request.set_timeout(COMMAND_TIMEOUT);
+                self.0.clone().$name(request).await.map(Response::into_inner)
+            }
+        )*
+    };
+}
+
+impl Api {
+    pub(crate) fn new(channel: Channel, bearer: Bearer) -> Self {
+        Self(CallServiceClient::with_interceptor(channel, bearer))
+    }
+
+    /// The event stream, as it comes and with its end.
+    pub(crate) fn subscribe(
+        &self,
+        request: v1::SubscribeRequest,
+    ) -> BoxStream<'static, Result<v1::Event, Status>> {
+        let mut service = self.0.clone();
+        let opened = async move { service.subscribe(request).await.map(Response::into_inner) };
+        Box::pin(opened.try_flatten_stream())
+    }
+
+    commands! {
+        place_call(PlaceCallRequest) -> CallResponse;
+        accept_call(CallCommand) -> CallResponse;
+        hang_up(CallCommand) -> CallResponse;
+        connect_leg(ConnectLegRequest) -> ConnectLegResponse;
+        get_call(GetCallRequest) -> CallResponse;
+    }
+}

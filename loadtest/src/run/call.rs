@@ -1,0 +1,398 @@
+//! The script of one call: two clients sign in, one rings the other, both talk until the run stops.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use duocast_client::ChannelConfig;
+use duocast_client::media::{Peer, PeerConfig, SyntheticVideoConfig};
+use duocast_wire::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use super::accounts::Account;
+use super::device::Device;
+use super::failure::{Failure, Stage};
+use super::live::Live;
+use super::plan::CallPlan;
+use crate::lane::{LaneLink, LegLink, LegState, NewLeg};
+use crate::peer::{LegConfig, LegReport, Speech};
+
+/// From PlaceCall to the callee's ringing.
+const RING_MAX: Duration = Duration::from_secs(15);
+
+/// From AcceptCall to the caller's knowledge of it.
+const ACCEPT_MAX: Duration = Duration::from_secs(10);
+
+/// From accept to audio decoded on both sides.
+const MEDIA_MAX: Duration = Duration::from_secs(10);
+
+/// From the last packet sent to the hang-up: what is on its way arrives meanwhile. Longer than a resend on a bad path.
+const DRAIN: Duration = Duration::from_millis(400);
+
+/// From HangUp to both sides' knowledge of it.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// A party that heard nothing for this long before the end had lost its media: audio is sent all the time.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// Why everybody stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    /// The planned end.
+    Planned,
+    /// Ctrl-C.
+    Interrupted,
+    /// Nothing comes from the server any more.
+    ServerLost,
+}
+
+/// Tells all calls to stop, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Stop {
+    token: CancellationToken,
+    reason: OnceLock<StopReason>,
+}
+
+impl Stop {
+    /// The first reason counts.
+    pub(crate) fn now(&self, reason: StopReason) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+
+    /// Waits for the stop.
+    pub(crate) async fn stopped(&self) -> StopReason {
+        self.token.cancelled().await;
+        self.reason.get().copied().unwrap_or(StopReason::Planned)
+    }
+
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        self.reason.get().copied()
+    }
+}
+
+/// What all calls share.
+pub(crate) struct Shared {
+    pub(crate) server: ChannelConfig,
+    pub(crate) server_is_loopback: bool,
+    pub(crate) start: Instant,
+    pub(crate) speech: Arc<Speech>,
+    pub(crate) video: Option<SyntheticVideoConfig>,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) live: Arc<Live>,
+}
+
+/// What became of a call. Pairs are caller, callee.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallOutcome {
+    pub(crate) join: [Option<Duration>; 2],
+    /// From PlaceCall to the callee's ringing.
+    pub(crate) ring: Option<Duration>,
+    /// From the offer to a connected leg.
+    pub(crate) leg_ready: [Option<Duration>; 2],
+    /// From AcceptCall to the first decoded audio.
+    pub(crate) first_audio: [Option<Duration>; 2],
+    /// From AcceptCall to the first whole key frame.
+    pub(crate) first_video: [Option<Duration>; 2],
+    /// From HangUp to both parties' knowledge of it.
+    pub(crate) hang_up: Option<Duration>,
+    pub(crate) legs: [Option<LegReport>; 2],
+    pub(crate) came_up: bool,
+    pub(crate) failure: Option<Failure>,
+    /// The run stopped before this call had its turn, or while it was being set up.
+    pub(crate) is_skipped: bool,
+    /// How often event streams broke.
+    pub(crate) stream_breaks: u64,
+}
+
+struct Seat {
+    leg: LegLink,
+    offered_at: Instant,
+}
+
+/// A call under way.
+struct Call<'a> {
+    shared: &'a Shared,
+    plan: &'a CallPlan,
+    lane: &'a LaneLink,
+    stage: Stage,
+    devices: Option<[Device; 2]>,
+    call_id: Option<String>,
+    accepted_at: Option<Instant>,
+    seats: [Option<Seat>; 2],
+    outcome: CallOutcome,
+}
+
+/// Runs a call from sign-in to hang-up. Every wait in it is bounded.
+pub(crate) async fn run(
+    shared: &Shared,
+    plan: &CallPlan,
+    lane: &LaneLink,
+    accounts: &[Account; 2],
+) -> CallOutcome {
+    let mut call = Call {
+        shared,
+        plan,
+        lane,
+        stage: Stage::Join,
+        devices: None,
+        call_id: None,
+        accepted_at: None,
+        seats: [None, None],
+        outcome: CallOutcome::default(),
+    };
+    let stopped = tokio::select! {
+        biased;
+        reason = shared.stop.stopped() => Ok(reason),
+        failed = call.talk(accounts) => Err(failed),
+    };
+    call.judge(stopped);
+    call.end().await;
+    let outcome = call.outcome;
+    if outcome.came_up {
+        shared.live.up.fetch_sub(1, Ordering::Relaxed);
+    }
+    shared.live.failed.fetch_add(outcome.failure.is_some().into(), Ordering::Relaxed);
+    shared.live.over.fetch_add(1, Ordering::Relaxed);
+    outcome
+}
+
+impl Call<'_> {
+    /// Gets the call up and keeps it up; comes back only with a failure.
+    async fn talk(&mut self, accounts: &[Account; 2]) -> Failure {
+        match self.set_up(accounts).await {
+            Ok(()) => self.stay_up().await,
+            Err(failure) => failure,
+        }
+    }
+
+    async fn set_up(&mut self, accounts: &[Account; 2]) -> Result<(), Failure> {
+        self.sleep_until(self.plan.join_at).await;
+        let join = |party: usize| {
+            Device::join(self.shared.server.clone(), &accounts[party], Arc::clone(&self.shared.live))
+        };
+        let ((caller, caller_took), (callee, callee_took)) = tokio::try_join!(join(0), join(1))?;
+        self.outcome.join = [Some(caller_took), Some(callee_took)];
+        self.devices = Some([caller, callee]);
+        self.sleep_until(self.plan.place_at).await;
+        let rang_at = self.ring(&accounts[1]).await?;
+        tokio::time::sleep_until((rang_at + self.plan.ring_for).into()).await;
+        self.accept().await?;
+        self.hear_each_other().await
+    }
+
+    /// Places the call and prepares both legs. Gives when the callee rang.
+    async fn ring(&mut self, callee: &Account) -> Result<Instant, Failure> {
+        let [caller_device, callee_device] = self.devices.as_ref().expect("both have joined");
+        self.stage = Stage::Place;
+        let placed_at = Instant::now();
+        let request = v1::PlaceCallRequest {
+            session_id: caller_device.session_id(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            callee_handle: callee.handle.clone(),
+            video: self.shared.video.is_some(),
+        };
+        let answer = caller_device.api.place_call(request).await.map_err(failed(Stage::Place))?;
+        let call_id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
+        caller_device.learn(answer).await;
+        self.call_id = Some(call_id.clone());
+
+        self.stage = Stage::Ring;
+        let ring = async {
+            let rang = callee_device
+                .wait(RING_MAX, Stage::Ring, "DID_NOT_RING", |state| {
+                    state.rang_at.is_some() || state.has_ended()
+                })
+                .await?;
+            let rang_at = rang.rang_at.ok_or_else(|| ended_early(Stage::Ring, &rang.call))?;
+            Ok((rang_at, self.connect_leg(1, &call_id).await?))
+        };
+        let (caller_seat, (rang_at, callee_seat)) = tokio::try_join!(self.connect_leg(0, &call_id), ring)?;
+        self.seats = [Some(caller_seat), Some(callee_seat)];
+        self.outcome.ring = Some(rang_at.saturating_duration_since(placed_at));
+        Ok(rang_at)
+    }
+
+    async fn connect_leg(&self, party: usize, call_id: &str) -> Result<Seat, Failure> {
+        let device = &self.devices.as_ref().expect("both have joined")[party];
+        let offered_at = Instant::now();
+        let config =
+            PeerConfig { video: self.shared.video.is_some(), stats_interval: None, ..PeerConfig::default() };
+        let (peer, sdp_offer) = Peer::offer(offered_at, config);
+        let request = v1::ConnectLegRequest {
+            session_id: device.session_id(),
+            call_id: call_id.into(),
+            leg_id: String::new(),
+            sdp_offer,
+        };
+        let answer = device.api.connect_leg(request).await.map_err(failed(Stage::Leg))?;
+        let leg = NewLeg {
+            peer: Box::new(peer),
+            answer: answer.sdp_answer,
+            config: LegConfig {
+                speech: Arc::clone(&self.shared.speech),
+                video: self.shared.video,
+                decodes: self.plan.decodes[party],
+            },
+            server_is_loopback: self.shared.server_is_loopback,
+        };
+        let leg = self.lane.add(leg).await.map_err(|error| {
+            tracing::warn!(%error, "a leg cannot be made");
+            Failure::own(Stage::Leg, Code::Internal, "LEG_NOT_MADE")
+        })?;
+        Ok(Seat { leg, offered_at })
+    }
+
+    async fn accept(&mut self) -> Result<(), Failure> {
+        self.stage = Stage::Accept;
+        let [caller, callee] = self.devices.as_ref().expect("both have joined");
+        let (Some(caller_seat), Some(callee_seat)) = (&self.seats[0], &self.seats[1]) else {
+            return Err(Failure::own(Stage::Accept, Code::Internal, "NO_LEG"));
+        };
+        let command = self.command(callee);
+        self.accepted_at = Some(Instant::now());
+        let answered = async {
+            let answer = callee.api.accept_call(command).await.map_err(failed(Stage::Accept))?;
+            callee_seat.leg.open().await;
+            callee.learn(answer).await;
+            Ok(())
+        };
+        let heard_of = async {
+            let is_known = |state: &super::device::DeviceState| {
+                state.has_ended() || state.call.as_ref().is_some_and(|call| call.carries_media())
+            };
+            let state = caller.wait(ACCEPT_MAX, Stage::Accept, "CALLER_NOT_TOLD", is_known).await?;
+            if state.has_ended() {
+                return Err(ended_early(Stage::Accept, &state.call));
+            }
+            caller_seat.leg.open().await;
+            Ok(())
+        };
+        tokio::try_join!(answered, heard_of).map(|_| ())
+    }
+
+    async fn hear_each_other(&mut self) -> Result<(), Failure> {
+        self.stage = Stage::Media;
+        for seat in self.seats.iter().flatten() {
+            let heard = tokio::time::timeout(MEDIA_MAX, hears(seat.leg.state.clone())).await;
+            if heard != Ok(true) {
+                let is_connected = seat.leg.state.borrow().connected_at.is_some();
+                let reason = if is_connected { "NO_AUDIO" } else { "LEG_NOT_CONNECTED" };
+                return Err(Failure::own(Stage::Media, Code::DeadlineExceeded, reason));
+            }
+        }
+        self.stage = Stage::Call;
+        self.outcome.came_up = true;
+        self.shared.live.up.fetch_add(1, Ordering::Relaxed);
+        self.shared.live.came_up.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits for an end that nobody planned.
+    async fn stay_up(&self) -> Failure {
+        let [caller, callee] = self.devices.as_ref().expect("both have joined");
+        let (mut first, mut second) = (caller.state.clone(), callee.state.clone());
+        let ended = tokio::select! {
+            state = first.wait_for(super::device::DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
+            state = second.wait_for(super::device::DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
+        };
+        ended_early(Stage::Call, &ended)
+    }
+
+    /// What the way in which the script came to its end means.
+    fn judge(&mut self, stopped: Result<StopReason, Failure>) {
+        let is_up = self.outcome.came_up;
+        self.outcome.failure = match stopped {
+            Err(failure) => Some(failure),
+            Ok(StopReason::ServerLost) => Some(Failure::own(self.stage, Code::Unavailable, "SERVER_LOST")),
+            Ok(_) if is_up => None,
+            Ok(StopReason::Interrupted) => {
+                self.outcome.is_skipped = true;
+                None
+            }
+            Ok(StopReason::Planned) => Some(Failure::own(self.stage, Code::DeadlineExceeded, "RUN_ENDED")),
+        };
+    }
+
+    /// Stops sending, hangs up, collects what the legs measured. Done after a failure as well.
+    async fn end(&mut self) {
+        for seat in self.seats.iter().flatten() {
+            seat.leg.stop().await;
+        }
+        let stopped_at = Instant::now();
+        if self.seats.iter().any(Option::is_some) {
+            tokio::time::sleep(DRAIN).await;
+        }
+        if let Err(failure) = self.hang_up().await {
+            self.outcome.failure.get_or_insert(failure);
+        }
+        for party in 0..2 {
+            if let Some(seat) = self.seats[party].take() {
+                self.collect(party, seat, stopped_at).await;
+            }
+        }
+        if let Some(devices) = self.devices.take() {
+            self.outcome.stream_breaks = devices.iter().map(|device| device.state.borrow().breaks).sum();
+        }
+    }
+
+    async fn hang_up(&mut self) -> Result<(), Failure> {
+        let (Some(devices), Some(_)) = (&self.devices, &self.call_id) else { return Ok(()) };
+        if devices.iter().any(|device| device.state.borrow().has_ended()) {
+            return Ok(());
+        }
+        let device = &devices[usize::from(!self.plan.caller_hangs_up)];
+        let hung_up_at = Instant::now();
+        let hung_up = tokio::time::timeout(END_MAX, device.api.hang_up(self.command(device))).await;
+        let answer = match hung_up {
+            Ok(answer) => answer.map_err(failed(Stage::HangUp))?,
+            Err(_) => return Err(Failure::own(Stage::HangUp, Code::DeadlineExceeded, "NO_ANSWER")),
+        };
+        device.learn(answer).await;
+        for device in devices {
+            device.wait(END_MAX, Stage::HangUp, "NOT_TOLD", super::device::DeviceState::has_ended).await?;
+        }
+        self.outcome.hang_up = Some(hung_up_at.elapsed());
+        Ok(())
+    }
+
+    async fn collect(&mut self, party: usize, seat: Seat, stopped_at: Instant) {
+        let state = *seat.leg.state.borrow();
+        let since = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        self.outcome.leg_ready[party] = since(Some(seat.offered_at), state.connected_at);
+        self.outcome.first_audio[party] = since(self.accepted_at, state.first_audio_at);
+        self.outcome.first_video[party] = since(self.accepted_at, state.first_video_at);
+        let report = seat.leg.close().await;
+        let fell_silent =
+            report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
+        if self.outcome.came_up && fell_silent && self.outcome.failure.is_none() {
+            self.outcome.failure = Some(Failure::own(Stage::Call, Code::Unavailable, "AUDIO_STOPPED"));
+        }
+        self.outcome.legs[party] = Some(report);
+    }
+
+    fn command(&self, device: &Device) -> v1::CallCommand {
+        v1::CallCommand { session_id: device.session_id(), call_id: self.call_id.clone().unwrap_or_default() }
+    }
+
+    async fn sleep_until(&self, since_start: Duration) {
+        tokio::time::sleep_until((self.shared.start + since_start).into()).await;
+    }
+}
+
+/// True once the first audio was decoded; false if that cannot happen any more.
+async fn hears(mut state: watch::Receiver<LegState>) -> bool {
+    let known = state.wait_for(|state| state.first_audio_at.is_some() || state.is_closed).await;
+    known.is_ok_and(|state| state.first_audio_at.is_some())
+}
+
+fn failed(stage: Stage) -> impl Fn(Status) -> Failure {
+    move |status| Failure::of(stage, &status)
+}
+
+fn ended_early(stage: Stage, call: &Option<duocast_client::CallInfo>) -> Failure {
+    let reason = call.as_ref().map_or_else(|| "CLIENT_TASK_ENDED".into(), |call| format!("{:?}", call.state));
+    Failure::own(stage, Code::Aborted, &reason)
+}

@@ -1,0 +1,256 @@
+//! One client's conversation with the control plane: the SDK's session core around this program's own calls.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use duocast_client::session::{Connection, Effect, Jitter, News, Session, StreamEnd};
+use duocast_client::{CallInfo, ChannelConfig};
+use duocast_model::CallId;
+use duocast_transport::client::Channel;
+use duocast_wire::v1;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+use super::accounts::Account;
+use super::api::Api;
+use super::failure::{Failure, Stage};
+use super::live::Live;
+
+/// How long signing in may take: connecting and the first event.
+const JOIN_MAX: Duration = Duration::from_secs(15);
+
+/// Answers to commands that wait for the session: a call has five.
+const LEARNED_MAX: usize = 16;
+
+/// What a client knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DeviceState {
+    pub(crate) session_id: String,
+    pub(crate) online_at: Option<Instant>,
+    pub(crate) is_online: bool,
+    /// The one call it is in.
+    pub(crate) call: Option<CallInfo>,
+    /// When it learned that it is being called.
+    pub(crate) rang_at: Option<Instant>,
+    /// How often the event stream broke.
+    pub(crate) breaks: u64,
+    last_end: Option<Failure>,
+    is_refused: bool,
+}
+
+impl DeviceState {
+    /// The call is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.state.is_ended())
+    }
+}
+
+/// A signed-in client. Dropping it ends its session's stream.
+pub(crate) struct Device {
+    pub(crate) api: Api,
+    pub(crate) state: watch::Receiver<DeviceState>,
+    learned: mpsc::Sender<CallInfo>,
+    task: JoinHandle<()>,
+    live: Arc<Live>,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.task.abort();
+        if self.state.borrow().is_online {
+            self.live.online.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Device {
+    /// Connects and subscribes. Gives the time that both took together.
+    pub(crate) async fn join(
+        config: ChannelConfig,
+        account: &Account,
+        live: Arc<Live>,
+    ) -> Result<(Self, Duration), Failure> {
+        let started = Instant::now();
+        let joined = async {
+            let channel = Channel::connect(config).await.map_err(|error| {
+                tracing::debug!(%error, "a client cannot connect");
+                Failure::own(Stage::Join, Code::Unavailable, "NOT_CONNECTED")
+            })?;
+            let mut device = Self::start(Api::new(channel, account.bearer.clone()), live);
+            let state = device.state.wait_for(|state| state.is_online || state.is_refused).await;
+            let state =
+                state.map_err(|_| Failure::own(Stage::Join, Code::Internal, "CLIENT_TASK_ENDED"))?.clone();
+            match state.online_at {
+                Some(at) => Ok((device, at - started)),
+                None => Err(state.last_end.unwrap_or_else(too_slow)),
+            }
+        };
+        tokio::time::timeout(JOIN_MAX, joined).await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    fn start(api: Api, live: Arc<Live>) -> Self {
+        let (state, changes) = watch::channel(DeviceState::default());
+        let (learned, inbox) = mpsc::channel(LEARNED_MAX);
+        let device_id = format!("load-{:016x}", rand::random::<u64>());
+        let session = Session::new(Instant::now(), device_id);
+        let shell = Shell { api: api.clone(), session, state, inbox, stream: None, live: Arc::clone(&live) };
+        Self { api, state: changes, learned, task: tokio::spawn(shell.run()), live }
+    }
+
+    /// Takes in the answer to a command, as the SDK does.
+    pub(crate) async fn learn(&self, answer: v1::CallResponse) {
+        if let Some(call) = answer.call.and_then(|call| CallInfo::try_from(call).ok()) {
+            // The task ends only with this value.
+            let _ = self.learned.send(call).await;
+        }
+    }
+
+    pub(crate) fn session_id(&self) -> String {
+        self.state.borrow().session_id.clone()
+    }
+
+    /// Waits until the client knows what `is_known` looks for.
+    pub(crate) async fn wait(
+        &self,
+        within: Duration,
+        stage: Stage,
+        reason: &str,
+        is_known: impl FnMut(&DeviceState) -> bool,
+    ) -> Result<DeviceState, Failure> {
+        let mut state = self.state.clone();
+        match tokio::time::timeout(within, state.wait_for(is_known)).await {
+            Ok(Ok(state)) => Ok(state.clone()),
+            _ => Err(Failure::own(stage, Code::DeadlineExceeded, reason)),
+        }
+    }
+}
+
+fn too_slow() -> Failure {
+    Failure::own(Stage::Join, Code::DeadlineExceeded, "NOT_ONLINE")
+}
+
+struct Shell {
+    api: Api,
+    session: Session,
+    state: watch::Sender<DeviceState>,
+    inbox: mpsc::Receiver<CallInfo>,
+    stream: Option<BoxStream<'static, Result<v1::Event, Status>>>,
+    live: Arc<Live>,
+}
+
+impl Shell {
+    async fn run(mut self) {
+        self.session.handle_timeout(Instant::now(), jitter());
+        loop {
+            while let Some(effect) = self.session.poll_effect() {
+                self.carry_out(effect).await;
+            }
+            let deadline = self.session.poll_timeout().map(|(at, _)| at);
+            tokio::select! {
+                event = next(&mut self.stream) => self.on_event(event),
+                learned = self.inbox.recv() => match learned {
+                    Some(call) => self.session.handle_call(call),
+                    None => return,
+                },
+                () = until(deadline) => self.session.handle_timeout(Instant::now(), jitter()),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Option<Result<v1::Event, Status>>) {
+        let now = Instant::now();
+        let end = match event {
+            Some(Ok(event)) => return self.session.handle_event(now, event, jitter()),
+            Some(Err(status)) => {
+                let failure = Failure::of(Stage::Join, &status);
+                self.state.send_modify(|state| state.last_end = Some(failure));
+                stream_end(&status)
+            }
+            None => StreamEnd::Broken,
+        };
+        self.stream = None;
+        self.session.handle_stream_end(now, end, jitter());
+    }
+
+    async fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::OpenStream(request) => self.stream = Some(self.api.subscribe(request)),
+            Effect::CloseStream => self.stream = None,
+            Effect::LookUp(id) => self.look_up(id).await,
+            Effect::Tell(News::Connection(connection)) => self.note_connection(&connection),
+            Effect::Tell(News::Call(call)) => self.note_call(*call),
+            Effect::Tell(News::Contact(_)) => {}
+        }
+    }
+
+    async fn look_up(&mut self, id: CallId) {
+        let found = self.api.get_call(v1::GetCallRequest { call_id: id.to_string() }).await;
+        match found.map(|answer| answer.call.and_then(|call| CallInfo::try_from(call).ok())) {
+            Ok(Some(call)) => self.session.handle_call(call),
+            _ => self.session.handle_call_gone(id),
+        }
+    }
+
+    fn note_connection(&self, connection: &Connection) {
+        let session_id = self.session.session_id().to_owned();
+        self.state.send_modify(|state| {
+            let was_online = state.is_online;
+            state.is_online = *connection == Connection::Online;
+            match (was_online, state.is_online) {
+                (false, true) => {
+                    self.live.online.fetch_add(1, Ordering::Relaxed);
+                    state.online_at.get_or_insert_with(Instant::now);
+                }
+                (true, false) => {
+                    self.live.online.fetch_sub(1, Ordering::Relaxed);
+                    state.breaks += 1;
+                }
+                _ => {}
+            }
+            state.is_refused = matches!(connection, Connection::SignedOut { .. } | Connection::TakenOver);
+            state.session_id = session_id;
+        });
+    }
+
+    fn note_call(&self, call: CallInfo) {
+        self.state.send_modify(|state| {
+            if call.is_incoming() {
+                state.rang_at.get_or_insert_with(Instant::now);
+            }
+            state.call = Some(call);
+        });
+    }
+}
+
+async fn next(
+    stream: &mut Option<BoxStream<'static, Result<v1::Event, Status>>>,
+) -> Option<Result<v1::Event, Status>> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn stream_end(status: &Status) -> StreamEnd {
+    let reason = duocast_wire::error::reason(status);
+    match status.code() {
+        Code::Unauthenticated => StreamEnd::Unauthenticated { reason },
+        Code::Aborted if reason.as_deref() == Some("SESSION_TAKEN_OVER") => StreamEnd::TakenOver,
+        _ => StreamEnd::Broken,
+    }
+}
+
+fn jitter() -> Jitter {
+    Jitter::new(rand::random())
+}

@@ -1,0 +1,282 @@
+//! Runs a scenario: accounts, lanes, calls, samples; then the figures.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use duocast_client::ChannelConfig;
+use duocast_client::media::SyntheticVideoConfig;
+use tokio::task::JoinSet;
+
+use super::accounts::{self, Account, AccountsError};
+use super::call::{self, CallOutcome, Shared, Stop, StopReason};
+use super::failure::{Failure, Stage};
+use super::generator;
+use super::live::Live;
+use super::plan::{Plan, plan};
+use super::progress::{self, Progress, say};
+use super::scenario::{Scenario, Video};
+use super::server::{Sample, Watch};
+use super::stats::{self, Server, Summary, Surroundings};
+use crate::histogram::Histogram;
+use crate::lane::{Lane, LaneLink};
+use crate::peer::{Speech, SpeechError};
+
+/// Payload bytes of a video packet at most: they fit any path with room for headers.
+const VIDEO_PACKET_BYTES: usize = 1100;
+
+/// Calls that were up and then get no packet at all for this long have lost their server: audio flows all the time.
+/// Higher waits longer for one that restarts, lower gives up on a hiccup.
+const SERVER_SILENCE_MAX: Duration = Duration::from_secs(8);
+
+/// From the stop to the end of the last call's script. Its own waits add up to less.
+const END_MAX: Duration = Duration::from_secs(25);
+
+/// What the command line asks for.
+pub(crate) struct Options {
+    pub(crate) scenario: Scenario,
+    pub(crate) server: ChannelConfig,
+    pub(crate) accounts: accounts::Source,
+    pub(crate) watch: Watch,
+    pub(crate) lanes: usize,
+}
+
+/// Why a run cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    #[error(transparent)]
+    Speech(#[from] SpeechError),
+    #[error("a media thread cannot start: {0}")]
+    Lane(#[from] std::io::Error),
+}
+
+/// Runs it to its end, or to `stop`.
+pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, RunError> {
+    let Options { scenario, server, accounts, watch, lanes } = options;
+    let plan = plan(&scenario);
+    let speech = Arc::new(Speech::encode(scenario.speech.as_deref())?);
+    say(&format!("{} calls, {} Opus packets encoded once; making accounts", scenario.calls, speech.len()));
+    let accounts = accounts::prepare(&accounts, &server, scenario.calls, plan.stop_at).await?;
+    let (before, unseen) = watch.sample().await;
+
+    let lanes: Vec<Lane> = (0..lanes).map(Lane::start).collect::<Result<_, _>>()?;
+    let start = Instant::now();
+    let shared = Arc::new(Shared {
+        server_is_loopback: is_loopback(&server.url),
+        server,
+        start,
+        speech,
+        video: scenario.video.map(video_config),
+        stop,
+        live: Arc::new(Live::default()),
+    });
+    let links: Vec<LaneLink> = lanes.iter().map(Lane::link).collect();
+    let mut run = Run { plan, links, shared, watch, calls: JoinSet::new(), samples: Samples::default() };
+    run.start_calls(accounts).await;
+    run.watch_over(scenario.calls).await;
+    let outcomes = run.collect().await;
+    let ended = Instant::now();
+    let reports = lanes.into_iter().map(Lane::finish).collect();
+
+    let calls_up = outcomes.iter().filter(|outcome| outcome.came_up).count() as u64;
+    let around = run.samples.surroundings(before, unseen.map(|e| e.to_string()), calls_up);
+    let stop = run.shared.stop.reason().unwrap_or(StopReason::Planned);
+    let around = Surroundings { stop, run: ended - start, ..around };
+    Ok(stats::summarize(&scenario, &outcomes, reports, around))
+}
+
+struct Run {
+    plan: Plan,
+    links: Vec<LaneLink>,
+    shared: Arc<Shared>,
+    watch: Watch,
+    calls: JoinSet<CallOutcome>,
+    samples: Samples,
+}
+
+/// What was read at the two ends of the steady phase.
+#[derive(Default)]
+struct Samples {
+    from: Option<(Instant, Sample, Option<f64>)>,
+    until: Option<(Instant, Sample, Option<f64>)>,
+    lost_page: Option<String>,
+    socket_drops: Option<u64>,
+    task_lag: Histogram,
+}
+
+impl Run {
+    async fn start_calls(&mut self, accounts: Vec<[Account; 2]>) {
+        let start = self.shared.start;
+        for link in &self.links {
+            link.set_steady(start + self.plan.steady_from, start + self.plan.stop_at).await;
+        }
+        for (plan, accounts) in self.plan.calls.iter().cloned().zip(accounts) {
+            let shared = Arc::clone(&self.shared);
+            let lane = self.links[plan.index % self.links.len()].clone();
+            self.calls.spawn(async move { call::run(&shared, &plan, &lane, &accounts).await });
+        }
+    }
+
+    /// Until the planned end, or an earlier one: shows progress, takes samples, notices a server that is gone.
+    async fn watch_over(&mut self, calls: usize) {
+        let mut task_lag = Histogram::default();
+        let Self { plan, shared, links, watch, samples, .. } = self;
+        tokio::select! {
+            _ = shared.stop.stopped() => {}
+            () = generator::probe_lag(&mut task_lag) => {}
+            () = show_and_guard(shared, links, calls, plan.stop_at) => {}
+            () = samples.take(shared.start, plan, watch) => shared.stop.now(StopReason::Planned),
+        }
+        self.samples.task_lag = task_lag;
+        let mut ports = HashSet::new();
+        for link in &self.links {
+            ports.extend(link.local_ports().await);
+        }
+        self.samples.socket_drops = generator::socket_drops(&ports);
+    }
+
+    /// Waits for every call's end. One whose script does not come to it is broken off and counts as failed.
+    async fn collect(&mut self) -> Vec<CallOutcome> {
+        let mut outcomes = Vec::new();
+        let all = async {
+            while let Some(ended) = self.calls.join_next().await {
+                outcomes.push(ended.unwrap_or_else(|error| {
+                    tracing::error!(%error, "a call's script broke");
+                    broken_off()
+                }));
+            }
+        };
+        if tokio::time::timeout(END_MAX, all).await.is_err() {
+            let missing = self.calls.len();
+            self.calls.abort_all();
+            outcomes.extend((0..missing).map(|_| broken_off()));
+        }
+        outcomes
+    }
+}
+
+fn broken_off() -> CallOutcome {
+    let failure = Failure::own(Stage::HangUp, tonic::Code::DeadlineExceeded, "BROKEN_OFF");
+    CallOutcome { failure: Some(failure), ..CallOutcome::default() }
+}
+
+/// Shows progress; comes back, and stops everybody, when nothing arrives any more.
+async fn show_and_guard(shared: &Shared, links: &[LaneLink], calls: usize, stop_at: Duration) {
+    let mut progress = Progress::new(calls, shared.start, shared.start + stop_at);
+    let mut heard = (Instant::now(), 0);
+    loop {
+        tokio::select! {
+            _ = shared.stop.stopped() => break,
+            () = tokio::time::sleep(progress::EVERY) => {}
+        }
+        let now = Instant::now();
+        progress.update(now, &shared.live, links);
+        let received: u64 = links.iter().map(|link| link.gauges().received()).sum();
+        let has_calls = shared.live.up.load(Ordering::Relaxed) > 0;
+        if received != heard.1 || !has_calls {
+            heard = (now, received);
+        } else if now - heard.0 > SERVER_SILENCE_MAX {
+            shared.stop.now(StopReason::ServerLost);
+            break;
+        }
+    }
+    progress.finish();
+}
+
+impl Samples {
+    /// Looks at both ends of the steady phase.
+    async fn take(&mut self, start: Instant, plan: &Plan, watch: &Watch) {
+        tokio::time::sleep_until((start + plan.steady_from).into()).await;
+        let (sample, _) = watch.sample().await;
+        self.from = Some((Instant::now(), sample, generator::cpu_seconds(None)));
+        tokio::time::sleep_until((start + plan.stop_at).into()).await;
+        let cpu = generator::cpu_seconds(None);
+        let (sample, lost) = watch.sample().await;
+        self.until = Some((Instant::now(), sample, cpu));
+        self.lost_page = lost.map(|error| error.to_string());
+    }
+
+    fn surroundings(self, before: Sample, unseen: Option<String>, calls_up: u64) -> Surroundings {
+        let mut notes = Vec::new();
+        let (mut steady, mut server, mut cpu_seconds) = (Duration::ZERO, Server::default(), None);
+        match (self.from, self.until) {
+            (Some((from_at, from, from_cpu)), Some((until_at, until, until_cpu))) => {
+                steady = until_at - from_at;
+                server = Server::between(before, from, until, calls_up);
+                cpu_seconds = until_cpu.zip(from_cpu).map(|(until, from)| until - from);
+            }
+            _ => notes
+                .push("the run ended before its steady phase did: what is measured there is missing".into()),
+        }
+        if let Some(why) = unseen.or(self.lost_page) {
+            notes.push(format!("no figures of the server: {why}; name its page with --metrics-url"));
+        } else if steady > Duration::ZERO && server.cpu_us_per_packet().is_none() {
+            notes.push("the metrics page has no router figures: CPU per packet is not known".into());
+        }
+        if steady > Duration::ZERO && server.bytes_per_call.is_none() {
+            notes.push("the server's memory is not known: give its process id with --server-pid".into());
+        }
+        Surroundings {
+            stop: StopReason::Planned,
+            run: Duration::ZERO,
+            steady,
+            server,
+            generator_cpu_seconds: cpu_seconds,
+            task_lag: self.task_lag,
+            socket_drops: self.socket_drops,
+            notes,
+        }
+    }
+}
+
+/// The SDK's synthetic video at this rate: as many packets a frame as it takes, all of the same size.
+fn video_config(video: Video) -> SyntheticVideoConfig {
+    let frame_bytes = video.bitrate_kbps as usize * 1000 / 8 / video.frames_per_second as usize;
+    let packets = frame_bytes.div_ceil(VIDEO_PACKET_BYTES).max(1);
+    SyntheticVideoConfig {
+        frames_per_second: video.frames_per_second,
+        packets_per_frame: packets,
+        packet_bytes: frame_bytes / packets,
+        keyframe_bytes: video.keyframe_bytes,
+        ..SyntheticVideoConfig::default()
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
+    let uri: Option<http::Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || ip.is_some_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn video_has_the_asked_rate_in_packets_of_one_size() {
+        for (bitrate_kbps, frames_per_second, packets, bytes) in
+            [(1056, 30, 4, 1100), (300, 15, 3, 833), (50, 120, 1, 52), (2500, 30, 10, 1041)]
+        {
+            let config = video_config(Video { bitrate_kbps, frames_per_second, keyframe_bytes: 20_000 });
+            assert_eq!((config.packets_per_frame, config.packet_bytes), (packets, bytes), "{bitrate_kbps}");
+        }
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_known_by_its_name() {
+        for (url, expected) in [
+            ("https://localhost:4433", true),
+            ("https://127.0.0.1:4433", true),
+            ("https://[::1]:4433", true),
+            ("https://calls.example", false),
+            ("https://192.0.2.7", false),
+        ] {
+            assert_eq!(is_loopback(url), expected, "{url}");
+        }
+    }
+}

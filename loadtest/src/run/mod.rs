@@ -1,0 +1,31 @@
+//! The `run` command: from a scenario to a report.
+//!
+//! - [`scenario`]: what is asked for, checked. [`plan`]: which call when. Pure.
+//! - [`driver`], [`call`], [`device`], [`api`], [`accounts`], [`server`]: do it.
+//! - [`stats`], [`keys`], [`report`], [`assertion`]: what came out. Pure.
+
+mod accounts;
+mod api;
+mod assertion;
+mod call;
+mod device;
+mod driver;
+mod failure;
+mod generator;
+mod keys;
+mod live;
+mod plan;
+mod progress;
+mod report;
+mod scenario;
+mod server;
+mod stats;
+
+pub(crate) use accounts::{CERT_FILE, DEV_KEY_FILE, Source};
+pub(crate) use assertion::Assertion;
+pub(crate) use call::{Stop, StopReason};
+pub(crate) use driver::{Options, run};
+pub(crate) use keys::markdown as keys_markdown;
+pub(crate) use report::{json, table};
+pub(crate) use scenario::{Overrides, Scenario};
+pub(crate) use server::Watch;

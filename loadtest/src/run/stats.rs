@@ -1,0 +1,449 @@
+//! From what each call, lane and sample showed to the figures of a run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::call::{CallOutcome, StopReason};
+use super::failure::Failure;
+use super::scenario::Scenario;
+use super::server::Sample;
+use crate::histogram::{Histogram, quantile};
+use crate::lane::LaneReport;
+use crate::peer::{Reception, SentBook};
+
+/// A lane that is busy for more than this share of a core is near its end.
+const BUSY_MAX: f64 = 0.85;
+
+/// Lateness (p99) from which the generator distorts what it measures: most of an audio frame.
+const LAG_MAX_MS: f64 = 15.0;
+
+/// Everything that a report is made of.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) scenario: String,
+    pub(crate) description: String,
+    pub(crate) seed: u64,
+    pub(crate) has_video: bool,
+    pub(crate) ended: &'static str,
+    pub(crate) run: Duration,
+    /// How long the steady phase was; zero if the run ended before it.
+    pub(crate) steady: Duration,
+
+    pub(crate) calls_planned: u64,
+    pub(crate) calls_up: u64,
+    pub(crate) calls_failed: u64,
+    pub(crate) calls_skipped: u64,
+    pub(crate) failures: Vec<(Failure, u64)>,
+    pub(crate) stream_breaks: u64,
+
+    pub(crate) join: Histogram,
+    pub(crate) ring: Histogram,
+    pub(crate) leg_ready: Histogram,
+    pub(crate) first_audio: Histogram,
+    pub(crate) first_video: Histogram,
+    pub(crate) hang_up: Histogram,
+    pub(crate) latency_audio: Histogram,
+    pub(crate) latency_video: Histogram,
+    pub(crate) latency_ramp: Histogram,
+    pub(crate) jitter_audio: Histogram,
+    pub(crate) jitter_video: Histogram,
+
+    pub(crate) audio: Traffic,
+    pub(crate) video: Traffic,
+    /// Share of expected packets, both kinds together, that one receiver missed; one entry for each.
+    pub(crate) loss_of_receivers: Vec<f64>,
+    pub(crate) sound: Sound,
+    pub(crate) keyframes_wanted: u64,
+    pub(crate) keyframes_asked: u64,
+    pub(crate) whole_video_frames: u64,
+
+    pub(crate) server: Server,
+    pub(crate) generator: Generator,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Packets of one kind, over all receivers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) expected: u64,
+    pub(crate) received: u64,
+    pub(crate) repeated: u64,
+    pub(crate) gaps: u64,
+}
+
+impl Traffic {
+    /// One receiver's packets, against what was sent from the first one on that it got.
+    fn of(sent: &SentBook, received: &Reception) -> Self {
+        let expected = received.first_mark.map_or(sent.packets(), |mark| sent.packets_since(mark));
+        Self { expected, received: received.packets, repeated: received.repeats, gaps: received.gaps() }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            expected: self.expected + other.expected,
+            received: self.received + other.received,
+            repeated: self.repeated + other.repeated,
+            gaps: self.gaps + other.gaps,
+        }
+    }
+
+    /// Share of expected packets that did not come; `None` if none were expected.
+    pub(crate) fn loss(self) -> Option<f64> {
+        let missing = self.expected.saturating_sub(self.received);
+        (self.expected > 0).then(|| missing as f64 / self.expected as f64)
+    }
+}
+
+/// What the receivers that decoded to the end heard.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sound {
+    pub(crate) receivers: u64,
+    pub(crate) played: Duration,
+    pub(crate) concealed: Duration,
+    pub(crate) late_packets: u64,
+    pub(crate) undecodable: u64,
+}
+
+/// The server between two samples.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Server {
+    pub(crate) busy_seconds: Option<f64>,
+    pub(crate) packets_forwarded: Option<f64>,
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) resident_bytes: Option<f64>,
+    /// Growth of its memory since before the first client, for each call that was up.
+    pub(crate) bytes_per_call: Option<f64>,
+}
+
+impl Server {
+    /// `before` is from before the first client, `from` and `until` are the steady phase's ends.
+    pub(crate) fn between(before: Sample, from: Sample, until: Sample, calls: u64) -> Self {
+        let grown = |a: Option<f64>, b: Option<f64>| Some((b? - a?).max(0.0));
+        let per_call = grown(before.resident_bytes, until.resident_bytes).filter(|_| calls > 0);
+        Self {
+            busy_seconds: grown(from.router_busy_seconds, until.router_busy_seconds),
+            packets_forwarded: grown(from.packets_forwarded, until.packets_forwarded),
+            cpu_seconds: grown(from.cpu_seconds, until.cpu_seconds),
+            resident_bytes: until.resident_bytes,
+            bytes_per_call: per_call.map(|bytes| bytes / calls as f64),
+        }
+    }
+
+    /// CPU time of the router's workers for each packet that they forwarded.
+    pub(crate) fn cpu_us_per_packet(&self) -> Option<f64> {
+        let packets = self.packets_forwarded.filter(|packets| *packets > 0.0)?;
+        Some(self.busy_seconds? * 1e6 / packets)
+    }
+}
+
+/// This program in the steady phase.
+#[derive(Debug, Default)]
+pub(crate) struct Generator {
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) busiest_lane_cpu: Duration,
+    pub(crate) media_lag: Histogram,
+    pub(crate) task_lag: Histogram,
+    pub(crate) socket_drops: Option<u64>,
+    pub(crate) unsent: u64,
+    pub(crate) frames_skipped: u64,
+    pub(crate) is_bottleneck: bool,
+}
+
+/// What the driver hands over besides calls and lanes.
+pub(crate) struct Surroundings {
+    pub(crate) stop: StopReason,
+    pub(crate) run: Duration,
+    pub(crate) steady: Duration,
+    pub(crate) server: Server,
+    pub(crate) generator_cpu_seconds: Option<f64>,
+    pub(crate) task_lag: Histogram,
+    pub(crate) socket_drops: Option<u64>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Sums everything up.
+pub(crate) fn summarize(
+    scenario: &Scenario,
+    calls: &[CallOutcome],
+    lanes: Vec<LaneReport>,
+    around: Surroundings,
+) -> Summary {
+    let mut summary = Summary {
+        scenario: scenario.name.clone(),
+        description: scenario.description.clone(),
+        seed: scenario.seed,
+        has_video: scenario.video.is_some(),
+        ended: match around.stop {
+            StopReason::Planned => "planned",
+            StopReason::Interrupted => "interrupted",
+            StopReason::ServerLost => "server_lost",
+        },
+        run: around.run,
+        steady: around.steady,
+        calls_planned: scenario.calls as u64,
+        server: around.server,
+        generator: Generator {
+            cpu_seconds: around.generator_cpu_seconds,
+            task_lag: around.task_lag,
+            socket_drops: around.socket_drops,
+            ..Generator::default()
+        },
+        notes: around.notes,
+        ..Summary::default()
+    };
+    let mut failures = BTreeMap::new();
+    for call in calls {
+        summary.add_call(call);
+        if let Some(failure) = &call.failure {
+            *failures.entry(failure.clone()).or_insert(0) += 1;
+        }
+    }
+    summary.failures = failures.into_iter().collect();
+    lanes.iter().for_each(|lane| summary.add_lane(lane));
+    summary.judge_generator();
+    summary
+}
+
+impl Summary {
+    fn add_call(&mut self, call: &CallOutcome) {
+        self.calls_up += u64::from(call.came_up);
+        self.calls_failed += u64::from(call.failure.is_some());
+        self.calls_skipped += u64::from(call.is_skipped);
+        self.stream_breaks += call.stream_breaks;
+        let times = [
+            (&mut self.join, &call.join[..]),
+            (&mut self.ring, &[call.ring]),
+            (&mut self.leg_ready, &call.leg_ready),
+            (&mut self.first_audio, &call.first_audio),
+            (&mut self.first_video, &call.first_video),
+            (&mut self.hang_up, &[call.hang_up]),
+        ];
+        for (histogram, times) in times {
+            times.iter().flatten().for_each(|time| histogram.add(*time));
+        }
+        self.add_media(call);
+    }
+
+    fn add_media(&mut self, call: &CallOutcome) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let (Some(sender), Some(receiver)) = (&call.legs[from], &call.legs[to]) else { continue };
+            let audio = Traffic::of(&sender.audio_sent, &receiver.audio_in);
+            let video = Traffic::of(&sender.video_sent, &receiver.video_in);
+            self.audio = self.audio.plus(audio);
+            self.video = self.video.plus(video);
+            self.loss_of_receivers.extend(audio.plus(video).loss());
+            for (histogram, reception) in
+                [(&mut self.jitter_audio, &receiver.audio_in), (&mut self.jitter_video, &receiver.video_in)]
+            {
+                if reception.packets > 1 {
+                    histogram.add_micros(reception.jitter_micros as u64);
+                }
+            }
+            if let Some(heard) = &receiver.heard {
+                let frames =
+                    |count: u64| Duration::from_millis(20) * u32::try_from(count).unwrap_or(u32::MAX);
+                self.sound.receivers += 1;
+                self.sound.played += frames(heard.frames_played);
+                self.sound.concealed += frames(heard.jitter.concealed_frames);
+                self.sound.late_packets += heard.jitter.late;
+                self.sound.undecodable += heard.undecodable;
+            }
+            self.keyframes_wanted += receiver.keyframes_wanted;
+            self.keyframes_asked += receiver.keyframes_asked;
+            self.whole_video_frames += receiver.whole_video_frames;
+            self.generator.frames_skipped += receiver.audio_frames_skipped;
+            if receiver.counters.overflowed > 0 {
+                self.generator.unsent += receiver.counters.overflowed;
+            }
+        }
+    }
+
+    fn add_lane(&mut self, lane: &LaneReport) {
+        self.latency_audio.merge(&lane.timings.audio);
+        self.latency_video.merge(&lane.timings.video);
+        self.latency_ramp.merge(&lane.timings.ramp);
+        self.generator.media_lag.merge(&lane.lag);
+        self.generator.unsent += lane.unsent;
+        self.generator.busiest_lane_cpu = self.generator.busiest_lane_cpu.max(lane.steady_cpu);
+    }
+
+    /// CPU of this program in the steady phase, in cores.
+    pub(crate) fn generator_cores(&self) -> Option<f64> {
+        self.generator
+            .cpu_seconds
+            .filter(|_| !self.steady.is_zero())
+            .map(|cpu| cpu / self.steady.as_secs_f64())
+    }
+
+    /// Share of one core that the busiest lane used in the steady phase.
+    pub(crate) fn busiest_lane_share(&self) -> Option<f64> {
+        (!self.steady.is_zero())
+            .then(|| self.generator.busiest_lane_cpu.as_secs_f64() / self.steady.as_secs_f64())
+    }
+
+    /// Loss of both kinds together.
+    pub(crate) fn loss(&self) -> Option<f64> {
+        self.audio.plus(self.video).loss()
+    }
+
+    /// The loss that a share of the receivers does not exceed.
+    pub(crate) fn loss_at(&self, share: f64) -> Option<f64> {
+        quantile(&mut self.loss_of_receivers.clone(), share)
+    }
+
+    /// Share of played sound that was made up.
+    pub(crate) fn concealed_share(&self) -> Option<f64> {
+        (!self.sound.played.is_zero())
+            .then(|| self.sound.concealed.as_secs_f64() / self.sound.played.as_secs_f64())
+    }
+
+    /// Says so when the figures are those of this program and not of the server.
+    fn judge_generator(&mut self) {
+        let mut signs = Vec::new();
+        if let Some(share) = self.busiest_lane_share().filter(|share| *share > BUSY_MAX) {
+            signs.push(format!("its busiest media thread used {:.0} % of a core", share * 100.0));
+        }
+        for (what, lag) in [("media", &self.generator.media_lag), ("signalling", &self.generator.task_lag)] {
+            if let Some(p99) = lag.ms_at(0.99).filter(|ms| *ms > LAG_MAX_MS) {
+                signs.push(format!("its {what} was {p99:.0} ms late (p99)"));
+            }
+        }
+        if self.generator.frames_skipped > 0 {
+            signs.push(format!("it left out {} audio frames", self.generator.frames_skipped));
+        }
+        if self.generator.unsent > 0 {
+            signs.push(format!("{} of its packets were not sent", self.generator.unsent));
+        }
+        if let Some(drops) = self.generator.socket_drops.filter(|drops| *drops > 0) {
+            signs.push(format!("its own sockets overflowed and dropped {drops} datagrams"));
+        }
+        self.generator.is_bottleneck = !signs.is_empty();
+        if self.generator.is_bottleneck {
+            self.notes.insert(
+                0,
+                format!(
+                    "THE GENERATOR WAS THE BOTTLENECK: {}. The server may be better than these figures; use a quieter \
+                     or larger machine, more --lanes, or fewer calls",
+                    signs.join(", ")
+                ),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::peer::LegReport;
+    use crate::run::failure::Stage;
+    use crate::run::scenario::Overrides;
+
+    pub(crate) fn scenario() -> Scenario {
+        Scenario::parse("x", "x.toml", "description = \"d\"\ncalls = 2", &Overrides::default()).unwrap()
+    }
+
+    pub(crate) fn surroundings() -> Surroundings {
+        Surroundings {
+            stop: StopReason::Planned,
+            run: Duration::from_secs(30),
+            steady: Duration::from_secs(20),
+            server: Server::default(),
+            generator_cpu_seconds: Some(10.0),
+            task_lag: Histogram::default(),
+            socket_drops: Some(0),
+            notes: Vec::new(),
+        }
+    }
+
+    /// A leg that sent `sent` audio packets and, of its peer's, received those that `is_received` picks.
+    fn leg(sent: u64, peer_sent: u64, is_received: impl Fn(u64) -> bool) -> LegReport {
+        let mut report = LegReport::default();
+        let mark = |n: u64| 1_000_000 + n * 20_000;
+        for n in 0..sent {
+            report.audio_sent.next_mark(mark(n));
+        }
+        for n in (0..peer_sent).filter(|n| is_received(*n)) {
+            report.audio_in.handle_packet(n, Some(mark(n)), mark(n) + 300);
+        }
+        report
+    }
+
+    fn call(legs: [LegReport; 2]) -> CallOutcome {
+        CallOutcome { came_up: true, legs: legs.map(Some), ..CallOutcome::default() }
+    }
+
+    #[test]
+    fn loss_counts_holes_and_the_missing_end_but_not_what_came_before_the_first_packet() {
+        let clean = leg(100, 100, |_| true);
+        let late_start = leg(100, 100, |n| n >= 10);
+        let holes = leg(100, 100, |n| n != 50 && n < 90);
+        let summary = summarize(
+            &scenario(),
+            &[call([clean.clone(), late_start]), call([clean, holes])],
+            vec![],
+            surroundings(),
+        );
+        assert_eq!(summary.audio, Traffic { expected: 390, received: 379, repeated: 0, gaps: 1 });
+        assert_eq!(summary.loss_at(0.5), Some(0.0));
+        assert_eq!(summary.loss_at(0.99), Some(0.11));
+        assert_eq!(summary.loss(), Some(11.0 / 390.0));
+    }
+
+    #[test]
+    fn a_receiver_that_got_nothing_lost_everything() {
+        let summary = summarize(
+            &scenario(),
+            &[call([leg(50, 50, |_| true), leg(50, 50, |_| false)])],
+            vec![],
+            surroundings(),
+        );
+        assert_eq!(summary.loss(), Some(0.5));
+    }
+
+    #[test]
+    fn failures_are_counted_by_stage_code_and_reason() {
+        let failed = |stage, reason: &str| CallOutcome {
+            failure: Some(Failure::own(stage, tonic::Code::Unavailable, reason)),
+            ..CallOutcome::default()
+        };
+        let calls = [failed(Stage::Place, "A"), failed(Stage::Join, "B"), failed(Stage::Place, "A")];
+        let summary = summarize(&scenario(), &calls, vec![], surroundings());
+        assert_eq!((summary.calls_up, summary.calls_failed), (0, 3));
+        let counted: Vec<String> = summary.failures.iter().map(|(f, n)| format!("{n} {f}")).collect();
+        assert_eq!(counted, ["1 join: UNAVAILABLE (B)", "2 place: UNAVAILABLE (A)"]);
+    }
+
+    #[test]
+    fn cpu_and_memory_are_differences_of_samples() {
+        let sample = |busy, packets, rss| Sample {
+            router_busy_seconds: Some(busy),
+            packets_forwarded: Some(packets),
+            cpu_seconds: None,
+            resident_bytes: Some(rss),
+        };
+        let server = Server::between(
+            sample(0.0, 0.0, 50e6),
+            sample(1.0, 1000.0, 60e6),
+            sample(3.0, 101_000.0, 70e6),
+            10,
+        );
+        assert_eq!(server.cpu_us_per_packet(), Some(20.0));
+        assert_eq!(server.bytes_per_call, Some(2e6));
+        let idle = Server::between(sample(0.0, 0.0, 1.0), sample(1.0, 5.0, 1.0), sample(2.0, 5.0, 1.0), 0);
+        assert_eq!((idle.cpu_us_per_packet(), idle.bytes_per_call), (None, None));
+    }
+
+    #[test]
+    fn a_late_generator_says_that_it_was_the_bottleneck() {
+        let quiet = summarize(&scenario(), &[], vec![LaneReport::default()], surroundings());
+        assert!(!quiet.generator.is_bottleneck && quiet.notes.is_empty());
+
+        let mut lane = LaneReport { steady_cpu: Duration::from_secs(19), ..LaneReport::default() };
+        (0..100).for_each(|_| lane.lag.add(Duration::from_millis(40)));
+        let late = summarize(&scenario(), &[], vec![lane], surroundings());
+        assert!(late.generator.is_bottleneck);
+        let note = &late.notes[0];
+        assert!(note.contains("GENERATOR WAS THE BOTTLENECK") && note.contains("95 % of a core"), "{note}");
+        assert!(note.contains("40 ms late"), "{note}");
+    }
+}
