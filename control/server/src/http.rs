@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
+use duocast_transport::Door;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::metrics;
@@ -37,7 +38,7 @@ pub(crate) enum NotReady {
     NoNode,
 }
 
-/// `/live`, `/ready` and `/metrics`.
+/// `/live`, `/ready` and, on the plain door only, `/metrics`.
 pub(crate) fn routes(operations: Operations) -> Router {
     Router::new()
         .route("/live", get(|| async { "live\n" }))
@@ -70,7 +71,11 @@ async fn ready(State(operations): State<Operations>) -> Response {
     }
 }
 
-async fn scrape(State(operations): State<Operations>) -> Response {
+/// Only for the operator's own machine: counts say who is busy when, so that they are not for everybody who can reach the API.
+async fn scrape(door: Option<Extension<Door>>, State(operations): State<Operations>) -> Response {
+    if door.is_some_and(|Extension(door)| door != Door::Plain) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let Some(prometheus) = operations.prometheus else {
         return (StatusCode::NOT_FOUND, "no metrics recorder is installed\n").into_response();
     };

@@ -65,8 +65,9 @@ pub(crate) fn counts(counts: Counts) {
     gauge!(NODE_LINKS).set(counts.nodes as f64);
 }
 
-/// A call was placed, or not, for this reason.
-pub(crate) fn call_placed(result: &'static str) {
+/// A call was placed, or not, for this reason: one of the API's, so there are few.
+pub(crate) fn call_placed(refused: Option<String>) {
+    let result = refused.unwrap_or_else(|| "placed".to_owned());
     counter!(CALLS_PLACED, "result" => result).increment(1);
 }
 

@@ -226,3 +226,56 @@ fn key_kind(pem: &str) -> Option<Algorithm> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{KeyPair, PKCS_ED25519};
+
+    use super::*;
+
+    proptest! {
+        /// Whatever stands in the header, there is an answer and no panic.
+        #[test]
+        fn no_header_causes_a_panic(token in "[ -~]{0,200}", parts in prop::collection::vec("[A-Za-z0-9_-]{0,40}", 0..5)) {
+            let internal = InternalIssuer::new().unwrap();
+            let verifier = Verifier::new(&[internal.config()]).unwrap();
+            for text in [token, parts.join(".")] {
+                let mut metadata = MetadataMap::new();
+                metadata.insert("authorization", format!("Bearer {text}").parse().unwrap());
+                prop_assert!(verifier.caller(&metadata, Scope::Node).is_err());
+            }
+        }
+
+        /// A single changed byte anywhere in a sound token makes it none, or leaves it meaning the same.
+        #[test]
+        fn a_damaged_token_proves_nothing(at in 0usize..200, byte in "[A-Za-z0-9_.-]") {
+            let internal = InternalIssuer::new().unwrap();
+            let verifier = Verifier::new(&[internal.config()]).unwrap();
+            let mut token = internal.mint_node().unwrap();
+            let at = at % token.len();
+            token.replace_range(at..=at, &byte);
+            if let Ok(caller) = verifier.check(&token) {
+                prop_assert_eq!((caller.account.expose(), caller.scope), ("node", Scope::Node));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_trusted_for_nodes_makes_no_people() {
+        let internal = InternalIssuer::new().unwrap();
+        let mut verifier = Verifier::new(&[]).unwrap();
+        verifier.trust_for(&internal.config(), Scope::Client).unwrap();
+        assert_eq!(verifier.check(&internal.mint_node().unwrap()).unwrap_err(), Refusal::Scope);
+        verifier.trust_for(&internal.config(), Scope::Node).unwrap();
+        assert!(verifier.check(&internal.mint_node().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn keys_have_a_bound() {
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let key = IssuerConfig { iss: "i".into(), public_key_pem: pair.public_key_pem() };
+        assert!(Verifier::new(&vec![key.clone(); ISSUER_KEYS_MAX]).is_ok());
+        assert!(Verifier::new(&vec![key; ISSUER_KEYS_MAX + 1]).is_err());
+    }
+}

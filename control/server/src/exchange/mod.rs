@@ -246,3 +246,23 @@ impl Exchange {
         answered.await.map_err(|_| unanswered())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_panics_fails_alone() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&dir.path().join("test.db")).await.unwrap();
+        let stop = CancellationToken::new();
+        let (exchange, task) =
+            Exchange::start(store, Limits::default(), Tuning::default(), stop.clone()).await.unwrap();
+        let failed = exchange.ask(|_, _| -> () { panic!("a bug, for this test") }).await;
+        assert_eq!(failed, Err(ExchangeError::Failed));
+        assert_eq!(exchange.counts().await, Ok(Counts::default()), "the next command is served");
+        stop.cancel();
+        task.await.unwrap();
+        assert_eq!(exchange.counts().await, Err(ExchangeError::Stopped));
+    }
+}

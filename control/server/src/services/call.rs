@@ -45,7 +45,7 @@ impl v1::call_service_server::CallService for Services {
         observe("PlaceCall", async {
             let client = self.0.client(request.metadata()).await?;
             let placed = self.0.place(client.account, request.into_inner()).await;
-            metrics::call_placed(if placed.is_ok() { "placed" } else { "refused" });
+            metrics::call_placed(placed.as_ref().err().and_then(duocast_wire::error::reason));
             Ok(views::call_response(&placed?))
         })
         .await

@@ -231,3 +231,36 @@ async fn an_offline_callee_and_a_full_house_are_said_plainly() {
     let _node = world.node("n1").await;
     alice.place("bob", "r1").await.unwrap();
 }
+
+#[tokio::test]
+async fn many_calls_at_once_all_end_well() {
+    const PAIRS: usize = 40;
+    let world = World::new().await;
+    let _node = world.node("n1").await;
+    let handles: Vec<String> = (0..2 * PAIRS).map(|n| format!("p{n}")).collect();
+    for pair in handles.chunks(2) {
+        world.friends(&[&pair[0], &pair[1]]).await;
+    }
+    let mut calls = tokio::task::JoinSet::new();
+    for pair in handles.chunks(2) {
+        let mut caller = world.device(&pair[0], "laptop").await;
+        let mut callee = world.device(&pair[1], "phone").await;
+        let name = pair[1].clone();
+        calls.spawn(async move {
+            let call = caller.place(&name, "r1").await.unwrap();
+            callee.call_is(CallState::Ringing).await;
+            caller.connect(&call).await.unwrap();
+            callee.connect(&call).await.unwrap();
+            callee.accept(&call).await.unwrap();
+            caller.call_is(CallState::Live).await;
+            caller.hang_up(&call).await.unwrap();
+            (callee.end().await, caller.end().await)
+        });
+    }
+    let ends = crate::support::in_time(calls.join_all()).await;
+    assert_eq!(ends, vec![(EndReason::HungUp, EndReason::HungUp); PAIRS]);
+    assert_eq!(world.counts().await.calls, 0);
+    for handle in handles {
+        assert_eq!(world.person(&handle).calls(0, "").await.unwrap().calls.len(), 1);
+    }
+}

@@ -1,6 +1,7 @@
 //! Pages for operators and browsers, health and reflection.
 
 use axum::body::Body;
+use duocast_transport::Door;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -128,6 +129,7 @@ async fn metrics_count_what_happened_and_name_nobody() {
         "duocast_control_streams 2",
         "duocast_control_node_links 1",
         "duocast_control_calls_placed_total{result=\"placed\"} 1",
+        "duocast_control_calls_placed_total{result=\"CALLEE_UNKNOWN\"} 1",
         "duocast_control_calls_ended_total{reason=\"declined\"} 1",
         "duocast_control_policy_decisions_total{decision=\"allow\",reason=\"MUTUAL\"} 1",
         "duocast_control_rpc_requests_total{method=\"PlaceCall\",code=\"NOT_FOUND\"} 1",
@@ -136,5 +138,11 @@ async fn metrics_count_what_happened_and_name_nobody() {
     }
     for secret in ["alice", "bob", "laptop", "phone", alice.session.as_str(), call.call_id.as_str()] {
         assert!(!text.contains(secret), "{secret}");
+    }
+
+    for door in [Door::H2, Door::H3] {
+        let request = Request::get("/metrics").extension(door).body(Body::empty()).unwrap();
+        let response = in_time(world.control.app().oneshot(request)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{door}: not for everybody who reaches the API");
     }
 }

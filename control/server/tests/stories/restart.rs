@@ -148,3 +148,50 @@ async fn hanging_up_a_call_that_is_long_over_answers_with_its_final_state() {
     assert_eq!((ended.state(), ended.end_reason()), (CallState::Ended, EndReason::Cancelled));
     crate::support::assert_fails(carol.hang_up(&call).await, tonic::Code::NotFound, "CALL_UNKNOWN");
 }
+
+#[tokio::test]
+async fn a_leg_that_was_replaced_in_mid_call_is_the_one_that_comes_back() {
+    let world = World::new().await;
+    world.friends(&["alice", "bob"]).await;
+    let _node = world.node("n1").await;
+    let mut alice = world.device("alice", "laptop").await;
+    let mut bob = world.device("bob", "phone").await;
+    let call = alice.place("bob", "r1").await.unwrap();
+    bob.call_is(CallState::Ringing).await;
+    alice.connect(&call).await.unwrap();
+    bob.connect(&call).await.unwrap();
+    bob.accept(&call).await.unwrap();
+    alice.call_is(CallState::Live).await;
+    let reloaded = alice.connect(&call).await.unwrap().leg_id;
+
+    let dir = world.killed();
+    let world = World::open(dir.path(), |_| {}).await;
+    let node = world.node("n1").await;
+    let plan = node.seen.borrow().plans[&call.call_id].clone();
+    assert!(plan.legs.iter().any(|leg| leg.leg_id == reloaded), "{plan:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_fails_for_a_while_ends_no_call_and_forgets_none() {
+    let world = World::new().await;
+    world.friends(&["alice", "bob"]).await;
+    let _node = world.node("n1").await;
+    let mut alice = world.device("alice", "laptop").await;
+    let mut bob = world.device("bob", "phone").await;
+    let operator = rusqlite::Connection::open(world.dir.join("duocast.db")).unwrap();
+    operator.execute_batch("ALTER TABLE calls RENAME TO hidden").unwrap();
+
+    let call = alice.place("bob", "r1").await.unwrap();
+    bob.call_is(CallState::Ringing).await;
+    bob.accept(&call).await.unwrap();
+    alice.call_is(CallState::Accepted).await;
+
+    operator.execute_batch("ALTER TABLE hidden RENAME TO calls").unwrap();
+    crate::support::eventually("the call is written", async || {
+        let found = operator.query_row("SELECT state FROM calls", [], |row| row.get::<_, String>(0));
+        found.ok().filter(|state| state == "accepted")
+    })
+    .await;
+    alice.hang_up(&call).await.unwrap();
+    assert_eq!(bob.end().await, EndReason::HungUp);
+}
