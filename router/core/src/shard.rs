@@ -1,17 +1,18 @@
 //! One worker's data plane: its legs, calls and routes.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod orders;
+
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use duocast_model::{CallId, Generation, LegId, RoutePlan};
+use duocast_model::{CallId, Generation, LegId};
 
 use crate::counters::{Counters, LegCounters};
 use crate::demux::{Classified, Demux, LegKey};
 use crate::forward::{Delivery, Forward};
-use crate::leg::{Leg, LegOutput, Progress, Renegotiation};
-use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
+use crate::leg::{Leg, LegOutput, Progress};
 use crate::timers::Timers;
 use crate::wire::{Datagram, Transmit};
 
@@ -31,7 +32,7 @@ const MAX_ROUNDS: usize = 3;
 pub struct ShardConfig {
     /// The addresses that answers name: where this worker's sockets can be reached. At least one.
     pub announced: Vec<SocketAddr>,
-    /// Most legs with a client. At the bound an offer is refused with [`OfferError::NodeFull`]. Each costs about 70 KiB
+    /// Most legs with a client. At the bound an offer is refused with [`NodeFull`](crate::OfferError::NodeFull). Each costs about 70 KiB
     /// idle and 300 KiB with video.
     pub max_legs: usize,
 }
@@ -203,157 +204,6 @@ impl Shard {
         }
         self.forward.handle_timeout(now);
         self.settle(now);
-    }
-
-    // ---- handle_*: orders of control ----------------------------------------------------------------------------
-
-    /// Carries a plan out, whole: legs that it does not name are closed, routes that it does not name end.
-    pub fn handle_plan(&mut self, now: Instant, plan: &RoutePlan) -> PlanOutcome {
-        let known = self.known_generation(plan.call());
-        let is_new_call = !self.calls.contains_key(&plan.call());
-        let no_room = is_new_call && !plan.is_teardown() && self.calls.len() >= MAX_CALLS;
-        if known.is_some_and(|known| plan.generation() <= known) || no_room {
-            self.counters.plans_refused += 1;
-            return PlanOutcome { generation: known.unwrap_or_default(), applied: false };
-        }
-        self.counters.plans_applied += 1;
-        let before = self.calls.remove(&plan.call()).map(|call| call.legs).unwrap_or_default();
-        let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(|(id, _)| plan.legs().contains(id));
-        for (_, key) in gone {
-            self.free_slot(now, key);
-        }
-        if plan.is_teardown() {
-            self.remember_ended(plan.call(), plan.generation());
-        } else {
-            self.open_call(now, plan, &kept);
-        }
-        self.settle(now);
-        PlanOutcome { generation: plan.generation(), applied: true }
-    }
-
-    fn open_call(&mut self, now: Instant, plan: &RoutePlan, kept: &[(LegId, LegKey)]) {
-        let key_of = |shard: &mut Self, id: LegId| {
-            let known = kept.iter().find(|(kept, _)| *kept == id).map(|(_, key)| *key);
-            (id, known.unwrap_or_else(|| shard.take_slot(plan.call(), id)))
-        };
-        let legs: Vec<_> = plan.legs().iter().map(|id| key_of(self, *id)).collect();
-        let key = |id: LegId| legs.iter().find(|(leg, _)| *leg == id).map(|(_, key)| *key);
-        let routes: Vec<_> = plan.routes().iter().filter_map(|r| Some((key(r.from)?, key(r.to)?))).collect();
-        let keys: Vec<_> = legs.iter().map(|(_, key)| *key).collect();
-        self.forward.set_routes(now, &keys, &routes);
-        self.calls.insert(plan.call(), Call { generation: plan.generation(), legs });
-    }
-
-    /// Answers a client's offer for a leg that its plan names. A further offer of the same client restarts ICE or changes
-    /// tracks; one with another certificate is a new instance of the client and takes the leg over.
-    ///
-    /// `secret` must be fresh for every call. Errors: [`OfferError`]; the leg is as before, except that an offer which
-    /// broke it in the middle closes it.
-    pub fn handle_offer(
-        &mut self,
-        now: Instant,
-        call: CallId,
-        leg: LegId,
-        sdp: &str,
-        secret: &IceSecret,
-    ) -> Result<String, OfferError> {
-        let result = match self.key_of(call, leg) {
-            Some(key) => offer::check(sdp).and_then(|offer| self.answer(now, key, &offer, secret)),
-            None => Err(OfferError::LegUnknown),
-        };
-        match result {
-            Ok(_) => self.counters.offers_accepted += 1,
-            Err(_) => self.counters.offers_refused += 1,
-        }
-        self.settle(now);
-        result
-    }
-
-    fn answer(
-        &mut self,
-        now: Instant,
-        key: LegKey,
-        offer: &CheckedOffer,
-        secret: &IceSecret,
-    ) -> Result<String, OfferError> {
-        let renegotiation =
-            self.slot(key).and_then(|slot| slot.leg.as_ref()).map(|leg| leg.renegotiation(offer));
-        let answered = match renegotiation {
-            Some(Renegotiation::Refuse) => return Err(OfferError::Invalid),
-            Some(Renegotiation::Continue) => {
-                let slot = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut());
-                let leg = slot.ok_or(OfferError::LegUnknown)?;
-                catch_unwind(AssertUnwindSafe(|| leg.accept_again(offer, secret)))
-            }
-            None | Some(Renegotiation::Replace) => {
-                if renegotiation.is_none() && self.leg_count() >= self.config.max_legs {
-                    return Err(OfferError::NodeFull);
-                }
-                let announced = &self.config.announced;
-                let made = catch_unwind(AssertUnwindSafe(|| Leg::accept(now, offer, announced, secret)));
-                made.map(|made| made.map(|(leg, answer)| self.put_leg(key, leg, answer)))
-            }
-        };
-        match answered {
-            Ok(Ok(answer)) => {
-                self.leg_negotiated(now, key);
-                Ok(answer)
-            }
-            Ok(Err(error)) => {
-                if matches!(renegotiation, Some(Renegotiation::Continue)) {
-                    self.end_leg(now, key);
-                }
-                Err(error)
-            }
-            Err(_panic) => {
-                self.counters.panics += 1;
-                self.end_leg(now, key);
-                Err(OfferError::Internal)
-            }
-        }
-    }
-
-    fn put_leg(&mut self, key: LegKey, leg: Leg, answer: String) -> String {
-        self.demux.forget(key);
-        self.forward.restart(key);
-        if let Some(slot) = self.slots.get_mut(key.0 as usize) {
-            slot.leg = Some(leg);
-            slot.is_ended = false;
-            slot.seen = None;
-            slot.told = None;
-        }
-        answer
-    }
-
-    fn leg_negotiated(&mut self, now: Instant, key: LegKey) {
-        let Some(leg) = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut()) else { return };
-        let (user, tracks) = (leg.user(), leg.tracks());
-        self.demux.set_user(key, &user);
-        self.forward.set_tracks(now, key, tracks);
-        self.touch(key);
-    }
-
-    /// Control has named every call that it wants here: all others end. Their generations are not remembered, since
-    /// control may have lost count of them too.
-    pub fn handle_synced(&mut self, now: Instant, wanted: &HashSet<CallId>) {
-        let unwanted: Vec<CallId> =
-            self.calls.keys().filter(|call| !wanted.contains(call)).copied().collect();
-        for call in unwanted {
-            let legs = self.calls.remove(&call).map(|call| call.legs).unwrap_or_default();
-            for (_, key) in legs {
-                self.free_slot(now, key);
-            }
-        }
-        self.settle(now);
-    }
-
-    /// Control forgot what it was told (its link is new): the state of every leg is told again.
-    pub fn handle_link_up(&mut self) {
-        for index in 0..self.slots.len() {
-            if self.slots[index].told.take().is_some() {
-                self.mark_changed(LegKey(index as u32));
-            }
-        }
     }
 
     // ---- poll_*: what the shell must do -------------------------------------------------------------------------
@@ -616,7 +466,10 @@ impl LegOutput {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
 mod tests {
+    use duocast_model::RoutePlan;
+
     use super::*;
+    use crate::offer::IceSecret;
 
     const OFFER: &str = include_str!("../tests/fixtures/chromium-offer.sdp");
 

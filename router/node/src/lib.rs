@@ -39,7 +39,7 @@ pub struct RouterConfig {
     pub control: ChannelConfig,
     /// The bearer token of this node (claim `scope` = "node"). Never logged.
     pub token: String,
-    /// Addresses to bind. Empty: 0.0.0.0, and [::] where there is IPv6.
+    /// Addresses to bind. Empty: `0.0.0.0`, and `[::]` where there is IPv6.
     pub listen: Vec<IpAddr>,
     /// Worker i binds this port plus i; 0 lets the kernel choose.
     pub port_base: u16,
