@@ -8,7 +8,7 @@ directory="$(mktemp -d)"
 trap 'rm -rf "$directory"' EXIT
 
 # The example drains when its standard input ends; bash closes the pipe when this script does.
-coproc PROBE { exec "${CARGO_TARGET_DIR:-target}/debug/examples/probe" "$directory"; }
+coproc PROBE { RUST_BACKTRACE=0 exec "${CARGO_TARGET_DIR:-target}/debug/examples/probe" "$directory"; }
 read -r -t 20 port plain ca <&"${PROBE[0]}"
 failed=0
 for client in grpcio aioquic; do

@@ -438,7 +438,7 @@ impl Drop for RecvStream {
 }
 
 /// Gives back the budget of a stream as its data is used.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Consumed(Arc<AtomicUsize>);
 
 impl Consumed {

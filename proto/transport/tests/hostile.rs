@@ -221,6 +221,21 @@ async fn noise_on_request_streams_disturbs_nobody_else() {
 }
 
 #[tokio::test]
+async fn an_empty_frame_in_the_middle_of_a_request_changes_nothing() {
+    let server = TestServer::start().await;
+    let peculiar = Hostile::connect(&server).await;
+    let (mut send, mut recv) = peculiar.connection.open_bi().await.unwrap();
+    send.write_all(&headers("/duocast.test.Probe/Unary")).await.unwrap();
+    send.write_all(&[DATA, 7, 0, 0, 0, 0, 6, 10, 4, DATA, 0, DATA, 4]).await.unwrap();
+    send.write_all(b"echo").await.unwrap();
+    send.finish().unwrap();
+    let answer = in_time(recv.read_to_end(65_536)).await.unwrap();
+    // The answer's only message: a frame of 7 bytes that holds `number: 1`.
+    let message = [DATA, 7, 0, 0, 0, 0, 2, 8, 1];
+    assert!(answer.windows(message.len()).any(|bytes| bytes == message), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_client_that_vanishes_takes_its_streams_along() {
     let mut setup = Setup::default();
     setup.limits.idle_timeout = Duration::from_millis(500);

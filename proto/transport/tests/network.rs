@@ -61,14 +61,15 @@ async fn without_udp(server: &TestServer) -> (u16, UdpSocket) {
 }
 
 #[tokio::test]
-async fn where_udp_is_blocked_a_channel_falls_back_to_http2_within_a_second() {
+async fn where_udp_is_blocked_a_channel_falls_back_to_http2_quickly() {
     let server = TestServer::start().await;
     let (port, _silent) = without_udp(&server).await;
     let config = server.config_for(&format!("https://127.0.0.1:{port}"), DoorChoice::Auto);
     let began = std::time::Instant::now();
     let channel = in_time(Channel::connect(config)).await.unwrap();
-    // 300 ms of head start for QUIC, then TCP; the rest is room for a busy machine.
-    assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
+    // QUIC has 300 ms alone and would otherwise be waited for until the connect timeout of 10 s; the rest is room for a
+    // busy machine.
+    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
     assert_eq!(channel.door(), Door::H2);
     in_time(ProbeClient::new(channel).unary(ask("echo"))).await.unwrap();
 }

@@ -3,6 +3,7 @@
 mod bind;
 mod drain;
 mod h3;
+mod leftover;
 mod limits;
 mod request;
 mod tcp;

@@ -13,6 +13,7 @@ use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+use super::leftover;
 use crate::Door;
 use crate::h3_body::H3Body;
 use crate::quic::{self, Consumed};
@@ -44,7 +45,8 @@ pub(super) async fn answer(
     let Ok(Ok((request, stream))) = resolved else { return Outcome::Headerless };
     consumed.headers();
     let (mut send, recv) = stream.split();
-    let mut request = request.map(|()| Body::new(H3Body::new(recv, consumed)));
+    let (lent, leftover) = leftover::lend(recv, consumed.clone());
+    let mut request = request.map(|()| Body::new(H3Body::new(lent, consumed)));
     request.extensions_mut().insert(Door::H3);
 
     let mut cancelled = pin!(cancelled);
@@ -58,7 +60,10 @@ pub(super) async fn answer(
     // Until the end is acknowledged the connection must not be closed: a drain waits for it.
     match cancelled.await {
         true => Outcome::Cancelled,
-        false => Outcome::Answered,
+        false => {
+            leftover.discard().await;
+            Outcome::Answered
+        }
     }
 }
 
