@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use duocast_control::auth::Scope;
 use duocast_wire::v1;
 use duocast_wire::v1::node_service_client::NodeServiceClient;
 use duocast_wire::v1::{CallState, LegState};
@@ -209,7 +208,6 @@ async fn only_a_nodes_token_links_and_it_does_nothing_else() {
     assert_fails(person.profile().await, Code::PermissionDenied, "SCOPE_MISSING");
     person.token = world.platform_token();
     assert_fails(person.profile().await, Code::PermissionDenied, "SCOPE_MISSING");
-    let _ = Scope::Node;
 }
 
 #[tokio::test]
