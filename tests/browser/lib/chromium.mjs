@@ -28,7 +28,7 @@ export async function launchChromium({ wav, quic, trustKey, args = [] } = {}) {
 }
 
 /** A person at a window of their own: own storage, own sign-in. Errors of the page fail the test through `person.errors`. */
-export async function chromiumPerson(browser, server, handle, { rawMic = false, context: options = {}, context } = {}) {
+export async function chromiumPerson(browser, server, handle, { rawMic = false, origin, options = {}, context } = {}) {
   context ??= await browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
   await page.addInitScript(watchPeers, { rawMic });
@@ -42,6 +42,6 @@ export async function chromiumPerson(browser, server, handle, { rawMic = false, 
     close: () => context.close(),
   });
   Object.assign(person, { page, context, errors });
-  await person.signIn(await server.link(handle));
+  await person.signIn(await server.link(handle, origin));
   return person;
 }

@@ -80,8 +80,9 @@ export class Server {
     return this.ctl("token", handle, "--data-dir", this.data);
   }
 
-  async link(handle) {
-    return `${this.page}/#token=${await this.token(handle)}`;
+  /** Signs `handle` in at the page: over plain HTTP on localhost, or at another of its addresses. */
+  async link(handle, origin = this.page) {
+    return `${origin}/#token=${await this.token(handle)}`;
   }
 
   /** One value of /metrics; 0 where it was never counted. */
