@@ -6,5 +6,6 @@ pub mod config;
 pub mod ctl;
 pub mod logs;
 pub mod metrics;
+pub mod pages;
 pub mod serve;
 pub mod term;

@@ -50,6 +50,15 @@ pub enum ServeError {
     /// The demo accounts cannot be made.
     #[error("the demo accounts cannot be made")]
     Demo(#[from] duocast_control::SeedError),
+    /// A page's address cannot be bound.
+    #[error("cannot listen on {address}: stop what is using it or choose another `http` address")]
+    Page {
+        /// Which address.
+        address: SocketAddr,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file of the configuration cannot be read.
     #[error("{} cannot be read: check the path and its permissions", path.display())]
     File {
@@ -159,7 +168,7 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
     let name = link.node_id.clone().unwrap_or_else(host_name);
     let node_id =
         NodeId::new(&name).map_err(|e| ServeError::Setting(format!("link.node_id: {name:?}: {e}")))?;
-    crate::metrics::install();
+    let metrics = crate::metrics::install();
     let router =
         Router::bind(router_config(&config, node_id, ChannelConfig::new(&link.control, roots), token))?;
     let shutdown = CancellationToken::new();
@@ -168,6 +177,7 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
         stop_signal().await;
         stop.cancel();
     });
+    crate::pages::serve(&config.http, metrics, router.linked(), shutdown.clone()).await?;
     term::line(&format!("{}  router {name}", paint(GOOD, "ready")));
     Ok(router.run(shutdown).await?)
 }

@@ -19,7 +19,7 @@ use std::thread;
 use duocast_model::NodeId;
 use duocast_router_core::ShardConfig;
 use duocast_transport::client::ChannelConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{MAX_QUEUED_COMMANDS, MAX_QUEUED_REPORTS, WorkerHandle};
@@ -102,6 +102,7 @@ pub enum RouterError {
 pub struct Router {
     config: RouterConfig,
     workers: Vec<Bound>,
+    is_linked: watch::Sender<bool>,
 }
 
 struct Bound {
@@ -120,12 +121,17 @@ impl Router {
         };
         let bind = |i| bind_worker(&config, i, count);
         let workers = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { config, workers })
+        Ok(Self { config, workers, is_linked: watch::Sender::new(false) })
     }
 
     /// The addresses that clients are told, of all workers.
     pub fn media_addrs(&self) -> Vec<SocketAddr> {
         self.workers.iter().flat_map(|w| w.announced.iter().copied()).collect()
+    }
+
+    /// Whether control is linked, now and from then on.
+    pub fn linked(&self) -> watch::Receiver<bool> {
+        self.is_linked.subscribe()
     }
 
     /// Runs until `shutdown`: then every leg is told goodbye and the threads end. Media goes on while control cannot be
@@ -154,7 +160,7 @@ impl Router {
             handles.push(handle);
         }
         drop(died);
-        let link = Link::new(&self.config, handles.clone(), from_workers);
+        let link = Link::new(&self.config, handles.clone(), from_workers, self.is_linked);
         let result = tokio::select! {
             () = link.run() => Ok(()),
             () = shutdown.cancelled() => Ok(()),

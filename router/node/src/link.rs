@@ -14,7 +14,7 @@ use duocast_wire::v1::node_service_client::NodeServiceClient;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rand::Rng as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use v1::control_to_node::Kind as ToNode;
@@ -55,6 +55,7 @@ pub(crate) struct Link {
     token: String,
     workers: Vec<WorkerHandle>,
     reports: mpsc::Receiver<Report>,
+    is_up: watch::Sender<bool>,
 }
 
 /// Why a link ended.
@@ -102,6 +103,7 @@ impl Link {
         config: &RouterConfig,
         workers: Vec<WorkerHandle>,
         reports: mpsc::Receiver<Report>,
+        is_up: watch::Sender<bool>,
     ) -> Self {
         Self {
             node_id: config.node_id.clone(),
@@ -111,7 +113,13 @@ impl Link {
             token: config.token.clone(),
             workers,
             reports,
+            is_up,
         }
+    }
+
+    fn set_up(&self, up: bool) {
+        self.is_up.send_replace(up);
+        metrics::link_is_up(up);
     }
 
     /// Keeps the link up; ends never.
@@ -121,7 +129,7 @@ impl Link {
             metrics::link_attempt();
             let mut welcomed = false;
             let ended = self.live(&mut welcomed).await;
-            metrics::link_is_up(false);
+            self.set_up(false);
             if welcomed {
                 pause = MIN_PAUSE;
             }
@@ -157,7 +165,7 @@ impl Link {
         let first = first.map_err(|_| LinkError::Silent)??.and_then(|message| message.kind);
         let Some(ToNode::Welcome(welcome)) = first else { return Err(LinkError::Closed) };
         *welcomed = true;
-        metrics::link_is_up(true);
+        session.link.set_up(true);
         tracing::info!(control_version = welcome.version, "linked to control");
         session.tell_all_states().await?;
 

@@ -57,7 +57,8 @@ impl Worker {
             load,
             outbox: Outbox::default(),
             published: Published::new(index),
-            publish_at: Instant::now(),
+            // Not at once: the share of a core over the first instant, start-up included, would say that the node is full.
+            publish_at: Instant::now() + PUBLISH_EVERY,
         }
     }
 
