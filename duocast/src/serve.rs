@@ -1,6 +1,8 @@
 //! Starting servers: everything in one process, or control and router apart.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +64,15 @@ pub enum ServeError {
     /// A file of the configuration cannot be read.
     #[error("{} cannot be read: check the path and its permissions", path.display())]
     File {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the data directory cannot be written.
+    #[error("{} cannot be written: check the data directory's permissions and space", path.display())]
+    Write {
         /// Which file.
         path: PathBuf,
         /// What failed.
@@ -169,8 +180,7 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
     let node_id =
         NodeId::new(&name).map_err(|e| ServeError::Setting(format!("link.node_id: {name:?}: {e}")))?;
     let metrics = crate::metrics::install();
-    let router =
-        Router::bind(router_config(&config, node_id, ChannelConfig::new(&link.control, roots), token))?;
+    let router = Router::bind(router_config(&config, node_id, node_link(&link.control, roots), token))?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     tokio::spawn(async move {
@@ -199,6 +209,7 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
         plain: config.http.clone(),
         identity,
         limits: Limits::default(),
+        reset_secret: Some(reset_secret(&config.data_dir)?),
         drain_timeout: Duration::from_secs(config.drain_seconds),
     })
     .await?;
@@ -208,7 +219,7 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
     let router = if with_router {
         let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
         let token = control.mint_node_token();
-        let link = ChannelConfig::new(&url, Roots::Pem(ca_pem.clone()));
+        let link = node_link(&url, Roots::Pem(ca_pem.clone()));
         Some(Router::bind(router_config(config, node, link, token))?)
     } else {
         None
@@ -301,11 +312,35 @@ fn identity(config: &Config) -> Result<Identity, ServeError> {
     })
 }
 
+/// The server's own secret for QUIC's stateless resets, kept so that a restart is noticed at once.
+fn reset_secret(data_dir: &Path) -> Result<[u8; 32], ServeError> {
+    let path = data_dir.join("quic-reset.key");
+    if let Some(kept) = std::fs::read(&path).ok().and_then(|bytes| bytes.try_into().ok()) {
+        return Ok(kept);
+    }
+    let fresh: [u8; 32] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
+        .map(uuid::Uuid::into_bytes)
+        .concat()
+        .try_into()
+        .expect("two UUIDs are 32 bytes");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&path).and_then(|mut file| file.write_all(&fresh));
+    written.map_err(|source| ServeError::Write { path, source })?;
+    Ok(fresh)
+}
+
 fn issuers(config: &Config) -> Result<Vec<IssuerConfig>, ServeError> {
     let load = |i: &crate::config::Issuer| {
         Ok(IssuerConfig { iss: i.iss.clone(), public_key_pem: read(&i.public_key)? })
     };
     config.auth.issuers.iter().map(load).collect()
+}
+
+/// A node's link notices a lost control within seconds: control moves the calls of a node that stays away for 15 s.
+fn node_link(url: &str, roots: Roots) -> ChannelConfig {
+    let keep_alive = Duration::from_secs(1);
+    ChannelConfig { keep_alive, idle_timeout: 5 * keep_alive, ..ChannelConfig::new(url, roots) }
 }
 
 fn router_config(config: &Config, node_id: NodeId, control: ChannelConfig, token: String) -> RouterConfig {
