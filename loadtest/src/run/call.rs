@@ -118,6 +118,7 @@ struct Call<'a> {
     plan: &'a CallPlan,
     lane: &'a LaneLink,
     stage: Stage,
+    has_begun: bool,
     devices: Option<[Device; 2]>,
     call_id: Option<String>,
     accepted_at: Option<Instant>,
@@ -137,6 +138,7 @@ pub(crate) async fn run(
         plan,
         lane,
         stage: Stage::Join,
+        has_begun: false,
         devices: None,
         call_id: None,
         accepted_at: None,
@@ -170,6 +172,7 @@ impl Call<'_> {
 
     async fn set_up(&mut self, accounts: &[Account; 2]) -> Result<(), Failure> {
         self.sleep_until(self.plan.join_at).await;
+        self.has_begun = true;
         let join = |party: usize| {
             Device::join(self.shared.server.clone(), &accounts[party], Arc::clone(&self.shared.live))
         };
@@ -306,6 +309,10 @@ impl Call<'_> {
         let is_up = self.outcome.came_up;
         self.outcome.failure = match stopped {
             Err(failure) => Some(failure),
+            Ok(_) if !self.has_begun => {
+                self.outcome.is_skipped = true;
+                None
+            }
             Ok(StopReason::ServerLost) => Some(Failure::own(self.stage, Code::Unavailable, "SERVER_LOST")),
             Ok(_) if is_up => None,
             Ok(StopReason::Interrupted) => {

@@ -132,6 +132,11 @@ impl Run {
             () = samples.take(shared.start, plan, watch) => shared.stop.now(StopReason::Planned),
         }
         self.samples.task_lag = task_lag;
+        let now = Instant::now();
+        for link in &self.links {
+            link.set_steady(self.shared.start + self.plan.steady_from, now).await;
+        }
+        self.samples.finish(&self.watch).await;
         let mut ports = HashSet::new();
         for link in &self.links {
             ports.extend(link.local_ports().await);
@@ -194,10 +199,17 @@ impl Samples {
         let (sample, _) = watch.sample().await;
         self.from = Some((Instant::now(), sample, generator::cpu_seconds(None)));
         tokio::time::sleep_until((start + plan.stop_at).into()).await;
-        let cpu = generator::cpu_seconds(None);
-        let (sample, lost) = watch.sample().await;
-        self.until = Some((Instant::now(), sample, cpu));
-        self.lost_page = lost.map(|error| error.to_string());
+        self.finish(watch).await;
+    }
+
+    /// Looks for the last time: at the planned end of the steady phase, or where a stop cuts it off.
+    async fn finish(&mut self, watch: &Watch) {
+        if self.from.is_some() && self.until.is_none() {
+            let (at, cpu) = (Instant::now(), generator::cpu_seconds(None));
+            let (sample, lost) = watch.sample().await;
+            self.until = Some((at, sample, cpu));
+            self.lost_page = lost.map(|error| error.to_string());
+        }
     }
 
     fn surroundings(self, before: Sample, unseen: Option<String>, calls_up: u64) -> Surroundings {

@@ -95,9 +95,12 @@ fn run_keys() -> Vec<Key> {
         key("calls_failed", "calls", "calls that failed at any stage, after coming up as well", |s| {
             s.calls_failed.into()
         }),
-        key("calls_skipped", "calls", "calls that had not come up when the run was interrupted", |s| {
-            s.calls_skipped.into()
-        }),
+        key(
+            "calls_skipped",
+            "calls",
+            "calls that had not come up when the run was interrupted, or not begun when the server was lost",
+            |s| s.calls_skipped.into(),
+        ),
         key(
             "failures",
             "list",
