@@ -364,3 +364,6 @@ impl Leg {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

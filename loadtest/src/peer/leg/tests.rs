@@ -1,0 +1,241 @@
+//! Two legs and the router's own core on virtual time: what is injected is what must be measured.
+
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+
+use duocast_client::media::{Peer, PeerConfig};
+use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
+use duocast_router_core::{Datagram, IceSecret, Path, Shard, ShardConfig};
+
+use super::*;
+
+const TICK: Duration = Duration::from_millis(1);
+const UNIX_START: u64 = 1_700_000_000_000_000;
+const CALL: CallId = CallId::from_u128(7);
+const LEGS: [LegId; 2] = [LegId::from_u128(1), LegId::from_u128(2)];
+
+fn speech() -> Arc<Speech> {
+    static SPEECH: OnceLock<Arc<Speech>> = OnceLock::new();
+    Arc::clone(SPEECH.get_or_init(|| Arc::new(Speech::encode(None).unwrap())))
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// The router at port 4000, the legs at ports 1000 and 1001, and every datagram on its way.
+struct World {
+    start: Instant,
+    now: Instant,
+    one_way: Duration,
+    legs: Vec<Leg>,
+    shard: Shard,
+    /// When, to which port, from which one, what.
+    flying: VecDeque<(Instant, u16, u16, Vec<u8>)>,
+    timings: [Timings; 2],
+    events: [Vec<LegEvent>; 2],
+    /// Of the media packets to the second leg, every so manieth is lost.
+    lose_every: Option<u64>,
+    media_to_second: u64,
+    lost: u64,
+}
+
+impl World {
+    fn new(one_way: Duration, config: &LegConfig) -> Self {
+        let start = Instant::now();
+        let mut shard = Shard::new(ShardConfig { announced: vec![address(4000)], max_legs: 10 });
+        let ringing = RoutePlan::new(CALL, Generation(1), LEGS.to_vec(), vec![]).unwrap();
+        assert!(shard.handle_plan(start, &ringing).applied);
+        let mut legs = Vec::new();
+        for (n, id) in LEGS.into_iter().enumerate() {
+            let peer =
+                PeerConfig { video: config.video.is_some(), stats_interval: None, ..PeerConfig::default() };
+            let (peer, offer) = Peer::offer(start, peer);
+            let mut leg = Leg::new(peer, config.clone());
+            let answer = shard.handle_offer(start, CALL, id, &offer, &IceSecret([n as u8 + 1; 24])).unwrap();
+            let at = Moment { now: start, unix_micros: UNIX_START };
+            leg.handle_answer(at, &answer, address(1000 + n as u16)).unwrap();
+            legs.push(leg);
+        }
+        Self {
+            start,
+            now: start,
+            one_way,
+            legs,
+            shard,
+            flying: VecDeque::new(),
+            timings: Default::default(),
+            events: Default::default(),
+            lose_every: None,
+            media_to_second: 0,
+            lost: 0,
+        }
+    }
+
+    fn at(&self) -> Moment {
+        Moment { now: self.now, unix_micros: UNIX_START + (self.now - self.start).as_micros() as u64 }
+    }
+
+    fn accept(&mut self) {
+        let routes = vec![Route { from: LEGS[0], to: LEGS[1] }, Route { from: LEGS[1], to: LEGS[0] }];
+        let plan = RoutePlan::new(CALL, Generation(2), LEGS.to_vec(), routes).unwrap();
+        assert!(self.shard.handle_plan(self.now, &plan).applied);
+        let at = self.at();
+        for timings in &mut self.timings {
+            timings.steady = Some((self.now, self.now + Duration::from_secs(3600)));
+        }
+        self.legs.iter_mut().for_each(|leg| leg.handle_open(at).unwrap());
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += TICK;
+            while self.flying.front().is_some_and(|(due, ..)| *due <= self.now) {
+                let (_, to, from, bytes) = self.flying.pop_front().unwrap();
+                self.deliver(to, from, &bytes);
+            }
+            let at = self.at();
+            for (leg, timings) in self.legs.iter_mut().zip(&mut self.timings) {
+                if leg.poll_timeout() <= at.now {
+                    leg.handle_timeout(at, timings);
+                }
+            }
+            if self.shard.poll_timeout().is_some_and(|(due, _)| due <= self.now) {
+                self.shard.handle_timeout(self.now);
+            }
+            self.collect();
+        }
+    }
+
+    fn deliver(&mut self, to: u16, from: u16, bytes: &[u8]) {
+        let at = self.at();
+        if to == 4000 {
+            let path = Path { socket: 0, local: None, remote: address(from) };
+            self.shard.handle_packets(self.now, &[Datagram { path, contents: bytes }]);
+        } else {
+            let n = usize::from(to - 1000);
+            self.legs[n].handle_datagram(at, at.unix_micros, address(from), bytes, &mut self.timings[n]);
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        let due = self.now + self.one_way;
+        for (n, leg) in self.legs.iter_mut().enumerate() {
+            while let Some(transmit) = leg.poll_transmit() {
+                self.flying.push_back((due, 4000, 1000 + n as u16, transmit.contents));
+            }
+            self.events[n].extend(std::iter::from_fn(|| leg.poll_event()));
+        }
+        while let Some(transmit) = self.shard.poll_transmit() {
+            let to = transmit.path.remote.port();
+            if !(to == 1001 && self.is_lost(&transmit.contents)) {
+                self.flying.push_back((due, to, 4000, transmit.contents.to_vec()));
+            }
+        }
+    }
+
+    fn is_lost(&mut self, bytes: &[u8]) -> bool {
+        let is_rtp = matches!(bytes, [128..=191, second, ..] if !(64..96).contains(&(second & 0x7f)));
+        let Some(every) = self.lose_every.filter(|_| is_rtp) else { return false };
+        self.media_to_second += 1;
+        let is_lost = self.media_to_second.is_multiple_of(every);
+        self.lost += u64::from(is_lost);
+        is_lost
+    }
+
+    fn connected_and_accepted(one_way: Duration, config: &LegConfig) -> Self {
+        let mut world = Self::new(one_way, config);
+        world.run(Duration::from_millis(1500));
+        for events in &world.events {
+            assert!(matches!(events[..], [LegEvent::Connected(_)]), "{events:?}");
+        }
+        world.accept();
+        world
+    }
+
+    fn reports(mut self) -> [LegReport; 2] {
+        self.legs.iter_mut().for_each(Leg::handle_stop);
+        self.run(Duration::from_millis(400));
+        let mut reports = self.legs.into_iter().map(Leg::into_report);
+        [reports.next().unwrap(), reports.next().unwrap()]
+    }
+}
+
+fn voice(decodes: bool) -> LegConfig {
+    LegConfig { speech: speech(), video: None, decodes }
+}
+
+/// What `sender` sent from the first packet on that `receiver` got, and how many of those came.
+fn audio(sender: &LegReport, receiver: &LegReport) -> (u64, u64) {
+    (sender.audio_sent.packets_since(receiver.audio_in.first_mark.unwrap()), receiver.audio_in.packets)
+}
+
+#[test]
+fn nothing_is_heard_before_the_call_is_accepted_and_everything_after_it() {
+    let mut world = World::connected_and_accepted(Duration::from_millis(3), &voice(true));
+    let accepted = world.now;
+    world.run(Duration::from_secs(10));
+    for events in &world.events {
+        let first = events.iter().find_map(|event| match event {
+            LegEvent::FirstAudio(at) => Some(*at - accepted),
+            _ => None,
+        });
+        assert!(first.unwrap() <= Duration::from_millis(60), "{first:?}");
+    }
+    let [a, b] = world.reports();
+    for (sender, receiver) in [(&a, &b), (&b, &a)] {
+        assert_eq!(audio(sender, receiver), (501, 501));
+        let heard = receiver.heard.unwrap();
+        assert_eq!((heard.jitter.concealed_frames, heard.undecodable), (0, 0));
+        assert!(heard.frames_played >= 500);
+    }
+}
+
+#[test]
+fn injected_loss_and_delay_are_what_is_measured() {
+    let mut world = World::connected_and_accepted(Duration::from_millis(20), &voice(true));
+    world.run(Duration::from_secs(1));
+    world.lose_every = Some(50);
+    world.run(Duration::from_secs(20));
+    world.lose_every = None;
+    let lost = world.lost;
+    assert!((18..=21).contains(&lost), "{lost}");
+    let latency = [0.5, 0.99].map(|share| world.timings[1].audio.ms_at(share).unwrap());
+    assert!(latency.iter().all(|ms| (40.0..=42.0).contains(ms)), "{latency:?}");
+    let [a, b] = world.reports();
+    let (expected, received) = audio(&a, &b);
+    assert_eq!(expected - received, lost);
+    assert_eq!(b.audio_in.gaps(), lost);
+    let (expected, received) = audio(&b, &a);
+    assert_eq!(expected, received, "the other direction is as it was");
+}
+
+#[test]
+fn video_shows_and_lost_video_is_resent() {
+    let config = LegConfig { video: Some(SyntheticVideoConfig::default()), ..voice(true) };
+    let mut world = World::connected_and_accepted(Duration::from_millis(5), &config);
+    world.run(Duration::from_secs(1));
+    world.lose_every = Some(40);
+    world.run(Duration::from_secs(5));
+    world.lose_every = None;
+    world.run(Duration::from_secs(1));
+    assert!(world.events.iter().all(|events| events.iter().any(|e| matches!(e, LegEvent::FirstVideo(_)))));
+    let lost = world.lost;
+    let [a, b] = world.reports();
+    let expected = a.video_sent.packets_since(b.video_in.first_mark.unwrap());
+    assert_eq!(expected, b.video_in.packets, "{lost} packets were lost, and those of video came again");
+    assert!(b.whole_video_frames > 150, "{}", b.whole_video_frames);
+}
+
+#[test]
+fn a_leg_outside_the_sample_decodes_its_beginning_only() {
+    let mut world = World::connected_and_accepted(Duration::from_millis(3), &voice(false));
+    world.run(Duration::from_secs(3));
+    assert!(world.legs.iter().all(|leg| leg.listener.is_none()));
+    assert!(world.events.iter().all(|events| events.iter().any(|e| matches!(e, LegEvent::FirstAudio(_)))));
+    let [a, b] = world.reports();
+    assert!(a.heard.is_none() && b.heard.is_none());
+    assert_eq!(audio(&a, &b).0, audio(&a, &b).1, "loss is measured all the same");
+}
