@@ -33,6 +33,8 @@ drop_reasons! {
     Oversized = "oversized",
     /// STUN integrity or SRTP authentication failed, or a repetition.
     NotAuthenticated = "not_authenticated",
+    /// The leg has brought in as many SSRCs as it may.
+    TooManySources = "too_many_sources",
     /// The plan routes this leg to nobody: before the answer, this is every packet.
     NotRouted = "not_routed",
     /// The viewer did not negotiate this codec.

@@ -12,16 +12,28 @@ use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
+use crate::check;
 use crate::codecs;
 use crate::counters::{DropReason, LegCounters};
 use crate::demux::{Classified, Standing};
 use crate::forward::{Track, Tracks};
 use crate::offer::{CheckedOffer, IceSecret, Line, OfferError, replace_credentials};
-use crate::wire::{Datagram, Kind, Path, Transmit};
+use crate::wire::{Datagram, Kind, Path, Transmit, rtp_ssrc};
 
-/// A leg that hears nothing for this long is stalled. Browsers send a consent check every 4-6 s (RFC 7675 section 5.1) and
-/// RTCP at least as often. Higher tells control late that a party is gone, lower calls a quiet party gone.
-pub(crate) const STALL_AFTER: Duration = Duration::from_secs(5);
+/// A leg from whose client nothing authenticates for this long is stalled. One that only watches sends no media, but a
+/// consent check every 4-6 s (RFC 7675 section 5.1); its RTCP is no proof, since str0m does not say whether it authenticated.
+/// Higher tells control late that a party is gone, lower calls a quiet party gone.
+pub(crate) const STALL_AFTER: Duration = Duration::from_secs(7);
+
+/// Nothing but answers to checks goes to a path from which nothing authenticated for this long: the address may be somebody
+/// else's by now. Two consent checks 6 s apart fit in, so that one lost check stops no media. Higher floods a stranger for
+/// longer, lower stops media to a client that only watches on a lossy path.
+const PATH_PROVEN_FOR: Duration = Duration::from_secs(13);
+
+/// Most SSRCs that a leg may bring in, since str0m keeps state for each as long as the leg lives. At the bound packets of
+/// further ones are dropped and counted; the client needs a new leg. Two or three per track are usual, and as many again
+/// when a client replaces one. Higher costs memory and time under a flood, lower refuses clients that replace tracks often.
+const MAX_SSRCS: usize = 256;
 
 /// A check on another path moves media there only if the present path was silent for this long, unless the check nominates
 /// the path. Higher leaves media on a dead path for longer, lower lets a client's spare paths pull media about.
@@ -66,7 +78,7 @@ pub(crate) enum Progress {
     Connecting,
     /// Media can flow.
     Connected,
-    /// Nothing came for [`STALL_AFTER`].
+    /// Nothing authenticated for [`STALL_AFTER`].
     Stalled,
     /// The client closed it, or it failed. Final.
     Closed,
@@ -81,7 +93,9 @@ pub(crate) struct Leg {
     lines: Vec<Line>,
     /// Streams that media came on, and the m-line of each.
     sources: Vec<(Ssrc, Mid)>,
-    /// Where media goes: the path that last authenticated.
+    /// All SSRCs that str0m was shown, sorted.
+    ssrcs: Vec<u32>,
+    /// Where media goes: the path that last authenticated, unless that was [`PATH_PROVEN_FOR`] ago.
     path: Option<Path>,
     path_heard_at: Instant,
     heard_at: Instant,
@@ -126,6 +140,7 @@ impl Leg {
             fingerprint: offer.fingerprint.clone(),
             lines: Vec::new(),
             sources: Vec::new(),
+            ssrcs: Vec::new(),
             path: None,
             path_heard_at: now,
             heard_at: now,
@@ -228,6 +243,7 @@ impl Leg {
 
     /// Moves str0m's time on, once per batch.
     pub(crate) fn begin(&mut self, now: Instant) {
+        self.forget_silent_path(now);
         let result = self.rtc.handle_input(Input::Timeout(now));
         self.close_on(result);
     }
@@ -246,11 +262,14 @@ impl Leg {
         }
         self.counters.packets_received += 1;
         self.counters.bytes_received += datagram.contents.len() as u64;
+        if kind == Kind::Rtp && !self.admits(datagram.contents) {
+            return out.dropped.push(DropReason::TooManySources);
+        }
         let Ok(contents) = DatagramRecv::try_from(datagram.contents) else {
             return out.dropped.push(DropReason::Malformed);
         };
-        let source = datagram.path.remote;
-        let destination = self.announced_for(source);
+        let destination = self.announced_for(datagram.path.remote);
+        let source = check::stand_in(destination);
         let receive = Receive { proto: Protocol::Udp, source, destination, contents };
         // A nanosecond early: str0m then leaves its timers, which `begin` just ran, alone.
         let at = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
@@ -267,8 +286,18 @@ impl Leg {
                 self.close_on(result);
             }
         }
-        if standing == Standing::Known {
-            self.heard(now, &datagram.path);
+    }
+
+    /// Whether str0m may see this RTP packet: it makes state for a new SSRC before it authenticates.
+    fn admits(&mut self, contents: &[u8]) -> bool {
+        let Some(ssrc) = rtp_ssrc(contents) else { return false };
+        match self.ssrcs.binary_search(&ssrc) {
+            Ok(_) => true,
+            Err(_) if self.ssrcs.len() == MAX_SSRCS => false,
+            Err(at) => {
+                self.ssrcs.insert(at, ssrc);
+                true
+            }
         }
     }
 
@@ -344,6 +373,7 @@ impl Leg {
         self.heard(now, path);
     }
 
+    /// Something from this path authenticated.
     fn heard(&mut self, now: Instant, path: &Path) {
         self.heard_at = now;
         if self.path == Some(*path) {
@@ -351,6 +381,12 @@ impl Leg {
         }
         if self.progress == Progress::Stalled {
             self.progress = Progress::Connected;
+        }
+    }
+
+    fn forget_silent_path(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.path_heard_at) >= PATH_PROVEN_FOR {
+            self.path = None;
         }
     }
 
@@ -376,6 +412,7 @@ impl Leg {
             self.wakes_at = None;
             return;
         }
+        self.forget_silent_path(now);
         let result =
             self.rtc.handle_input(Input::Timeout(now)).and_then(|()| self.drain(None, out)).map(drop);
         self.close_on(result);
@@ -419,14 +456,21 @@ impl Leg {
     }
 
     /// An answer to a check goes back where the check came from; all else goes to the path that last authenticated. str0m's
-    /// own choice is not taken: it holds on to a nominated pair for 13 s after the client's address changed.
+    /// own choice is not taken: it knows no client's address.
     fn send(&mut self, transmit: str0m::net::Transmit, check_from: Option<&Path>, out: &mut LegOutput) {
         let is_check = Kind::of(&transmit.contents) == Some(Kind::Stun);
         let path = if is_check { check_from.copied() } else { self.path };
         let Some(path) = path else { return };
+        let contents = if is_check {
+            let password = self.rtc.direct_api().local_ice_credentials().pass;
+            check::answer_to(path.remote, transmit.contents, &password)
+        } else {
+            Some(transmit.contents)
+        };
+        let Some(contents) = contents else { return };
         self.counters.packets_sent += 1;
-        self.counters.bytes_sent += transmit.contents.len() as u64;
-        out.transmits.push(Transmit { path, contents: transmit.contents });
+        self.counters.bytes_sent += contents.len() as u64;
+        out.transmits.push(Transmit { path, contents });
     }
 
     fn handle_event(&mut self, event: Event, out: &mut LegOutput) {

@@ -11,6 +11,7 @@
 //! goes back, then [`Shard::poll_transmit`] and [`Shard::poll_event`] until `None`, then sleep until
 //! [`Shard::poll_timeout`] or the next input.
 
+mod check;
 mod codecs;
 mod counters;
 mod demux;

@@ -40,7 +40,7 @@ pub enum OfferError {
     #[error("this node has no such leg; ask control for a new one")]
     LegUnknown,
     /// The shard carries as many legs as it may.
-    #[error("this node is full; try again, control will choose another")]
+    #[error("the call's node carries as many legs as it may; try again when other calls have ended")]
     NodeFull,
     /// The engine failed; counted as a panic.
     #[error("the node failed to answer; try again with a new offer")]

@@ -51,7 +51,7 @@ pub struct PlanOutcome {
 pub enum LegState {
     /// ICE and DTLS are up.
     Connected,
-    /// Nothing came from the client for 5 s; it may come back.
+    /// Nothing from the client authenticated for 7 s; it may come back.
     Stalled,
     /// The client closed it, or it failed.
     Closed,

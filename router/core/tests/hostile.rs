@@ -3,8 +3,10 @@
 mod world;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use duocast_router_core::{DropReason, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
+use duocast_router_core::{DropReason, LegState, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
+use str0m::ice::StunMessage;
 use world::{Audio, Rng, Video, World, call, leg, standard_client};
 
 fn valid_offer() -> String {
@@ -229,5 +231,105 @@ fn a_full_shard_refuses_further_legs() {
     world.add_client(standard_client());
     world.plan(&[0, 1], &[]);
     world.offer(0, &[Audio]).unwrap();
-    assert_eq!(world.offer(1, &[Audio]).unwrap_err(), OfferError::NodeFull);
+    let refusal = world.offer(1, &[Audio]).unwrap_err();
+    assert_eq!(refusal, OfferError::NodeFull);
+    assert!(!refusal.to_string().contains("another"), "a leg has no other node to go to: {refusal}");
+}
+
+/// How long it takes, in real time, until the leg has answered a check from each of these ports.
+#[expect(clippy::disallowed_methods, reason = "the cost of a check is what is asked")]
+fn answer_checks(world: &mut World, check: &[u8], ports: std::ops::Range<u16>) -> Duration {
+    world.destinations.clear();
+    let sources = || ports.clone().map(|port| SocketAddr::from(([192, 0, 2, 44], port)));
+    let began = Instant::now();
+    for source in sources() {
+        world.inject(source, check);
+    }
+    let took = began.elapsed();
+    assert!(sources().eq(world.destinations.iter().copied()), "each is answered where it came from");
+    took
+}
+
+#[test]
+fn checks_from_thousands_of_ports_cost_no_more_than_the_first() {
+    let mut world = World::two_talking(40);
+    world.talk(2);
+    let check = world.uplink_of_kind_stun();
+    let first = answer_checks(&mut world, &check, 1..501);
+    answer_checks(&mut world, &check, 501..8000);
+    // The fastest of four: something else may hold the machine up, but hardly four times.
+    let last =
+        (0..4).map(|n| answer_checks(&mut world, &check, 8000 + n * 500..8500 + n * 500)).min().unwrap();
+    assert!(last < first * 3, "500 checks took {first:?} at first and {last:?} at last");
+    world.talk(5);
+    assert!(world.clients[1].heard(Audio).len() >= 6, "the call goes on");
+}
+
+#[test]
+fn an_answered_check_names_the_address_it_came_from() {
+    let mut world = World::two_talking(41);
+    world.talk(2);
+    let check = world.uplink_of_kind_stun();
+    for source in ["192.0.2.44:1", "192.0.2.45:65535", "[2001:db8::7]:9"] {
+        let source: SocketAddr = source.parse().unwrap();
+        world.inject(source, &check);
+        let (to, answer) = world.last_answer.clone().unwrap();
+        let parsed = StunMessage::parse(&answer).unwrap();
+        assert_eq!((to, parsed.mapped_address()), (source, Some(source)));
+        assert_eq!(parsed.trans_id(), StunMessage::parse(&check).unwrap().trans_id());
+        let password = world.clients[1].answer.lines().find_map(|l| l.strip_prefix("a=ice-pwd:")).unwrap();
+        let hmac = str0m::crypto::from_feature_flags().sha1_hmac_provider;
+        assert!(parsed.verify(password.as_bytes(), |key, parts| hmac.sha1_hmac(key, parts)));
+    }
+}
+
+fn rtp_of(ssrc: u32, seq: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 111];
+    packet.extend(seq.to_be_bytes());
+    packet.extend([0; 4]);
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend([7; 60]);
+    packet
+}
+
+#[test]
+fn a_leg_brings_in_a_bounded_number_of_sources() {
+    let mut world = World::two_talking(42);
+    world.talk(2);
+    let from = world.clients[0].address;
+    for ssrc in 0..1000 {
+        world.inject(from, &rtp_of(0x7000_0000 + ssrc, 1));
+    }
+    let dropped = world.shard.counters().dropped_for(DropReason::TooManySources);
+    assert!((1000 - 256..1000 - 240).contains(&dropped), "{dropped}");
+    world.talk(10);
+    assert!(world.clients[1].heard(Audio).len() >= 11, "its present sources go on");
+}
+
+#[test]
+fn media_does_not_go_where_nothing_authenticates_any_more() {
+    let mut world = World::two_talking(43);
+    world.talk(10);
+    world.mute(1);
+    world.cut_off = Some(1);
+    let (from, ssrc) = (world.clients[1].address, world.clients[1].sending_ssrc(Audio));
+    let forge = |world: &mut World, rounds: u16| {
+        for seq in 0..rounds {
+            world.inject(from, &rtp_of(ssrc, seq));
+            world.inject(from, &[0x81, 200, 0, 6, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
+            world.inject(from, &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0]);
+            world.talk(1);
+        }
+    };
+    forge(&mut world, 700);
+    assert!(world.events.contains(&(leg(1), LegState::Stalled)), "junk does not count as the client");
+    world.destinations.clear();
+    forge(&mut world, 100);
+    assert!(!world.destinations.contains(&from), "nothing goes there");
+
+    world.cut_off = None;
+    world.talk(400);
+    let heard = world.clients[1].heard(Audio).len();
+    world.talk(20);
+    assert!(world.clients[1].heard(Audio).len() >= heard + 18, "media goes on once the client is back");
 }

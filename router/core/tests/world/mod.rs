@@ -103,6 +103,8 @@ pub struct World {
     pub extra_offer_line: String,
     /// Where the shard sent something.
     pub destinations: Vec<SocketAddr>,
+    /// The last STUN answer of the shard, and where it went.
+    pub last_answer: Option<(SocketAddr, Vec<u8>)>,
     to_shard: Vec<(Instant, SocketAddr, Vec<u8>)>,
     to_clients: Vec<(Instant, usize, Vec<u8>)>,
     generation: u64,
@@ -182,6 +184,7 @@ impl World {
             cut_off: None,
             extra_offer_line: String::new(),
             destinations: Vec::new(),
+            last_answer: None,
             to_shard: Vec::new(),
             to_clients: Vec::new(),
             generation: 0,
@@ -446,6 +449,9 @@ impl World {
         while let Some(transmit) = self.shard.poll_transmit() {
             let to = transmit.path.remote;
             self.destinations.push(to);
+            if transmit.contents[0] < 2 {
+                self.last_answer = Some((to, transmit.contents.to_vec()));
+            }
             let client = self.clients.iter().position(|c| c.mapped == to);
             if is_media(&transmit.contents) && self.rng.chance(self.loss_down) {
                 continue;
