@@ -104,6 +104,24 @@ test("whoever is offline is not reachable", async () => {
   await carol.closesEnded();
 });
 
+test("a contact who comes while the list of contacts is on its way is shown online", async () => {
+  const delivered = () => server.metric("duocast_control_events_delivered_total");
+  const list = "**/duocast.v1.CallService/ListContacts";
+  let frank;
+  await carol.page.route(list, async (route) => {
+    const before = await route.fetch();
+    const start = await delivered();
+    frank = await chromiumPerson(browser, server, "frank");
+    // His own first event, and the one that tells carol.
+    await until("carol was told of frank", async () => (await delivered()) >= start + 2);
+    await route.fulfill({ response: before });
+  });
+  await carol.browser.reload();
+  await until("carol sees frank online", async () => (await carol.read("contact-frank", "data-online")) === "true");
+  await carol.page.unroute(list);
+  await frank.close();
+});
+
 test("a handle that nobody has was not found", async () => {
   await carol.page.getByTestId("search").fill("nobody");
   await carol.click("audio-nobody");

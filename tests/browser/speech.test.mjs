@@ -4,7 +4,7 @@ import { strict as assert } from "node:assert";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
 import { Server } from "./lib/server.mjs";
 import { HeadlessCall, pesq, recordPage, speak } from "./lib/speech.mjs";
@@ -23,6 +23,11 @@ before(async () => {
   server = await Server.start();
   browser = await launchChromium({ wav: hers });
   alice = await chromiumPerson(browser, server, "alice", { rawMic: true });
+});
+
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((call) => call.remove()));
+  await alice.backHome();
 });
 
 after(async () => {

@@ -30,6 +30,8 @@ export class App implements Actions {
   #signIn: SignIn = { type: "none" };
   #calls: CallsState = NO_CALLS;
   #contacts: readonly Contact[] | null = null;
+  /** What was heard of contacts, for each list of them that is being loaded. */
+  readonly #contactNews = new Set<Contact[]>();
   #recents: readonly Call[] | null = null;
   #listsFailed: Failure | null = null;
   #callingEnabled: boolean | null = null;
@@ -233,9 +235,9 @@ export class App implements Actions {
   }
 
   #applyContact(contact: Contact): void {
+    for (const news of this.#contactNews) news.push(contact);
     if (!this.#contacts) return;
-    const others = this.#contacts.filter((held) => held.person.handle !== contact.person.handle);
-    this.#contacts = [...others, contact].sort((a, b) => a.person.name.localeCompare(b.person.name));
+    this.#contacts = withContact(this.#contacts, contact);
     this.#changed();
   }
 
@@ -257,15 +259,20 @@ export class App implements Actions {
 
   async #loadLists(): Promise<void> {
     const signalling = this.#signalling;
+    const news: Contact[] = [];
+    this.#contactNews.add(news);
     try {
       const [profile, contacts] = await Promise.all([this.#api.getProfile(), this.#api.listContacts()]);
       if (signalling !== this.#signalling) return;
       this.#signIn = { type: "in", me: profile.person };
       this.#callingEnabled = profile.callingEnabled;
-      this.#contacts = contacts;
+      // The list may be older than what was heard while it was on its way.
+      this.#contacts = news.reduce(withContact, contacts);
       this.#listsFailed = null;
     } catch (error) {
       if (signalling === this.#signalling) this.#listsFailed = failureOf(error);
+    } finally {
+      this.#contactNews.delete(news);
     }
     await this.#loadRecents();
   }
@@ -440,3 +447,7 @@ export class App implements Actions {
   }
 }
 
+function withContact(contacts: readonly Contact[], contact: Contact): readonly Contact[] {
+  const others = contacts.filter((held) => held.person.handle !== contact.person.handle);
+  return [...others, contact].sort((a, b) => a.person.name.localeCompare(b.person.name));
+}
