@@ -27,6 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         plain: loopback(0),
         identity: Identity::load_or_create_self_signed(&directory, &[])?,
         limits: Limits::default(),
+        reset_secret: None,
         drain_timeout: Duration::from_secs(5),
     };
     let server = Server::bind(config).await?;

@@ -3,17 +3,13 @@
 mod common;
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::probe::ask;
 use common::{PATIENCE, Setup, TestServer, in_time};
 use duocast_transport::client::DoorChoice;
-use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, VarInt, WriteError};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 const EXCESSIVE_LOAD: u64 = 0x107;
 const REQUEST_CANCELLED: VarInt = VarInt::from_u32(0x10c);
@@ -30,19 +26,7 @@ struct Hostile {
 impl Hostile {
     /// Connects and sends nothing, not even SETTINGS.
     async fn connect(server: &TestServer) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(server.identity.cert_pem().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h3".to_vec()];
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = ([127, 0, 0, 1], server.port).into();
-        let connection = in_time(endpoint.connect_with(config, address, "localhost").unwrap()).await.unwrap();
+        let (endpoint, connection) = server.quic(quinn::TransportConfig::default()).await;
         Self { connection, _endpoint: endpoint }
     }
 

@@ -194,6 +194,7 @@ async fn a_server_whose_address_is_taken_binds_nothing() {
         plain: Vec::new(),
         identity: server.identity.clone(),
         limits: Default::default(),
+        reset_secret: None,
         drain_timeout: PATIENCE,
     };
     assert!(matches!(Server::bind(config).await.err(), Some(BindError::Address { .. })));
@@ -211,4 +212,33 @@ async fn a_lost_server_ends_running_streams() {
         server.stopped().await;
         assert_eq!(in_time(answers.message()).await.unwrap_err().code(), Code::Unavailable);
     }
+}
+
+/// A server on a runtime of its own, which can end as a killed process does: its sockets close and it says nothing.
+fn start_alone(setup: Setup) -> (tokio::runtime::Runtime, TestServer) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(TestServer::start_with(setup));
+    (runtime, server)
+}
+
+#[test]
+fn a_client_of_a_server_that_died_without_a_word_learns_it_from_its_successor() {
+    let reset_secret = Some([7; 32]);
+    let (first_life, first) = start_alone(Setup { reset_secret, ..Setup::default() });
+    let client = tokio::runtime::Runtime::new().unwrap();
+    let mut config = first.config_for(&format!("https://127.0.0.1:{}", first.port), DoorChoice::H3);
+    config.keep_alive = Duration::from_millis(100);
+    // Far beyond the patience: only word from the server ends the stream in time.
+    config.idle_timeout = 10 * PATIENCE;
+    let mut answers = client.block_on(async {
+        let channel = Channel::connect(config).await.unwrap();
+        let mut answers = ProbeClient::new(channel).stream(ask("idle")).await.unwrap();
+        in_time(answers.message()).await.unwrap().unwrap();
+        answers
+    });
+    let (port, identity) = (first.port, Some(first.identity.clone()));
+    drop(first_life);
+    let (_second_life, _second) = start_alone(Setup { port, identity, reset_secret, ..Setup::default() });
+    let ended = client.block_on(async { in_time(answers.message()).await });
+    assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
 }

@@ -32,6 +32,7 @@ async fn a_call_through(door: DoorChoice) {
         plain: Vec::new(),
         identity,
         limits: Default::default(),
+        reset_secret: None,
         drain_timeout: Duration::from_secs(10),
     };
     let server = Server::bind(config).await.unwrap();

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::ServerConfig;
 use super::limits::Limits;
+use super::reset;
 use crate::tls;
 
 /// Connections that the kernel completes before the accept loop takes them. Higher absorbs larger bursts.
@@ -97,8 +98,8 @@ pub(super) fn bind(config: &ServerConfig) -> Result<Sockets, BindError> {
         sockets.tls.push((tcp, Arc::clone(&tcp_tls)));
         let runtime = Arc::new(quinn::TokioRuntime);
         let server = Some(quic_config.clone());
-        let endpoint =
-            quinn::Endpoint::new(quinn::EndpointConfig::default(), server, pair.udp.into(), runtime);
+        let settings = reset::endpoint_config(config.reset_secret.as_ref(), pair.address);
+        let endpoint = quinn::Endpoint::new(settings, server, pair.udp.into(), runtime);
         sockets.quic.push(endpoint.map_err(at("UDP", pair.address))?);
     }
     for (socket, address) in plain {

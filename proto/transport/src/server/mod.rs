@@ -6,6 +6,7 @@ mod h3;
 mod leftover;
 mod limits;
 mod request;
+mod reset;
 mod tcp;
 
 use std::net::SocketAddr;
@@ -35,6 +36,10 @@ pub struct ServerConfig {
     pub identity: Identity,
     /// Bounds on what clients may take.
     pub limits: Limits,
+    /// Secret of this server alone, the same over restarts: clients of a process that died learn so from its successor at
+    /// their next packet (stateless reset, RFC 9000 section 10.3) instead of at the idle timeout. Servers must not share it
+    /// (section 21.11). `None`: a random one.
+    pub reset_secret: Option<[u8; 32]>,
     /// How long calls may go on after the shutdown began, before their connections are closed.
     pub drain_timeout: Duration,
 }

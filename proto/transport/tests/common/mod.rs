@@ -5,6 +5,7 @@
 pub mod probe;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +14,9 @@ use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
 use duocast_transport::guard::{GuardConfig, guard};
 use duocast_transport::identity::Identity;
 use duocast_transport::server::{Limits, Server, ServerConfig, loopback};
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -40,6 +44,7 @@ pub struct Setup {
     pub port: u16,
     pub guarded: bool,
     pub identity: Option<Identity>,
+    pub reset_secret: Option<[u8; 32]>,
 }
 
 impl Default for Setup {
@@ -51,6 +56,7 @@ impl Default for Setup {
             port: 0,
             guarded: true,
             identity: None,
+            reset_secret: None,
         }
     }
 }
@@ -69,6 +75,7 @@ impl TestServer {
             plain: loopback(0)[..1].to_vec(),
             identity: identity.clone(),
             limits: setup.limits,
+            reset_secret: setup.reset_secret,
             drain_timeout: setup.drain_timeout,
         };
         let server = Server::bind(config).await.unwrap();
@@ -104,6 +111,35 @@ impl TestServer {
 
     pub async fn client(&self, door: DoorChoice) -> ProbeClient<Channel> {
         ProbeClient::new(self.channel(door).await)
+    }
+
+    /// The TLS settings of a foreign client that trusts this server.
+    pub fn tls(
+        &self,
+        version: &'static rustls::SupportedProtocolVersion,
+        protocol: &str,
+    ) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.identity.cert_pem().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        tls
+    }
+
+    /// A bare QUIC connection on which nothing is sent, not even SETTINGS. It lasts as long as its endpoint is kept.
+    pub async fn quic(&self, transport: quinn::TransportConfig) -> (quinn::Endpoint, quinn::Connection) {
+        let crypto = QuicClientConfig::try_from(self.tls(&rustls::version::TLS13, "h3")).unwrap();
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
+        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = ([127, 0, 0, 1], self.port).into();
+        let connection = in_time(endpoint.connect_with(config, address, "localhost").unwrap()).await.unwrap();
+        (endpoint, connection)
     }
 
     /// Shuts down and waits until `serve` has returned.
