@@ -8,6 +8,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::identity::Identity;
 
+/// TLS 1.3 alone, on TCP as on QUIC: every browser that the page runs in and both ends of this crate speak it.
+const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
 /// TLS 1.3 tickets sent after a handshake. One is enough for a client that reconnects; each costs a packet's worth of
 /// work on connect.
 const SESSION_TICKETS: usize = 1;
@@ -20,11 +23,10 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// A server's TLS settings for one door. `protocols` is its ALPN list, best first.
 pub(crate) fn server_config(
     identity: &Identity,
-    versions: &[&'static rustls::SupportedProtocolVersion],
     protocols: &[&str],
 ) -> Result<rustls::ServerConfig, rustls::Error> {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(versions)?
+        .with_protocol_versions(VERSIONS)?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(OneKey(identity.certified_key())));
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -36,11 +38,10 @@ pub(crate) fn server_config(
 /// A client's TLS settings for one door. They hold the session tickets, so they are to be kept across reconnects.
 pub(crate) fn client_config(
     roots: Arc<rustls::RootCertStore>,
-    versions: &[&'static rustls::SupportedProtocolVersion],
     protocol: &str,
 ) -> Result<rustls::ClientConfig, rustls::Error> {
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(versions)?
+        .with_protocol_versions(VERSIONS)?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];

@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::probe::{Ask, ProbeClient, ask};
@@ -12,6 +13,7 @@ use duocast_transport::client::{Channel, ChannelConfig, ConnectError, DoorChoice
 use duocast_transport::server::{BindError, Server, ServerConfig};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
@@ -164,6 +166,17 @@ async fn clients_that_never_finish_their_handshake_leave_room_for_others_in_time
         assert!(matches!(read, Ok(0) | Err(_)));
     }
     in_time(server.client(DoorChoice::H2).await.unary(ask("echo"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_before_1_3_is_refused() {
+    let server = TestServer::start().await;
+    for (version, taken) in [(&rustls::version::TLS13, true), (&rustls::version::TLS12, false)] {
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(server.tls(version, "h2")));
+        let connected = in_time(connector.connect("localhost".try_into().unwrap(), stream)).await;
+        assert_eq!(connected.is_ok(), taken, "{version:?}");
+    }
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ impl Connector {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| bad("its host is no name or address"))?;
         let roots = Arc::new(config.roots.load()?);
-        let tcp_tls = tls::client_config(Arc::clone(&roots), rustls::ALL_VERSIONS, "h2").map_err(settings)?;
+        let tcp_tls = tls::client_config(Arc::clone(&roots), "h2").map_err(settings)?;
         let quic = match config.door {
             DoorChoice::H2 => None,
             DoorChoice::H3 => Some(Quic::new(&config, roots)?),
@@ -166,7 +166,7 @@ impl Connector {
 
 impl Quic {
     fn new(config: &ChannelConfig, roots: Arc<rustls::RootCertStore>) -> Result<Self, ConnectError> {
-        let tls = tls::client_config(roots, &[&rustls::version::TLS13], "h3").map_err(settings)?;
+        let tls = tls::client_config(roots, "h3").map_err(settings)?;
         let crypto = QuicClientConfig::try_from(tls).map_err(settings)?;
         let idle = quinn::IdleTimeout::try_from(config.idle_timeout).map_err(settings)?;
         let mut transport = quinn::TransportConfig::default();

@@ -79,7 +79,7 @@ pub(super) struct Sockets {
 }
 
 pub(super) fn bind(config: &ServerConfig) -> Result<Sockets, BindError> {
-    let tcp_tls = tls::server_config(&config.identity, rustls::ALL_VERSIONS, &["h2", "http/1.1"])?;
+    let tcp_tls = tls::server_config(&config.identity, &["h2", "http/1.1"])?;
     let quic_config = quic_server_config(config)?;
     let pairs = bind_pairs(&config.listen)?;
     let plain = config.plain.iter().map(|address| bind_tcp(*address, &config.plain));
@@ -177,7 +177,7 @@ fn at(protocol: &'static str, address: SocketAddr) -> impl Fn(io::Error) -> Bind
 }
 
 fn quic_server_config(config: &ServerConfig) -> Result<quinn::ServerConfig, BindError> {
-    let tls = tls::server_config(&config.identity, &[&rustls::version::TLS13], &["h3"])?;
+    let tls = tls::server_config(&config.identity, &["h3"])?;
     let crypto = QuicServerConfig::try_from(tls)?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     server.max_incoming(config.limits.handshakes);
