@@ -18,7 +18,7 @@ use sha2::Digest as _;
 
 use crate::tls::provider;
 
-/// Names a self-signed certificate covers when none are asked for.
+/// Names that every self-signed certificate covers.
 pub const DEFAULT_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// How long a self-signed certificate is valid. Higher keeps a leaked key useful for longer, lower makes a server that
@@ -89,26 +89,21 @@ impl Identity {
     }
 
     /// Loads `dir/cert.pem` and `dir/key.pem`; makes them (and `dir`) when they are missing, unreadable as a pair, about to
-    /// expire, or do not cover every one of `names` (DNS names and IP addresses; empty means [`DEFAULT_NAMES`]).
+    /// expire, or do not cover [`DEFAULT_NAMES`] and every one of `names` (DNS names and IP addresses).
     ///
     /// A new pair is ECDSA P-256, self-signed, valid for a year; the key file is readable by its owner only. Nothing but
     /// these two files is ever replaced, so `dir` is to be the server's own.
     pub fn load_or_create_self_signed(dir: &Path, names: &[String]) -> Result<Self, IdentityError> {
-        let defaults;
-        let names = if names.is_empty() {
-            defaults = DEFAULT_NAMES.map(String::from);
-            &defaults[..]
-        } else {
-            names
-        };
+        let mut covered = DEFAULT_NAMES.map(String::from).to_vec();
+        covered.extend(names.iter().filter(|name| !DEFAULT_NAMES.contains(&name.as_str())).cloned());
         let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         if let Ok(identity) = Self::from_pem_files(&cert, &key)
-            && identity.serves(names, SystemTime::now() + RENEW_BEFORE_EXPIRY)
+            && identity.serves(&covered, SystemTime::now() + RENEW_BEFORE_EXPIRY)
         {
             return Ok(identity);
         }
         fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
-        let (cert_pem, key_pem) = self_signed(names)?;
+        let (cert_pem, key_pem) = self_signed(&covered)?;
         replace(&key, key_pem.as_bytes(), 0o600)?;
         replace(&cert, cert_pem.as_bytes(), 0o644)?;
         Self::from_pem_files(&cert, &key)
@@ -226,6 +221,15 @@ mod tests {
         let second = Identity::load_or_create_self_signed(dir.path(), &names).unwrap();
         assert_ne!(first.cert_pem(), second.cert_pem());
         assert!(second.serves(&names, SystemTime::now()));
+    }
+
+    #[test]
+    fn names_are_covered_besides_the_default_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = ["calls.example".to_owned(), "localhost".to_owned()];
+        let identity = Identity::load_or_create_self_signed(dir.path(), &named).unwrap();
+        assert!(identity.serves(&named, SystemTime::now()));
+        assert!(identity.serves(&DEFAULT_NAMES.map(String::from), SystemTime::now()));
     }
 
     #[test]
