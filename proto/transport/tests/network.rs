@@ -168,6 +168,30 @@ async fn clients_that_never_finish_their_handshake_leave_room_for_others_in_time
     in_time(server.client(DoorChoice::H2).await.unary(ask("echo"))).await.unwrap();
 }
 
+/// A QUIC client that lets the server open no stream: its HTTP/3 settings cannot be sent.
+async fn stuck_quic_handshake(server: &TestServer) -> (quinn::Endpoint, quinn::Connection) {
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_concurrent_uni_streams(0_u32.into());
+    server.quic(transport).await
+}
+
+#[tokio::test]
+async fn handshakes_that_never_end_on_one_transport_leave_the_other_open() {
+    let mut setup = Setup::default();
+    setup.limits.handshakes = 2;
+    setup.limits.handshake_timeout = PATIENCE;
+    let server = TestServer::start_with(setup).await;
+    let address = ("127.0.0.1", server.port);
+    let _stuck = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    // The door on TCP is full once it closes a connection at once.
+    in_time(async {
+        let mut extra = TcpStream::connect(address).await.unwrap();
+        assert!(matches!(extra.read(&mut [0; 16]).await, Ok(0) | Err(_)));
+    })
+    .await;
+    in_time(server.client(DoorChoice::H3).await.unary(ask("echo"))).await.unwrap();
+}
+
 #[tokio::test]
 async fn tls_before_1_3_is_refused() {
     let server = TestServer::start().await;
@@ -185,7 +209,7 @@ async fn quic_clients_prove_their_address_while_many_handshakes_are_in_progress(
     setup.limits.handshakes = 2;
     let server = TestServer::start_with(setup).await;
     // Half of the handshakes are taken by this one, so the next QUIC client gets a retry; the channel does not notice.
-    let _stuck = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+    let _stuck = stuck_quic_handshake(&server).await;
     in_time(server.client(DoorChoice::H3).await.unary(ask("echo"))).await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::drain::Drain;
-use super::limits::{Entry, Gate, Limits};
+use super::limits::{Admission, Gate, Limits, Transport};
 use super::request::{self, Outcome};
 use crate::quic;
 
@@ -49,23 +49,32 @@ impl H3Door {
         while let Some(incoming) = self.endpoint.accept().await {
             if drain.is_begun() {
                 incoming.refuse();
-            } else if gate.crowded() && !incoming.remote_address_validated() && incoming.may_retry() {
+            } else if !incoming.remote_address_validated()
+                && incoming.may_retry()
+                && gate.wants_proof(incoming.remote_address().ip())
+            {
                 // The condition for the only failure was just checked.
                 let _ = incoming.retry();
-            } else if let Some(entry) = gate.enter(incoming.remote_address().ip()) {
-                tasks.spawn(self.clone().connection(incoming, entry, app.clone(), drain.clone()));
+            } else if let Some(admission) = gate.enter(Transport::Quic, incoming.remote_address().ip()) {
+                tasks.spawn(self.clone().connection(incoming, admission, app.clone(), drain.clone()));
             } else {
                 incoming.refuse();
             }
         }
     }
 
-    async fn connection(self, incoming: quinn::Incoming, mut entry: Entry, app: Router, drain: Drain) {
+    async fn connection(
+        self,
+        incoming: quinn::Incoming,
+        mut admission: Admission,
+        app: Router,
+        drain: Drain,
+    ) {
         let served = async {
             let handshake =
                 tokio::time::timeout(self.limits.handshake_timeout, self.handshake(incoming)).await;
             let Ok(Some((quic, h3))) = handshake else { return };
-            entry.established();
+            admission.established();
             self.serve(quic, h3, app, &drain).await;
         };
         tokio::select! {

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::drain::Drain;
-use super::limits::{Entry, Gate, Limits};
+use super::limits::{Admission, Gate, Limits, Transport};
 use crate::Door;
 
 /// Pause after the system could not give a connection (out of file descriptors): connections have to end before it can.
@@ -81,9 +81,9 @@ impl TcpDoor {
             };
             match accepted {
                 Ok((stream, from)) => {
-                    if let Some(entry) = gate.enter(from.ip()) {
+                    if let Some(admission) = gate.enter(Transport::Tcp, from.ip()) {
                         let door = self.clone();
-                        tasks.spawn(door.connection(stream, entry, app.clone(), drain.clone()));
+                        tasks.spawn(door.connection(stream, admission, app.clone(), drain.clone()));
                     }
                 }
                 Err(error) => {
@@ -94,13 +94,13 @@ impl TcpDoor {
         }
     }
 
-    async fn connection(self, stream: TcpStream, mut entry: Entry, app: Router, drain: Drain) {
+    async fn connection(self, stream: TcpStream, mut admission: Admission, app: Router, drain: Drain) {
         let served = async {
             // Small messages are to leave at once; a socket without the option still works.
             let _ = stream.set_nodelay(true);
             match &self.tls {
                 None => {
-                    entry.established();
+                    admission.established();
                     self.serve(stream, self.builder(), app, &drain).await;
                 }
                 Some(acceptor) => {
@@ -109,7 +109,7 @@ impl TcpDoor {
                     else {
                         return;
                     };
-                    entry.established();
+                    admission.established();
                     let builder = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => self.builder().http2_only(),
                         _ => self.builder().http1_only(),
