@@ -149,14 +149,8 @@ impl Router {
             let shard = ShardConfig { announced: bound.announced, max_legs };
             let load = handle.load();
             let worker = Worker::new(index, shard, bound.sockets, bound.wake, queue, reports.clone(), load);
-            let died = died.clone();
-            let body = move || {
-                worker.run();
-                // Only the first to end is waited for.
-                let _ = died.try_send(index);
-            };
-            let name = format!("router-{index}");
-            threads.push(thread::Builder::new().name(name).spawn(body).map_err(RouterError::Spawn)?);
+            let thread = spawn_worker(index, died.clone(), move || worker.run());
+            threads.push(thread.map_err(RouterError::Spawn)?);
             handles.push(handle);
         }
         drop(died);
@@ -180,6 +174,32 @@ impl Router {
     }
 }
 
+/// Tells when it is dropped that a worker ended, so that a panic tells too.
+struct Farewell {
+    index: usize,
+    died: mpsc::Sender<usize>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Only the first to end is waited for.
+        let _ = self.died.try_send(self.index);
+    }
+}
+
+/// Starts a worker's thread. However `body` ends, `died` is told the index.
+fn spawn_worker(
+    index: usize,
+    died: mpsc::Sender<usize>,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    let farewell = Farewell { index, died };
+    thread::Builder::new().name(format!("router-{index}")).spawn(move || {
+        let _farewell = farewell;
+        body();
+    })
+}
+
 fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Bound, BindError> {
     let port = match config.port_base {
         0 => 0,
@@ -198,4 +218,22 @@ fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Boun
     }
     let wake = Arc::new(sys::Wake::new().map_err(BindError::Wake)?);
     Ok(Bound { sockets, announced, wake })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_panics_is_told_while_the_others_live() {
+        let (died, mut deaths) = mpsc::channel(1);
+        let of_another_worker = died.clone();
+        let thread = spawn_worker(3, died, || panic!("a defect outside any leg"));
+        let index = tokio::time::timeout(Duration::from_secs(10), deaths.recv()).await;
+        assert_eq!(index.expect("the death is told"), Some(3));
+        assert!(thread.unwrap().join().is_err());
+        drop(of_another_worker);
+    }
 }

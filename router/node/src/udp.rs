@@ -94,17 +94,24 @@ pub(crate) struct Inbox {
     bytes: Box<[u8]>,
     /// Slot by slot: socket and what the kernel says of the datagrams in it.
     received: Vec<(u8, RecvMeta)>,
+    /// The socket that is read first in the next turn.
+    first: usize,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; SLOTS * SLOT_BYTES].into_boxed_slice(), received: Vec::with_capacity(SLOTS) }
+        let bytes = vec![0; SLOTS * SLOT_BYTES].into_boxed_slice();
+        Self { bytes, received: Vec::with_capacity(SLOTS), first: 0 }
     }
 
-    /// Reads until nothing is left or all slots are full; what is left waits in the kernel for the next turn.
+    /// Reads until nothing is left or all slots are full; what is left waits in the kernel for the next turn, which begins
+    /// with another socket, so that a flood on one cannot silence the others.
     pub(crate) fn fill(&mut self, sockets: &Sockets) {
         self.received.clear();
-        for (index, bound) in sockets.0.iter().enumerate() {
+        let count = sockets.0.len();
+        let first = self.first % count.max(1);
+        self.first = first + 1;
+        for (index, bound) in sockets.0.iter().enumerate().cycle().skip(first).take(count) {
             while self.received.len() < SLOTS {
                 let used = self.received.len() * SLOT_BYTES;
                 let slots = quinn_udp::BATCH_SIZE.min(SLOTS - self.received.len());
@@ -238,6 +245,27 @@ mod tests {
         outbox.send_all(&from, || queue.next());
         assert_eq!(outbox.failures(), 0);
         assert_eq!(receive(&mut Inbox::new(), &to, &wake, sent.len()), sent);
+    }
+
+    #[test]
+    fn a_flood_on_one_socket_does_not_silence_the_other() {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let sockets = Sockets::bind(&[loopback, loopback], 0, false);
+        let sockets = sockets.unwrap_or_else(|e| panic!("{e:?}"));
+        let addresses = sockets.local_addrs();
+        let sender = UdpSocket::bind((loopback, 0)).unwrap();
+        let flood = || (0..SLOTS * 2).for_each(|n| drop(sender.send_to(&vec![0; 1 + n], addresses[0])));
+        let mut inbox = Inbox::new();
+        for _ in 0..3 {
+            sender.send_to(b"quiet", addresses[1]).unwrap();
+            let mut is_heard = false;
+            for _ in 0..2 {
+                flood();
+                inbox.fill(&sockets);
+                is_heard |= inbox.datagrams().iter().any(|d| d.path.socket == 1 && d.contents == b"quiet");
+            }
+            assert!(is_heard, "every second turn begins with the other socket");
+        }
     }
 
     #[test]
