@@ -55,7 +55,7 @@ pub(crate) struct NewLeg {
 enum Command {
     Add { leg: NewLeg, state: watch::Sender<LegState>, key: oneshot::Sender<Result<usize, LegError>> },
     Open { key: usize },
-    Stop { key: usize },
+    Stop { key: usize, stopped: oneshot::Sender<()> },
     Close { key: usize, report: oneshot::Sender<LegReport> },
     Steady { from: Instant, until: Instant },
     LocalPorts { ports: oneshot::Sender<Vec<u16>> },
@@ -177,9 +177,12 @@ impl LegLink {
         self.lane.send(Command::Open { key: self.key }).await;
     }
 
-    /// Sends nothing from now on.
+    /// Has sent its last packet when this comes back, however late the lane is.
     pub(crate) async fn stop(&self) {
-        self.lane.send(Command::Stop { key: self.key }).await;
+        let (stopped, done) = oneshot::channel();
+        self.lane.send(Command::Stop { key: self.key, stopped }).await;
+        // A lane that is gone sends nothing either.
+        let _ = done.await;
     }
 
     /// Ends the leg.

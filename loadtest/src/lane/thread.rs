@@ -72,9 +72,9 @@ impl Worker {
         while !self.gauges.is_over.load(Ordering::Relaxed) {
             self.sleep(&mut events);
             self.ready.extend(events.iter().map(|event| event.token().0).filter(|key| *key != WAKE.0));
+            self.take_commands();
             self.receive_ready();
             self.serve_due();
-            self.take_commands();
             self.publish();
         }
         self.report.steady_cpu = self.steady_cpu.used();
@@ -161,10 +161,12 @@ impl Worker {
                 }
                 self.after(key);
             }
-            Command::Stop { key } => {
+            Command::Stop { key, stopped } => {
                 if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                     seat.leg.handle_stop();
                 }
+                // Nobody waits for it when the run was broken off.
+                let _ = stopped.send(());
             }
             Command::Close { key, report } => {
                 if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {

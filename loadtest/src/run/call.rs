@@ -325,9 +325,8 @@ impl Call<'_> {
 
     /// Stops sending, hangs up, collects what the legs measured. Done after a failure as well.
     async fn end(&mut self) {
-        for seat in self.seats.iter().flatten() {
-            seat.leg.stop().await;
-        }
+        let [caller, callee] = &self.seats;
+        tokio::join!(stop(caller), stop(callee));
         let stopped_at = Instant::now();
         if self.seats.iter().any(Option::is_some) {
             tokio::time::sleep(DRAIN).await;
@@ -386,6 +385,12 @@ impl Call<'_> {
 
     async fn sleep_until(&self, since_start: Duration) {
         tokio::time::sleep_until((self.shared.start + since_start).into()).await;
+    }
+}
+
+async fn stop(seat: &Option<Seat>) {
+    if let Some(seat) = seat {
+        seat.leg.stop().await;
     }
 }
 
