@@ -1,12 +1,12 @@
 //! The exchange's loop: wait in one place, take a batch, ask the switchboard, write, then tell.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use duocast_control_core::call::CallRecord;
-use duocast_control_core::session::{Sequenced, StreamId};
+use duocast_control_core::session::{Person, Sequenced, StreamId};
 use duocast_control_core::switchboard::{LegReport, NodeUp, StreamEnd, Subscribe, SubscribeError};
 use duocast_control_core::{Effect, Limits, Switchboard};
 use duocast_model::{AccountId, CallId, NodeId};
@@ -50,8 +50,9 @@ pub(super) struct Task {
     streams: BTreeMap<StreamId, Outlet<Sequenced, StreamClose>>,
     links: Links,
     presence: Presence,
-    /// Accounts whose contacts were last told that they can be reached; at most those that have sessions.
-    told_online: BTreeSet<AccountId>,
+    /// Accounts whose contacts were last told that they can be reached, as whom; at most those that have sessions. Contacts
+    /// hear of changes only.
+    told_online: BTreeMap<AccountId, Person>,
     notices: mpsc::UnboundedSender<Gone>,
     outbox: VecDeque<Output>,
     /// The newest state of each call that is not written yet.
@@ -83,7 +84,7 @@ impl Task {
             store,
             streams: BTreeMap::new(),
             links: Links::new(tuning.offer_timeout),
-            told_online: BTreeSet::new(),
+            told_online: BTreeMap::new(),
             notices,
             outbox: VecDeque::new(),
             unwritten: BTreeMap::new(),
@@ -291,10 +292,10 @@ impl Task {
             // Who cannot be called looks the same whether a device is there or not.
             let online = who.calling_enabled && self.board.is_online(&who.account);
             let is_news = if online {
-                self.told_online.insert(who.account.clone());
-                true
+                let told = self.told_online.insert(who.account.clone(), who.person.clone());
+                told.as_ref() != Some(&who.person)
             } else {
-                self.told_online.remove(&who.account)
+                self.told_online.remove(&who.account).is_some()
             };
             if !is_news {
                 continue;
