@@ -45,13 +45,20 @@ pub struct Tls {
 }
 
 /// Who may sign tokens.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// Accept tokens signed by the development key in `data_dir` (`duocast ctl token`). Switch it off in production.
-    pub dev: bool,
-    /// The platform's issuers.
+    /// Accept tokens signed by the development key in `data_dir` (`duocast ctl token`). Unset: only while no issuer is named.
+    pub dev: Option<bool>,
+    /// The platform's issuers: all of one platform, for an account is known by its `sub` alone.
     pub issuers: Vec<Issuer>,
+}
+
+impl Auth {
+    /// True if development tokens are accepted.
+    pub fn accepts_dev(&self) -> bool {
+        self.dev.unwrap_or(self.issuers.is_empty())
+    }
 }
 
 /// One issuer of tokens.
@@ -130,12 +137,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Auth {
-    fn default() -> Self {
-        Self { dev: true, issuers: Vec::new() }
-    }
-}
-
 impl Default for Media {
     fn default() -> Self {
         Self { listen: Vec::new(), port: 40_000, announce: Vec::new(), workers: 0, leg_capacity: 4_000 }
@@ -210,7 +211,7 @@ impl Config {
         if self.media.leg_capacity < 2 {
             wrong.push(format!("media.leg_capacity: {}: a call needs 2", self.media.leg_capacity));
         }
-        if !self.auth.dev && self.auth.issuers.is_empty() {
+        if !self.auth.accepts_dev() && self.auth.issuers.is_empty() {
             wrong.push(
                 "auth: with dev = false name at least one [[auth.issuers]], else nobody can sign in".into(),
             );
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn nothing_set_is_a_working_configuration() {
-        assert!(load("").unwrap().auth.dev);
+        assert!(load("").unwrap().auth.accepts_dev());
     }
 
     #[test]
@@ -283,6 +284,16 @@ mod tests {
             let error = load(toml).expect_err(toml);
             assert!(error.contains(expected), "{toml}: {error}");
         }
+    }
+
+    #[test]
+    fn naming_an_issuer_switches_the_development_key_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key.pem");
+        std::fs::write(&key, "").unwrap();
+        let issuers = format!("[auth]\nissuers = [{{ iss = 'a', public_key = '{}' }}]", key.display());
+        assert!(!load(&issuers).unwrap().auth.accepts_dev());
+        assert!(load(&format!("{issuers}\ndev = true")).unwrap().auth.accepts_dev());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Starting servers: everything in one process, or control and router apart.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duocast_control::auth::{DevIssuer, DevIssuerError, IssuerConfig, Scope, dev_account_id};
 use duocast_control::{Control, ControlConfig};
@@ -24,6 +24,10 @@ const EMBEDDED_NODE: &str = "embedded";
 
 /// How long the demo links are valid.
 const DEMO_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a server of one process may take until calls can be placed, and how often that is looked at.
+const READY_MAX: Duration = Duration::from_secs(10);
+const READY_POLL: Duration = Duration::from_millis(20);
 
 /// The accounts of `--demo`.
 const DEMO_ACCOUNTS: [&str; 2] = ["alice", "bob"];
@@ -79,6 +83,12 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// Control's exchange died: a defect.
+    #[error("the control plane stopped")]
+    Exchange(#[from] duocast_control::ExchangeDied),
+    /// Calls cannot be placed, and it does not get better.
+    #[error("the server started but takes no calls: {0}; its log says more")]
+    NotReady(String),
     /// A setting is missing or wrong.
     #[error("{0}")]
     Setting(String),
@@ -114,6 +124,18 @@ impl Running {
         }
     }
 
+    /// Waits until calls can be placed.
+    pub async fn until_ready(&self) -> Result<(), ServeError> {
+        let began = Instant::now();
+        while let Some(why) = self.control.not_ready().await {
+            if began.elapsed() > READY_MAX {
+                return Err(ServeError::NotReady(why));
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        Ok(())
+    }
+
     /// A token for a development account of this server.
     pub fn token(&self, handle: &str, scope: Scope) -> Result<String, ServeError> {
         Ok(mint(&self.data_dir, handle, scope, DEMO_TOKEN_TTL)?)
@@ -137,11 +159,14 @@ pub async fn control(config: Config, demo: bool, json: bool) -> Result<(), Serve
 }
 
 async fn serve(config: Config, with_router: bool, demo: bool, json: bool) -> Result<(), ServeError> {
-    if demo && !config.auth.dev {
+    if demo && !config.auth.accepts_dev() {
         let why = "--demo needs auth.dev = true: its tokens are signed by the development key";
         return Err(ServeError::Setting(why.into()));
     }
     let running = start(&config, with_router).await?;
+    if with_router {
+        running.until_ready().await?;
+    }
     let mut links = Vec::new();
     if demo {
         running.control.seed_demo().await?;
@@ -198,7 +223,7 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
     let ca_pem = identity.cert_pem().to_owned();
     let control = Control::open(ControlConfig {
         issuers: issuers(config)?,
-        dev_issuer: config.auth.dev,
+        dev_issuer: config.auth.accepts_dev(),
         metrics: crate::metrics::install(),
         ready_needs_node: true,
         ..ControlConfig::new(config.data_dir.clone())
@@ -216,36 +241,68 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
     let url = format!("https://localhost:{}", port(server.listen_addrs()).unwrap_or_default());
     let page = port(server.plain_addrs()).map(|port| format!("http://localhost:{port}"));
 
-    let router = if with_router {
-        let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
-        let token = control.mint_node_token();
-        let link = node_link(&url, Roots::Pem(ca_pem.clone()));
-        Some(Router::bind(router_config(config, node, link, token))?)
-    } else {
-        None
-    };
+    let embedded = if with_router { Some(embedded_router(config, &control).await?) } else { None };
 
     let shutdown = CancellationToken::new();
-    let (serving, controlling) = (shutdown.clone(), shutdown.clone());
-    let (app, worker) = (control.app(), control.clone());
-    let api = tokio::spawn(async move {
-        tokio::join!(server.serve(app, serving), worker.run(controlling));
-    });
     // The router outlives the API's drain: media of running calls goes on until then.
     let drained = CancellationToken::new();
-    let media = router.map(|router| tokio::spawn(router.run(drained.clone())));
-    let stopped = shutdown.clone();
+    let (stop, app, worker) = (shutdown.clone(), control.app(), control.clone());
     let task = tokio::spawn(async move {
-        let _stop_all = stopped.drop_guard();
-        let ended = api.await;
-        drained.cancel();
-        if let Some(media) = media {
-            join(media.await).unwrap_or(Ok(()))?;
-        }
-        join(ended);
-        Ok(())
+        let (inner, media) = match embedded {
+            Some((inner, router)) => (Some(inner), Some(router)),
+            None => (None, None),
+        };
+        // The first part to end, in order or not, stops the others: a server without one of its parts helps nobody.
+        let api = ending(&stop, async { server.serve(app.clone(), stop.clone()).await });
+        let inner = ending(&stop, async {
+            match inner {
+                Some(inner) => inner.serve(app.clone(), stop.clone()).await,
+                None => stop.cancelled().await,
+            }
+        });
+        let control = ending(&stop, worker.run(stop.clone()));
+        let media = ending(&stop, async {
+            match media {
+                Some(router) => router.run(drained.clone()).await,
+                None => Ok(drained.cancelled().await),
+            }
+        });
+        let control_side = async {
+            let ((), (), ended) = tokio::join!(api, inner, control);
+            drained.cancel();
+            ended
+        };
+        let (control, media) = tokio::join!(control_side, media);
+        control?;
+        Ok(media?)
     });
     Ok(Running { url, page, ca_pem, data_dir: config.data_dir.clone(), control, shutdown, task: Some(task) })
+}
+
+/// Says stop to all when `part` has ended.
+async fn ending<T>(stop: &CancellationToken, part: impl Future<Output = T>) -> T {
+    let _stop_all = stop.clone().drop_guard();
+    part.await
+}
+
+/// The router of a single-process server, and the loopback door that it links to: with an identity of its own, because the
+/// configured certificate need not cover localhost, nor the configured addresses include it.
+async fn embedded_router(config: &Config, control: &Control) -> Result<(Server, Router), ServeError> {
+    let identity = Identity::load_or_create_self_signed(&config.data_dir.join("internal"), &[])?;
+    let roots = Roots::Pem(identity.cert_pem().to_owned());
+    let door = Server::bind(ServerConfig {
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        plain: Vec::new(),
+        identity,
+        limits: Limits::default(),
+        reset_secret: None,
+        drain_timeout: Duration::from_secs(config.drain_seconds),
+    })
+    .await?;
+    let url = format!("https://127.0.0.1:{}", port(door.listen_addrs()).unwrap_or_default());
+    let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
+    let router = router_config(config, node, node_link(&url, roots), control.mint_node_token());
+    Ok((door, Router::bind(router)?))
 }
 
 /// What a task gave; `None` if it was cancelled. Its panic goes on here.

@@ -114,7 +114,18 @@ pub struct Leg {
 pub(crate) struct RingingDevice {
     pub(crate) session: SessionId,
     pub(crate) leg: Option<Leg>,
+    /// Changes that only this device is told.
+    pub(crate) own_changes: u64,
 }
+
+impl RingingDevice {
+    pub(crate) fn new(session: SessionId) -> Self {
+        Self { session, leg: None, own_changes: 0 }
+    }
+}
+
+/// Bits of a view's revision for changes that only its device is told; the call's own revision stands above them.
+const OWN_CHANGES_BITS: u32 = 16;
 
 /// One party's place in the call.
 #[derive(Debug, Clone)]
@@ -127,13 +138,24 @@ pub(crate) struct Seat {
     pub(crate) session: Option<SessionId>,
     pub(crate) leg: Option<Leg>,
     pub(crate) media: MediaState,
+    /// Changes, before the answer, that only this device was told.
+    pub(crate) own_changes: u64,
     /// Since when an answered call misses this party's media.
     pub(crate) away_since: Option<UnixMillis>,
 }
 
 impl Seat {
     pub(crate) fn new(account: AccountId, person: Person, media: MediaState) -> Self {
-        Self { account, person, device: None, session: None, leg: None, media, away_since: None }
+        Self {
+            account,
+            person,
+            device: None,
+            session: None,
+            leg: None,
+            media,
+            own_changes: 0,
+            away_since: None,
+        }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -353,6 +375,14 @@ impl Call {
         }
     }
 
+    /// Notes a change that only one device is told.
+    pub(crate) fn count_for(&mut self, party: Party, session: Option<SessionId>) {
+        let ringing =
+            self.ringing.iter_mut().find(|d| session == Some(d.session)).map(|d| &mut d.own_changes);
+        let changes = ringing.unwrap_or(&mut self.seats[party as usize].own_changes);
+        *changes = (*changes + 1).min((1 << OWN_CHANGES_BITS) - 1);
+    }
+
     /// Whose leg this is: the party, and the session of its device if it has one now.
     pub(crate) fn owner_of(&self, id: LegId) -> Option<(Party, Option<SessionId>)> {
         let is_it = |leg: &Option<Leg>| leg.as_ref().is_some_and(|l| l.id == id);
@@ -415,10 +445,15 @@ impl Call {
             Some(device) => device.leg.is_some(),
             None => own.leg.is_some(),
         };
+        let own_changes = match ringing_here {
+            Some(device) => device.own_changes,
+            None if seated_here => own.own_changes,
+            None => 0,
+        };
         let on_this_device = seated_here || ringing_here.is_some();
         CallView {
             id: self.id,
-            revision: self.revision,
+            revision: (self.revision << OWN_CHANGES_BITS) + own_changes,
             state,
             role: party,
             peer: peer.person.clone(),

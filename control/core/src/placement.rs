@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use duocast_model::NodeId;
+use duocast_model::{NodeId, UnixMillis};
 
 /// What control knows of a node.
 #[derive(Debug, Clone)]
 pub struct NodeView {
-    /// Its link is up.
-    pub linked: bool,
+    /// Since when its link is down; `None`: it is up.
+    pub down_since: Option<UnixMillis>,
     /// Legs it is willing to carry.
     pub leg_capacity: u32,
     /// Legs that present plans give it.
     pub legs_planned: u32,
     /// Its busiest worker's share of a core, 0 to 1, as last reported.
     pub load: f32,
+}
+
+impl NodeView {
+    /// Its link is up.
+    pub fn is_linked(&self) -> bool {
+        self.down_since.is_none()
+    }
 }
 
 /// Share of a core above which a node gets no new calls. Higher packs nodes tighter and leaves less for bursts; lower
@@ -28,7 +35,7 @@ pub const LEGS_PER_CALL: u32 = 2;
 /// `None`: nobody has room.
 pub fn choose(nodes: &BTreeMap<NodeId, NodeView>) -> Option<NodeId> {
     let has_room = |n: &NodeView| {
-        n.linked && n.load <= LOAD_MAX && n.legs_planned.saturating_add(LEGS_PER_CALL) <= n.leg_capacity
+        n.is_linked() && n.load <= LOAD_MAX && n.legs_planned.saturating_add(LEGS_PER_CALL) <= n.leg_capacity
     };
     let fill = |n: &NodeView| f64::from(n.legs_planned) / f64::from(n.leg_capacity.max(1));
     nodes
@@ -43,7 +50,12 @@ mod tests {
     use super::*;
 
     fn node(linked: bool, capacity: u32, planned: u32, load: f32) -> NodeView {
-        NodeView { linked, leg_capacity: capacity, legs_planned: planned, load }
+        NodeView {
+            down_since: (!linked).then_some(UnixMillis(0)),
+            leg_capacity: capacity,
+            legs_planned: planned,
+            load,
+        }
     }
 
     fn chosen(nodes: &[(&str, NodeView)]) -> Option<String> {

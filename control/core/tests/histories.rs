@@ -255,7 +255,12 @@ impl Model {
     fn hang_up(&mut self, device: &'static str, id: CallId) -> Result<CallState, CommandError> {
         let call = self.calls.get(&id).filter(|c| c.people.contains(&owner(device)));
         let call = call.ok_or(CommandError::CallUnknown)?;
-        if call.before_accept() && call.people[1] == owner(device) {
+        let party = usize::from(call.people[1] == owner(device));
+        let seated = call.on[party].filter(|d| self.devices.contains_key(d));
+        if !call.over() && seated.is_some_and(|d| d != device) {
+            return Err([CommandError::NotOnThisDevice, CommandError::AnsweredElsewhere][party]);
+        }
+        if call.before_accept() && party == 1 {
             return self.decline(device, id);
         }
         let now = self.now;

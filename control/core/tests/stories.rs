@@ -336,6 +336,64 @@ fn a_link_that_blinks_changes_nothing() {
 }
 
 #[test]
+fn a_link_that_blinks_twice_is_not_a_lost_node() {
+    let (mut world, call) = live();
+    world.node_down("n1");
+    world.wait_s(1);
+    world.node_up("n1", "boot-1");
+    world.wait_s(13);
+    world.node_down("n1");
+    world.wait_s(2);
+    world.node_up("n1", "boot-1");
+    world.wait_s(60);
+    assert_eq!(seen(&world, "alice", call), Live);
+}
+
+#[test]
+fn control_comes_back_with_an_earlier_clock_and_its_plans_are_taken_all_the_same() {
+    let (world, call) = live();
+    let node_has = world.plan(call).unwrap().generation();
+    let mut after = World::without_node(Limits::default());
+    after.now = duocast_model::UnixMillis(world.now.0 - 900_000);
+    after.records.insert(call, world.records[&call].clone());
+    after.board.handle_restore(after.now, world.records[&call].clone());
+    after.node_up("n1", "boot-1");
+    assert!(after.plan(call).unwrap().generation() < node_has);
+    after.board.handle_plan_refused(after.now, &support::node("n1"), call, node_has);
+    after.settle();
+    assert!(after.plan(call).unwrap().generation() > node_has);
+    after.online("alice").unwrap();
+    after.hang_up("alice", call).unwrap();
+    assert!(after.plan(call).unwrap().is_teardown());
+}
+
+#[test]
+fn a_late_decline_on_one_device_does_not_end_what_another_answered() {
+    let (mut world, call) = live();
+    assert_eq!(world.hang_up("bob/tablet", call), Err(CommandError::AnsweredElsewhere));
+    assert_eq!(seen(&world, "alice", call), Live);
+    world.forget("bob/phone");
+    world.wait_s(31);
+    world.online("bob/tablet").unwrap();
+    world.hang_up("bob/tablet", call).unwrap();
+    assert_eq!(
+        seen(&world, "alice", call),
+        Ended(EndReason::HungUp),
+        "its device is gone for good: any other may"
+    );
+}
+
+#[test]
+fn a_caller_cannot_count_the_callees_devices() {
+    let revision = |world: &World, call| world.board.call(&support::account("alice"), call).unwrap().revision;
+    let (mut world, call) = ringing();
+    let before = revision(&world, call);
+    world.leg_up("bob/phone", call);
+    world.leg_up("bob/tablet", call);
+    assert_eq!(revision(&world, call), before);
+}
+
+#[test]
 fn a_second_stream_of_a_session_takes_over() {
     let mut world = alice_and_bob();
     let first = world.devices["alice"].stream;

@@ -110,6 +110,11 @@ pub enum SeedError {
     Follows(#[from] FollowError),
 }
 
+/// The exchange, which decides everything, ended by itself: a defect. Its last log lines say more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the exchange died; restart the process and report its last log lines")]
+pub struct ExchangeDied;
+
 /// The control plane. Cheap to clone.
 ///
 /// Open it, serve [`app`](Self::app), and [`run`](Self::run) it until the shutdown. It starts to work when it is opened.
@@ -146,6 +151,7 @@ impl Control {
             context: context.clone(),
             prometheus: config.metrics,
             ready_needs_node: config.ready_needs_node,
+            looked: Arc::default(),
         };
         let (health, app) = app(&Services::new(context.clone()), operations.clone()).await?;
         let guarded = guard(
@@ -164,12 +170,16 @@ impl Control {
     }
 
     /// Works until `shutdown`, then drains: every stream is told and ends, what was decided is written, the exchange stops.
-    /// Returns when that is done, at most a few seconds later.
-    pub async fn run(&self, shutdown: CancellationToken) {
+    /// Returns when that is done, at most a few seconds later; or at once when the exchange died, a defect: the process
+    /// should start anew. To be called once.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), ExchangeDied> {
+        let exchange = self.inner.exchange.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut exchange = exchange.ok_or(ExchangeDied)?;
         let mut upkeep = tokio::time::interval(UPKEEP);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                _ = &mut exchange => return Err(ExchangeDied),
                 _ = upkeep.tick() => {
                     if let Some(prometheus) = &self.inner.operations.prometheus {
                         prometheus.run_upkeep();
@@ -184,12 +194,7 @@ impl Control {
             tracing::warn!(streams = streams.len(), "some streams did not end in time and are cut off");
         }
         self.inner.stop.cancel();
-        let task = self.inner.exchange.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && task.await.is_err()
-        {
-            tracing::error!("the exchange ended with a panic");
-        }
+        exchange.await.map_err(|_| ExchangeDied)
     }
 
     /// Begins to drain: not ready any more, new calls answer UNAVAILABLE, every stream is told and ends. [`run`](Self::run)

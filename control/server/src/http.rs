@@ -1,7 +1,7 @@
 //! Everything that is no call of the API: is the process alive, is it ready, how is it doing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,11 +11,16 @@ use axum::{Extension, Router};
 use duocast_transport::Door;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use tokio::sync::Mutex;
+
 use crate::metrics;
 use crate::services::Context;
 
 /// How long the parts may take to answer before the process counts as not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one look serves all who ask. Longer hides changes from a load balancer, shorter costs the store more.
+const READY_KEPT: Duration = Duration::from_millis(200);
 
 /// What the pages for operators look at.
 #[derive(Clone)]
@@ -23,6 +28,8 @@ pub(crate) struct Operations {
     pub(crate) context: Arc<Context>,
     pub(crate) prometheus: Option<PrometheusHandle>,
     pub(crate) ready_needs_node: bool,
+    /// The last look, shared: looking queues work for the store and the exchange, and anybody may ask.
+    pub(crate) looked: Arc<Mutex<Option<(Instant, Result<(), NotReady>)>>>,
 }
 
 /// Why the process takes no calls.
@@ -53,6 +60,18 @@ impl Operations {
         if self.context.draining.is_cancelled() {
             return Err(NotReady::Draining);
         }
+        let mut looked = self.looked.lock().await;
+        match *looked {
+            Some((at, result)) if at.elapsed() < READY_KEPT => result,
+            _ => {
+                let result = self.look().await;
+                *looked = Some((Instant::now(), result));
+                result
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(), NotReady> {
         let store = tokio::time::timeout(READY_TIMEOUT, self.context.store.ping()).await;
         store.ok().and_then(Result::ok).ok_or(NotReady::Store)?;
         let counts = tokio::time::timeout(READY_TIMEOUT, self.context.exchange.counts()).await;

@@ -20,5 +20,5 @@ mod names;
 mod services;
 mod web;
 
-pub use control::{Control, ControlConfig, OpenError, SeedError};
+pub use control::{Control, ControlConfig, ExchangeDied, OpenError, SeedError};
 pub use exchange::Tuning;

@@ -238,8 +238,17 @@ impl Switchboard {
         id: CallId,
     ) -> Result<CallView, CommandError> {
         let party = self.authorize(account, session, id)?;
-        let state = self.calls[&id].state;
-        match (state.is_before_accept(), party) {
+        let call = &self.calls[&id];
+        // Another device must not end what this one just answered: its "decline" may cross the answer. Where the seat's
+        // device is gone, any of the account's may hang up.
+        let elsewhere = call.seat(party).session.is_some_and(|seated| seated != session);
+        if elsewhere && !call.state.is_ended() {
+            return match party {
+                Party::Callee => Err(CommandError::AnsweredElsewhere),
+                Party::Caller => Err(CommandError::NotOnThisDevice),
+            };
+        }
+        match (call.state.is_before_accept(), party) {
             (true, Party::Callee) => return self.handle_decline(now, account, session, id),
             (true, Party::Caller) => self.advance_and_tell(now, id, Trigger::Cancel),
             (false, _) => self.advance_and_tell(now, id, Trigger::HangUp),
@@ -346,7 +355,7 @@ impl Switchboard {
         let devices = self.sessions_of.get(callee).cloned().unwrap_or_default();
         let reached = devices.iter().any(|s| self.sessions[s].stream.is_some());
         if let Some(call) = self.calls.get_mut(&id) {
-            call.ringing = devices.iter().map(|s| RingingDevice { session: *s, leg: None }).collect();
+            call.ringing = devices.iter().map(|s| RingingDevice::new(*s)).collect();
         }
         if reached {
             self.advance_and_tell(now, id, Trigger::DeviceReached);
@@ -363,7 +372,8 @@ impl Switchboard {
             return;
         }
         if call.state.is_before_accept() {
-            call.revision += 1;
+            // Counted for this device alone: a shared number would tell the caller how many devices the callee has.
+            call.count_for(party, session);
             let view = session.map(|s| (s, call.view(party, session)));
             if let Some((session, view)) = view {
                 self.tell(now, session, crate::session::Event::Call(Box::new(view)));

@@ -189,7 +189,7 @@ impl Switchboard {
             streams: self.sessions.values().filter(|s| s.stream.is_some()).count(),
             calls: open.clone().count(),
             answered: open.filter(|c| !c.state.is_before_accept()).count(),
-            nodes: self.nodes.values().filter(|n| n.linked).count(),
+            nodes: self.nodes.values().filter(|n| n.is_linked()).count(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Router nodes come, go and say how their legs are.
 
-use duocast_model::{CallId, NodeId, RoutePlan, UnixMillis};
+use duocast_model::{CallId, Generation, NodeId, RoutePlan, UnixMillis};
 
 use super::{Effect, Reason, Switchboard};
 use crate::call::{Call, CallRecord, Trigger};
@@ -21,7 +21,7 @@ impl Switchboard {
     /// A node's link is up. Gives every plan that the node must have; after them it may drop all else.
     #[must_use]
     pub fn handle_node_up(&mut self, now: UnixMillis, up: NodeUp) -> Vec<RoutePlan> {
-        let view = NodeView { linked: true, leg_capacity: up.leg_capacity, legs_planned: 0, load: 0.0 };
+        let view = NodeView { down_since: None, leg_capacity: up.leg_capacity, legs_planned: 0, load: 0.0 };
         self.nodes.insert(up.node.clone(), view);
         self.boots.insert(up.node.clone(), up.boot.clone());
         let mut plans = Vec::new();
@@ -43,7 +43,7 @@ impl Switchboard {
     /// A node's link is down. Its media goes on; its calls are moved if it stays down.
     pub fn handle_node_down(&mut self, now: UnixMillis, node: &NodeId) {
         if let Some(view) = self.nodes.get_mut(node) {
-            view.linked = false;
+            view.down_since = Some(now);
             self.set_timer(now.plus(self.limits.node_grace), Reason::NodeLost(node.clone()));
         }
     }
@@ -52,6 +52,16 @@ impl Switchboard {
     pub fn handle_node_load(&mut self, node: &NodeId, load: f32) {
         if let Some(view) = self.nodes.get_mut(node) {
             view.load = if load.is_finite() { load } else { 1.0 };
+        }
+    }
+
+    /// A node has a newer plan of the call than the one it was sent: the clock, which generations count from, went back over
+    /// a restart of control. The next plan counts from what the node has. Other refusals (a full node says 0) change nothing.
+    pub fn handle_plan_refused(&mut self, now: UnixMillis, node: &NodeId, id: CallId, node_has: Generation) {
+        let Some(call) = self.calls.get_mut(&id).filter(|c| c.node == *node) else { return };
+        if node_has > call.generation {
+            call.generation = node_has;
+            self.replan(now, id);
         }
     }
 
@@ -65,12 +75,12 @@ impl Switchboard {
         for seat in &call.seats {
             self.engaged.insert(seat.account.clone(), id);
         }
-        self.set_timer(call.created_at.plus(self.limits.ring), Reason::RingTimeout(id));
+        self.set_timer(call.created_at.min(now).plus(self.limits.ring), Reason::RingTimeout(id));
         self.set_timer(now.plus(self.limits.connect), Reason::ConnectTimeout(id));
         self.calls.insert(id, call);
         self.set_away_timers(now, id);
         if !self.nodes.contains_key(&node) {
-            let unlinked = NodeView { linked: false, leg_capacity: 0, legs_planned: 0, load: 0.0 };
+            let unlinked = NodeView { down_since: Some(now), leg_capacity: 0, legs_planned: 0, load: 0.0 };
             self.nodes.insert(node.clone(), unlinked);
             self.set_timer(now.plus(self.limits.node_grace), Reason::NodeLost(node));
         }
@@ -78,7 +88,8 @@ impl Switchboard {
     }
 
     pub(super) fn lose_node(&mut self, now: UnixMillis, node: &NodeId) {
-        if self.nodes.get(node).is_none_or(|n| n.linked) {
+        let gone = |n: &NodeView| n.down_since.is_some_and(|at| now.since(at) >= self.limits.node_grace);
+        if !self.nodes.get(node).is_some_and(gone) {
             return;
         }
         self.nodes.remove(node);

@@ -161,7 +161,7 @@ impl Switchboard {
         if seat.device.as_ref() == Some(&ask.device) {
             seat.session = Some(session);
         } else if party == Party::Callee && before_accept {
-            call.ringing.push(RingingDevice { session, leg: None });
+            call.ringing.push(RingingDevice::new(session));
             self.reach(now, id, session);
         }
     }

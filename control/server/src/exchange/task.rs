@@ -254,6 +254,7 @@ impl Task {
             NodeSaid::Load(load) => self.board.handle_node_load(node, load),
             NodeSaid::PlanRefused { call, node_has } => {
                 metrics::plan_refused();
+                self.board.handle_plan_refused(self.clock.now(), node, call, node_has);
                 tracing::warn!(%node, %call, %node_has, "the node refused a plan that is not newer than its own");
             }
         }

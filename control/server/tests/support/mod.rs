@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub(crate) dir: PathBuf,
     pub(crate) issuer: DevIssuer,
     pub(crate) shutdown: CancellationToken,
-    running: tokio::task::JoinHandle<()>,
+    running: tokio::task::JoinHandle<Result<(), duocast_control::ExchangeDied>>,
     _temporary: Option<TempDir>,
 }
 
@@ -75,7 +75,7 @@ impl World {
     /// Ends the control plane in order, and waits for it.
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        in_time(self.running).await.unwrap();
+        in_time(self.running).await.unwrap().unwrap();
     }
 
     /// Its directory as `kill -9` at this moment would leave it.
