@@ -100,6 +100,7 @@ impl Control {
             plain: Vec::new(),
             identity: identity.clone(),
             limits: Limits::default(),
+            reset_secret: None,
             drain_timeout: Duration::from_secs(1),
         };
         let server = Server::bind(config).await.unwrap();
