@@ -226,7 +226,9 @@ mod tests {
         for bad in ["", "Alice", "a b", "a@b", &"x".repeat(33)] {
             assert!(Handle::new(bad).is_err(), "{bad}");
         }
-        for bad in ["", "0", &"g".repeat(32), &"A".repeat(32), &"0".repeat(33), "+0000000000000000000000000000001"] {
+        for bad in
+            ["", "0", &"g".repeat(32), &"A".repeat(32), &"0".repeat(33), "+0000000000000000000000000000001"]
+        {
             assert!(bad.parse::<CallId>().is_err(), "{bad}");
         }
     }
