@@ -264,7 +264,10 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
         let media = ending(&stop, async {
             match media {
                 Some(router) => router.run(drained.clone()).await,
-                None => Ok(drained.cancelled().await),
+                None => {
+                    drained.cancelled().await;
+                    Ok(())
+                }
             }
         });
         let control_side = async {

@@ -29,7 +29,14 @@ pub(crate) struct Operations {
     pub(crate) prometheus: Option<PrometheusHandle>,
     pub(crate) ready_needs_node: bool,
     /// The last look, shared: looking queues work for the store and the exchange, and anybody may ask.
-    pub(crate) looked: Arc<Mutex<Option<(Instant, Result<(), NotReady>)>>>,
+    pub(crate) looked: Arc<Mutex<Option<Look>>>,
+}
+
+/// When somebody looked whether calls can be placed, and what was seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    at: Instant,
+    result: Result<(), NotReady>,
 }
 
 /// Why the process takes no calls.
@@ -62,10 +69,10 @@ impl Operations {
         }
         let mut looked = self.looked.lock().await;
         match *looked {
-            Some((at, result)) if at.elapsed() < READY_KEPT => result,
+            Some(Look { at, result }) if at.elapsed() < READY_KEPT => result,
             _ => {
                 let result = self.look().await;
-                *looked = Some((Instant::now(), result));
+                *looked = Some(Look { at: Instant::now(), result });
                 result
             }
         }
