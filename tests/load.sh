@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 start_server
 mkdir -p out
 target/debug/duocast-loadtest run loadtest/scenarios/two-party.toml --calls "${CALLS:-50}" --duration "${DURATION:-20s}" \
-    --target "$url" --data-dir "$data" --metrics-url "$page/metrics" --json out/load.json
+    --target "$url" --data-dir "$data" --metrics-url "$page/metrics" --json out/load.json \
+    --assert "calls_up=${CALLS:-50}" --assert calls_failed=0 --assert 'loss_percent<0.1'
