@@ -37,6 +37,7 @@ stage rust nextest
 stage web web
 stage build cargo build -p duocast -p duocast-loadtest
 stage interop tests/interop/run.sh
+stage clients tests/interop/server.sh
 stage load tests/load.sh
 stage browser tests/browser/run.sh
 
