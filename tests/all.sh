@@ -39,6 +39,7 @@ stage build cargo build -p duocast -p duocast-loadtest
 stage interop tests/interop/run.sh
 stage clients tests/interop/server.sh
 stage load tests/load.sh
+stage restart tests/restart.sh
 stage browser tests/browser/run.sh
 
 echo "$passed passed, $failed failed"
