@@ -182,7 +182,7 @@ pub struct Call {
     /// WAV file to record what is heard (16 bit, 48 kHz)
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// Send synthetic video as well
+    /// Send synthetic video packets as well (for tests: there is no picture in them)
     #[arg(long)]
     pub video: bool,
     /// Hang up after this long, counted from the answer (e.g. 20s, 2m) [default: when the other side does]
