@@ -20,7 +20,7 @@ use crate::media::SyntheticVideoConfig;
 use crate::session::{CallInfo, Connection, Person};
 use crate::{Door, EndReason};
 
-pub use report::{Report, end_reason_name};
+pub use report::Report;
 
 /// How long the end of a call may take to be written down: final numbers, and the recording's header.
 const FINISH_MAX: Duration = Duration::from_secs(5);
@@ -177,7 +177,7 @@ pub async fn run(
         role: if call.info().role == Party::Caller { "caller" } else { "callee" },
         door: door.name(),
         answered: watched.accepted_at.is_some(),
-        ended: end_reason_name(watched.reason),
+        ended: watched.reason.name(),
         ring_ms: watched.accepted_at.map(|at| crate::stats::millis(at - started)),
         duration_ms: watched.accepted_at.map(|at| crate::stats::millis(watched.ended_at - at)),
         recorded_ms: recorded.map(|summary| crate::stats::millis(summary.duration)),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use duocast_model::EndReason;
 use serde::Serialize;
 
 use crate::stats::CallStats;
@@ -18,7 +17,7 @@ pub struct Report {
     pub door: &'static str,
     /// It was accepted.
     pub answered: bool,
-    /// Why it ended, see [`end_reason_name`].
+    /// Why it ended, see [`EndReason::name`](duocast_model::EndReason::name).
     pub ended: &'static str,
     /// From the start, connected, to accept.
     pub ring_ms: Option<f64>,
@@ -30,19 +29,4 @@ pub struct Report {
     pub record: Option<PathBuf>,
     /// The media in numbers.
     pub stats: CallStats,
-}
-
-/// The lower-case name of an end reason: the proto's without its prefix.
-pub fn end_reason_name(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::HungUp => "hung_up",
-        EndReason::Declined => "declined",
-        EndReason::TimedOut => "timed_out",
-        EndReason::Busy => "busy",
-        EndReason::Cancelled => "cancelled",
-        EndReason::AnsweredElsewhere => "answered_elsewhere",
-        EndReason::PartyLost => "party_lost",
-        EndReason::MediaFailed => "media_failed",
-        EndReason::NodeLost => "node_lost",
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duocast_control_core::call::CallRecord;
 use duocast_control_core::switchboard::Counts;
-use duocast_model::{CallState, EndReason};
+use duocast_model::CallState;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use crate::exchange::{LegFailure, StreamClose};
@@ -80,7 +80,7 @@ pub(crate) fn policy_decided(denied: Option<&'static str>) {
 /// A call's record changed.
 pub(crate) fn call_recorded(call: &CallRecord) {
     if let CallState::Ended(reason) = call.state {
-        counter!(CALLS_ENDED, "reason" => end_reason(reason)).increment(1);
+        counter!(CALLS_ENDED, "reason" => reason.name()).increment(1);
     }
 }
 
@@ -138,20 +138,6 @@ pub(crate) fn store_batch(took: Duration, written: bool) {
 /// A command panicked.
 pub(crate) fn panicked() {
     counter!(PANICS).increment(1);
-}
-
-fn end_reason(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::HungUp => "hung_up",
-        EndReason::Declined => "declined",
-        EndReason::TimedOut => "timed_out",
-        EndReason::Busy => "busy",
-        EndReason::Cancelled => "cancelled",
-        EndReason::AnsweredElsewhere => "answered_elsewhere",
-        EndReason::PartyLost => "party_lost",
-        EndReason::MediaFailed => "media_failed",
-        EndReason::NodeLost => "node_lost",
-    }
 }
 
 fn code_name(code: tonic::Code) -> &'static str {

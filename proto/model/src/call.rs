@@ -72,6 +72,23 @@ pub enum EndReason {
     NodeLost,
 }
 
+impl EndReason {
+    /// Stable lower-case name, for reports, metric labels and the store: the wire's without its prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HungUp => "hung_up",
+            Self::Declined => "declined",
+            Self::TimedOut => "timed_out",
+            Self::Busy => "busy",
+            Self::Cancelled => "cancelled",
+            Self::AnsweredElsewhere => "answered_elsewhere",
+            Self::PartyLost => "party_lost",
+            Self::MediaFailed => "media_failed",
+            Self::NodeLost => "node_lost",
+        }
+    }
+}
+
 /// What a party says that it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MediaState {

@@ -183,21 +183,7 @@ fn state_text(state: CallState) -> (&'static str, Option<&'static str>) {
         CallState::Ringing => ("ringing", None),
         CallState::Accepted => ("accepted", None),
         CallState::Live => ("live", None),
-        CallState::Ended(reason) => ("ended", Some(reason_text(reason))),
-    }
-}
-
-fn reason_text(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::HungUp => "hung_up",
-        EndReason::Declined => "declined",
-        EndReason::TimedOut => "timed_out",
-        EndReason::Busy => "busy",
-        EndReason::Cancelled => "cancelled",
-        EndReason::AnsweredElsewhere => "answered_elsewhere",
-        EndReason::PartyLost => "party_lost",
-        EndReason::MediaFailed => "media_failed",
-        EndReason::NodeLost => "node_lost",
+        CallState::Ended(reason) => ("ended", Some(reason.name())),
     }
 }
 
@@ -210,7 +196,7 @@ fn state(row: &Row<'_>) -> Result<CallState, StoreError> {
         ("accepted", None) => CallState::Accepted,
         ("live", None) => CallState::Live,
         ("ended", Some(text)) => {
-            let reason = END_REASONS.into_iter().find(|reason| reason_text(*reason) == text);
+            let reason = END_REASONS.into_iter().find(|reason| reason.name() == text);
             CallState::Ended(reason.ok_or(StoreError::Corrupt("end reason"))?)
         }
         _ => return Err(StoreError::Corrupt("call state")),
