@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, named_params, params};
 use super::{account_id, collect, millis, moment, person};
 use crate::store::{PageMark, StoreError};
 
-/// Every reason, to read back what [`reason_text`] wrote.
+/// Every reason, to read back what [`EndReason::name`] wrote.
 const END_REASONS: [EndReason; 9] = [
     EndReason::HungUp,
     EndReason::Declined,
