@@ -126,6 +126,7 @@ async fn account(
         handle: handle.as_str().to_owned(),
         display_name: name.unwrap_or_else(|| serve::display_name(handle.as_str())),
         calling_enabled: Some(calling == OnOff::On),
+        ..v1::Account::default()
     };
     let request =
         target.request("ctl", Scope::Platform, v1::UpsertAccountsRequest { accounts: vec![wanted] })?;

@@ -3,7 +3,8 @@
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let protos = ["duocast/v1/call.proto", "duocast/v1/directory.proto", "duocast/v1/node.proto"];
+    let protos =
+        ["call", "common", "directory", "node", "privacy"].map(|name| format!("duocast/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=../duocast");
     let descriptors = protox::compile(protos, [".."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

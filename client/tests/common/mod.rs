@@ -50,6 +50,7 @@ impl Server {
             handle: (*handle).to_owned(),
             display_name: (*handle).to_owned(),
             calling_enabled: Some(true),
+            ..v1::Account::default()
         };
         let accounts = handles.iter().map(account).collect();
         directory.upsert_accounts(v1::UpsertAccountsRequest { accounts }).await.unwrap();

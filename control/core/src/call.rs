@@ -4,10 +4,11 @@
 //! plan for the router node in step with it.
 
 use duocast_model::{
-    AccountId, CallId, CallState, DeviceId, EndReason, Generation, LegId, MAX_LEGS_PER_CALL, MediaState,
-    NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
+    AccountId, CallId, CallState, DeviceId, EndReason, Exposure, Generation, LegId, MAX_LEGS_PER_CALL,
+    MediaState, NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
 };
 
+use crate::direct::DirectView;
 use crate::session::Person;
 use crate::switchboard::CommandError;
 
@@ -196,6 +197,12 @@ pub struct CallView {
     pub on_this_device: bool,
     /// This device has no leg and may (before accept) or must (after it) connect one.
     pub leg_wanted: bool,
+    /// The direct leg; `None` unless the call is live and on this device.
+    pub direct: Option<DirectView>,
+    /// What the other party learned of the viewer's addresses.
+    pub own_exposure: Option<Exposure>,
+    /// What the viewer learned of the other party's addresses.
+    pub peer_exposure: Option<Exposure>,
 }
 
 /// A call as it is kept: enough to show it in the history and, if it was answered, to go on after a restart of control.
@@ -467,6 +474,9 @@ impl Call {
             peer_connected: peer.is_connected(),
             on_this_device,
             leg_wanted: on_this_device && !self.state.is_ended() && !has_leg,
+            direct: None,
+            own_exposure: None,
+            peer_exposure: None,
         }
     }
 

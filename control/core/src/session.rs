@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use duocast_model::{AccountId, DeviceId, UnixMillis};
+use duocast_model::{AccountId, CallId, DeviceId, PrivacySettings, UnixMillis};
 
 use crate::call::CallView;
+use crate::direct::DirectSignal;
 
 /// Events that a session keeps for a client that comes back. Higher costs memory per session (about 300 B an event);
 /// lower makes more clients start over from a snapshot, which is correct but larger. At the bound the oldest go.
@@ -41,6 +42,43 @@ pub enum Event {
         /// Can be reached.
         online: bool,
     },
+    /// The other party's step towards a direct leg.
+    Direct {
+        /// In which call.
+        call: CallId,
+        /// Of which attempt.
+        attempt: u32,
+        /// What.
+        signal: DirectSignal,
+    },
+    /// A call request came, or one was answered.
+    CallRequest(CallRequest),
+    /// The account's settings changed.
+    Settings(PrivacySettings),
+}
+
+/// A request for permission to call, as one of the two sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRequest {
+    /// The other one.
+    pub person: Person,
+    /// The viewer is asked; false: the viewer asks.
+    pub incoming: bool,
+    /// How it stands.
+    pub state: CallRequestState,
+    /// When it was sent.
+    pub created_at: UnixMillis,
+}
+
+/// How a call request stands, as its sender may know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallRequestState {
+    /// Waits, or was declined: its sender cannot tell.
+    Sent,
+    /// Accepted.
+    Accepted,
+    /// Gone from the receiver's list.
+    Closed,
 }
 
 /// An event with its place in the session, counted from 1 without gaps.

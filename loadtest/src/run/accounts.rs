@@ -121,6 +121,7 @@ async fn make(
             handle: name(run, n),
             display_name: format!("Load client {n}"),
             calling_enabled: Some(true),
+            ..v1::Account::default()
         })
         .collect();
     for accounts in accounts.chunks(BATCH) {

@@ -8,6 +8,8 @@
 //! - [`CallState`], [`EndReason`]: where a call is, and why it ended.
 //! - [`LegId`]: one party's media path to the router.
 //! - [`NodeId`]: one router process.
+//! - [`PrivacySettings`], [`DirectConsent`]: what an account chose, and what it says of a direct leg.
+//! - [`Exposure`]: which kinds of address one party learned of the other, since when; never an address.
 //! - [`RoutePlan`]: the numbered, immutable order that a node gets for one call.
 //!
 //! std only. Values that exist are valid: every constructor checks.
@@ -15,9 +17,13 @@
 mod call;
 mod ids;
 mod plan;
+mod privacy;
 mod time;
 
 pub use call::{CallState, EndReason, MediaState, Party};
 pub use ids::{AccountId, CallId, DeviceId, Handle, InvalidId, LegId, NodeId, SessionId};
 pub use plan::{Generation, MAX_LEGS_PER_CALL, PlanError, Route, RoutePlan};
+pub use privacy::{
+    AddressKind, Audience, AudienceSet, DirectConsent, DirectSetting, Exposure, PrivacySettings, Strangers,
+};
 pub use time::UnixMillis;

@@ -115,6 +115,92 @@ impl From<v1::MediaState> for model::MediaState {
     }
 }
 
+impl From<model::DirectConsent> for v1::DirectConsent {
+    fn from(consent: model::DirectConsent) -> Self {
+        match consent {
+            model::DirectConsent::Never => v1::DirectConsent::Never,
+            model::DirectConsent::NotGiven => v1::DirectConsent::NotGiven,
+            model::DirectConsent::Given => v1::DirectConsent::Given,
+        }
+    }
+}
+
+impl From<model::Audience> for v1::Audience {
+    fn from(audience: model::Audience) -> Self {
+        match audience {
+            model::Audience::Mutuals => v1::Audience::Mutuals,
+            model::Audience::Following => v1::Audience::Following,
+            model::Audience::AddressBook => v1::Audience::AddressBook,
+            model::Audience::Verified => v1::Audience::Verified,
+            model::Audience::DmAccepted => v1::Audience::DmAccepted,
+            model::Audience::Everyone => v1::Audience::Everyone,
+        }
+    }
+}
+
+/// An audience from the wire; `None` if it is unspecified or unknown.
+pub fn audience(wire: i32) -> Option<model::Audience> {
+    model::Audience::ALL.into_iter().find(|a| v1::Audience::from(*a) as i32 == wire)
+}
+
+impl From<model::Strangers> for v1::Strangers {
+    fn from(strangers: model::Strangers) -> Self {
+        match strangers {
+            model::Strangers::Request => v1::Strangers::Request,
+            model::Strangers::Deny => v1::Strangers::Deny,
+        }
+    }
+}
+
+/// What happens to strangers, from the wire; `None` if it is unspecified or unknown.
+pub fn strangers(wire: i32) -> Option<model::Strangers> {
+    let all = [model::Strangers::Request, model::Strangers::Deny];
+    all.into_iter().find(|s| v1::Strangers::from(*s) as i32 == wire)
+}
+
+impl From<model::DirectSetting> for v1::DirectSetting {
+    fn from(direct: model::DirectSetting) -> Self {
+        match direct {
+            model::DirectSetting::Never => v1::DirectSetting::Never,
+            model::DirectSetting::Ask => v1::DirectSetting::Ask,
+            model::DirectSetting::Mutuals => v1::DirectSetting::Mutuals,
+            model::DirectSetting::Anyone => v1::DirectSetting::Anyone,
+        }
+    }
+}
+
+/// The direct setting, from the wire; `None` if it is unspecified or unknown.
+pub fn direct_setting(wire: i32) -> Option<model::DirectSetting> {
+    use model::DirectSetting as D;
+    [D::Never, D::Ask, D::Mutuals, D::Anyone].into_iter().find(|d| v1::DirectSetting::from(*d) as i32 == wire)
+}
+
+impl From<model::PrivacySettings> for v1::Settings {
+    fn from(settings: model::PrivacySettings) -> Self {
+        v1::Settings {
+            calling: settings.calling,
+            audience: settings.audience.iter().map(|a| v1::Audience::from(a).into()).collect(),
+            strangers: v1::Strangers::from(settings.strangers).into(),
+            enhanced_call_privacy: settings.enhanced_call_privacy,
+            direct: v1::DirectSetting::from(settings.direct).into(),
+            require_e2ee: settings.require_e2ee,
+        }
+    }
+}
+
+impl From<model::Exposure> for v1::AddressExposure {
+    fn from(exposure: model::Exposure) -> Self {
+        let kind = |kind| match kind {
+            model::AddressKind::Public => v1::AddressKind::Public.into(),
+            model::AddressKind::LocalNetwork => v1::AddressKind::LocalNetwork.into(),
+        };
+        v1::AddressExposure {
+            since: Some(timestamp(exposure.since)),
+            kinds: exposure.kinds().map(kind).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

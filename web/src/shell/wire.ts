@@ -10,8 +10,8 @@ import {
   type Call as WireCall,
   type Contact as WireContact,
   type MediaState as WireMedia,
-  type Person as WirePerson,
 } from "../gen/duocast/v1/call_pb";
+import type { Person as WirePerson } from "../gen/duocast/v1/common_pb";
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
 import type { Call, CallState, Contact, EndReason, Failure, FailureKind, MediaState, Person } from "../core/model";
 

@@ -291,6 +291,7 @@ impl World {
                 kept.calls.insert(view.id, *view);
             }
             Event::Contact { online, .. } => kept.contacts.push(online),
+            Event::Direct { .. } | Event::CallRequest(_) | Event::Settings(_) => {}
         }
     }
 }

@@ -121,6 +121,20 @@ impl v1::call_service_server::CallService for Services {
         .await
     }
 
+    async fn set_direct(
+        &self,
+        _request: Request<v1::SetDirectRequest>,
+    ) -> Result<Response<v1::CallResponse>, Status> {
+        Err(Status::unimplemented("this server does not make direct legs yet"))
+    }
+
+    async fn send_direct(
+        &self,
+        _request: Request<v1::SendDirectRequest>,
+    ) -> Result<Response<v1::SendDirectResponse>, Status> {
+        Err(Status::unimplemented("this server does not make direct legs yet"))
+    }
+
     async fn get_call(
         &self,
         request: Request<v1::GetCallRequest>,

@@ -52,6 +52,20 @@ impl v1::directory_service_server::DirectoryService for Services {
         })
         .await
     }
+
+    async fn set_direct_messages(
+        &self,
+        _request: Request<v1::SetDirectMessagesRequest>,
+    ) -> Result<Response<v1::SetDirectMessagesResponse>, Status> {
+        Err(Status::unimplemented("this server does not keep direct messages yet"))
+    }
+
+    async fn set_address_book(
+        &self,
+        _request: Request<v1::SetAddressBookRequest>,
+    ) -> Result<Response<v1::SetAddressBookResponse>, Status> {
+        Err(Status::unimplemented("this server does not keep address books yet"))
+    }
 }
 
 fn account((index, account): (usize, &v1::Account)) -> Result<AccountChange, Status> {

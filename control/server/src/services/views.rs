@@ -1,7 +1,8 @@
 //! The switchboard's views as messages.
 
 use duocast_control_core::call::CallView;
-use duocast_control_core::session::{Event, Person, Sequenced};
+use duocast_control_core::direct::{DirectEnd, DirectPhase, DirectSignal, DirectView};
+use duocast_control_core::session::{CallRequest, CallRequestState, Event, Person, Sequenced};
 use duocast_model::UnixMillis;
 use duocast_wire::convert::{call_state, timestamp};
 use duocast_wire::v1;
@@ -37,6 +38,56 @@ pub(super) fn call(view: &CallView) -> v1::Call {
         peer_connected: view.peer_connected,
         on_this_device: view.on_this_device,
         leg_wanted: view.leg_wanted,
+        direct: view.direct.map(direct),
+        own_exposure: view.own_exposure.map(Into::into),
+        peer_exposure: view.peer_exposure.map(Into::into),
+    }
+}
+
+fn direct(view: DirectView) -> v1::DirectState {
+    let phase = match view.phase {
+        DirectPhase::Routed => v1::DirectPhase::Routed,
+        DirectPhase::Negotiating => v1::DirectPhase::Negotiating,
+        DirectPhase::Connecting => v1::DirectPhase::Connecting,
+        DirectPhase::Active => v1::DirectPhase::Active,
+    };
+    let last_end = match view.last_end {
+        None => v1::DirectEnd::None,
+        Some(DirectEnd::Withdrawn) => v1::DirectEnd::Withdrawn,
+        Some(DirectEnd::Failed) => v1::DirectEnd::Failed,
+    };
+    v1::DirectState {
+        phase: phase.into(),
+        attempt: view.attempt,
+        offerer: view.offerer,
+        own_consent: v1::DirectConsent::from(view.own_consent).into(),
+        peer_consent: v1::DirectConsent::from(view.peer_consent).into(),
+        last_end: last_end.into(),
+    }
+}
+
+fn direct_signal(signal: &DirectSignal) -> v1::direct_signal::Kind {
+    use v1::direct_signal::Kind;
+    match signal {
+        DirectSignal::Offer(sdp) => Kind::Offer(sdp.expose().to_owned()),
+        DirectSignal::Answer(sdp) => Kind::Answer(sdp.expose().to_owned()),
+        DirectSignal::Candidates(all) => Kind::Candidates(v1::DirectCandidates {
+            candidates: all.iter().map(|one| one.expose().to_owned()).collect(),
+        }),
+    }
+}
+
+pub(super) fn call_request(request: &CallRequest) -> v1::CallRequest {
+    let state = match request.state {
+        CallRequestState::Sent => v1::CallRequestState::Sent,
+        CallRequestState::Accepted => v1::CallRequestState::Accepted,
+        CallRequestState::Closed => v1::CallRequestState::Closed,
+    };
+    v1::CallRequest {
+        person: Some(person(&request.person)),
+        incoming: request.incoming,
+        state: state.into(),
+        created_at: Some(timestamp(request.created_at)),
     }
 }
 
@@ -50,6 +101,17 @@ pub(super) fn event(sequenced: &Sequenced) -> v1::Event {
         Event::Call(view) => Kind::CallUpdated(v1::CallUpdated { call: Some(call(view)) }),
         Event::Contact { person, online } => {
             Kind::ContactUpdated(v1::ContactUpdated { contact: Some(contact(person, *online)) })
+        }
+        Event::Direct { call, attempt, signal } => Kind::DirectSignal(v1::DirectSignal {
+            call_id: call.to_string(),
+            attempt: *attempt,
+            kind: Some(direct_signal(signal)),
+        }),
+        Event::CallRequest(request) => {
+            Kind::CallRequestUpdated(v1::CallRequestUpdated { request: Some(call_request(request)) })
+        }
+        Event::Settings(settings) => {
+            Kind::SettingsUpdated(v1::SettingsUpdated { settings: Some((*settings).into()) })
         }
     };
     stamped(sequenced.seq, sequenced.at, kind)

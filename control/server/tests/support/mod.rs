@@ -257,6 +257,7 @@ pub(crate) fn account(handle: &str) -> v1::Account {
         handle: handle.into(),
         display_name: format!("The {handle}"),
         calling_enabled: Some(true),
+        ..v1::Account::default()
     }
 }
 

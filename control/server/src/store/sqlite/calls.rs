@@ -138,6 +138,9 @@ fn view(call: &CallRecord, account: &AccountId) -> Option<CallView> {
         peer_connected: false,
         on_this_device: false,
         leg_wanted: false,
+        direct: None,
+        own_exposure: None,
+        peer_exposure: None,
     })
 }
 
