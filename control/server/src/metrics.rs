@@ -72,8 +72,7 @@ pub(crate) fn call_placed(refused: Option<String>) {
 }
 
 /// Policy decided.
-pub(crate) fn policy_decided(denied: Option<&'static str>) {
-    let (decision, reason) = denied.map_or(("allow", "MUTUAL"), |reason| ("deny", reason));
+pub(crate) fn policy_decided(decision: &'static str, reason: &'static str) {
     counter!(POLICY_DECISIONS, "decision" => decision, "reason" => reason).increment(1);
 }
 

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duocast_control_core::call::{CallRecord, CallView};
-use duocast_control_core::policy::{self, Facts};
+use duocast_control_core::policy::{self, Decision, Facts, Profile, Relation, Situation};
 use duocast_control_core::session::{Event, Person, StreamId};
 use duocast_control_core::switchboard::{
     CommandError, LegOrder, LegReport, NodeUp, PlaceCall, PlaceError, Subscribe, SubscribeError,
 };
 use duocast_control_core::{Effect, Limits, Switchboard};
-use duocast_model::{AccountId, CallId, DeviceId, Handle, LegId, NodeId, RoutePlan, SessionId, UnixMillis};
+use duocast_model::{
+    AccountId, CallId, DeviceId, Handle, LegId, NodeId, PrivacySettings, RoutePlan, SessionId, UnixMillis,
+};
 
 pub fn account(name: &str) -> AccountId {
     AccountId::new(name).unwrap()
@@ -141,18 +143,16 @@ impl World {
 
     pub fn place_as(&mut self, device: &str, callee: &str, request: &str) -> Result<CallView, PlaceError> {
         let caller = self.devices[device].account.clone();
-        let facts = Facts {
-            caller: account(&caller),
-            callee: account(callee),
-            caller_enabled: true,
-            callee_enabled: true,
-            caller_follows: true,
-            callee_follows: true,
+        let settings = PrivacySettings { calling: true, ..PrivacySettings::DEFAULT };
+        let situation = Situation { relation: Relation::MUTUAL, ..Situation::strangers(settings, settings) };
+        let facts = Facts { caller: account(&caller), callee: account(callee), situation };
+        let Decision::Allow(admission) = policy::decide(Profile::Default, &facts) else {
+            panic!("mutual contacts may call");
         };
         let ask = PlaceCall {
             session: self.session(device),
             request: request.into(),
-            admission: policy::decide(&facts).expect("friends"),
+            admission,
             caller: person(&caller),
             callee: person(callee),
             fresh: CallId::from_u128(self.fresh()),

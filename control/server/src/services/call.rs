@@ -2,7 +2,7 @@
 
 use duocast_control_core::Switchboard;
 use duocast_control_core::call::CallView;
-use duocast_control_core::policy;
+use duocast_control_core::policy::{self, Decision, Profile};
 use duocast_control_core::switchboard::{CommandError, PlaceCall, Subscribe};
 use duocast_model::{AccountId, CallId, DeviceId, Handle, LegId, MediaState, SessionId, UnixMillis};
 use duocast_wire::v1;
@@ -233,12 +233,20 @@ impl Context {
         let found = self.store.placing(caller, callee).await.map_err(|error| error.status())?;
         let sentence = "nobody has this handle: check its spelling";
         let found = found.ok_or_else(|| status(Code::NotFound, "CALLEE_UNKNOWN", sentence))?;
-        let decision = policy::decide(&found.facts);
-        metrics::policy_decided(decision.as_ref().err().map(|denied| denied.code()));
+        let decision = policy::decide(Profile::Default, &found.facts);
+        metrics::policy_decided(decision.outcome().name(), decision.code());
+        let admission = match decision {
+            Decision::Allow(admission) => admission,
+            Decision::Request(pass) => {
+                let sentence = pass.reason().heard().sentence;
+                return Err(status(Code::PermissionDenied, "REQUEST_NEEDED", sentence));
+            }
+            Decision::Deny(denied) => return Err(denied.status()),
+        };
         let place = PlaceCall {
             session,
             request: ask.request_id,
-            admission: decision.map_err(|denied| denied.status())?,
+            admission,
             caller: found.caller,
             callee: found.callee,
             fresh: CallId::from_u128(fresh()),

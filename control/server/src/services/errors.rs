@@ -1,6 +1,6 @@
 //! How each failure is answered: gRPC code and reason, in one place. The sentence is the error's own.
 
-use duocast_control_core::policy::Denied;
+use duocast_control_core::policy::{Denied, DenyReason};
 use duocast_control_core::switchboard::{CommandError, PlaceError, SubscribeError};
 use tonic::{Code, Status};
 
@@ -35,11 +35,9 @@ by_table!(PlaceError, error => match error {
     PlaceError::NoCapacity => (Code::ResourceExhausted, "NO_CAPACITY"),
 });
 
-by_table!(Denied, denied => match denied {
-    Denied::Oneself => (Code::InvalidArgument, denied.code()),
-    Denied::CallerNotEnabled | Denied::CalleeNotReachable | Denied::NotMutual => {
-        (Code::PermissionDenied, denied.code())
-    }
+by_table!(Denied, denied => match denied.reason() {
+    DenyReason::Oneself => (Code::InvalidArgument, denied.code()),
+    _ => (Code::PermissionDenied, denied.code()),
 });
 
 by_table!(CommandError, error => match error {

@@ -207,9 +207,9 @@ async fn strangers_and_those_who_never_opted_in_are_not_reached() {
     assert!(!profile.calling_enabled, "off until the account opts in");
     assert_fails(carol.place("bob", "r1").await, Code::PermissionDenied, "CALLER_NOT_ENABLED");
     world.upsert(vec![crate::support::account("carol")]).await.unwrap();
-    assert_fails(carol.place("bob", "r1").await, Code::PermissionDenied, "NOT_MUTUAL");
+    assert_fails(carol.place("bob", "r1").await, Code::PermissionDenied, "REQUEST_NEEDED");
     world.follow(vec![crate::support::follow("carol", "bob", true)]).await.unwrap();
-    assert_fails(carol.place("bob", "r1").await, Code::PermissionDenied, "NOT_MUTUAL");
+    assert_fails(carol.place("bob", "r1").await, Code::PermissionDenied, "REQUEST_NEEDED");
     assert_fails(carol.place("carol", "r1").await, Code::InvalidArgument, "CALLEE_IS_SELF");
     assert_fails(carol.place("nobody", "r1").await, Code::NotFound, "CALLEE_UNKNOWN");
 

@@ -137,7 +137,7 @@ async fn metrics_count_what_happened_and_name_nobody() {
         "duocast_control_calls_placed_total{result=\"placed\"} 1",
         "duocast_control_calls_placed_total{result=\"CALLEE_UNKNOWN\"} 1",
         "duocast_control_calls_ended_total{reason=\"declined\"} 1",
-        "duocast_control_policy_decisions_total{decision=\"allow\",reason=\"MUTUAL\"} 1",
+        "duocast_control_policy_decisions_total{decision=\"allow\",reason=\"MUTUALS\"} 1",
         "duocast_control_rpc_requests_total{method=\"PlaceCall\",code=\"NOT_FOUND\"} 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");

@@ -1,7 +1,7 @@
 //! Accounts and who follows whom.
 
-use duocast_control_core::policy::Facts;
-use duocast_model::{AccountId, Handle, UnixMillis};
+use duocast_control_core::policy::{Facts, Relation, Situation};
+use duocast_model::{AccountId, Handle, PrivacySettings, UnixMillis};
 use rusqlite::{Connection, ErrorCode, Row, Transaction, params};
 
 use super::{account_id, collect, millis, person};
@@ -151,14 +151,18 @@ pub(in crate::store) fn placing(
          WHERE caller.account_id = ?1 AND callee.handle = ?2",
     )?;
     let found = collect(&mut select, params![caller.expose(), callee.as_str()], |row| {
+        let caller = PrivacySettings { calling: row.get("caller_enabled")?, ..PrivacySettings::DEFAULT };
+        let callee = PrivacySettings { calling: row.get("callee_enabled")?, ..PrivacySettings::DEFAULT };
+        let relation = Relation {
+            caller_follows: row.get("caller_follows")?,
+            callee_follows: row.get("callee_follows")?,
+            ..Relation::NONE
+        };
         Ok(Placing {
             facts: Facts {
                 caller: account_id(row, "caller_id")?,
                 callee: account_id(row, "callee_id")?,
-                caller_enabled: row.get("caller_enabled")?,
-                callee_enabled: row.get("callee_enabled")?,
-                caller_follows: row.get("caller_follows")?,
-                callee_follows: row.get("callee_follows")?,
+                situation: Situation { relation, ..Situation::strangers(caller, callee) },
             },
             caller: person(row, "caller_handle", "caller_name")?,
             callee: person(row, "callee_handle", "callee_name")?,
