@@ -4,11 +4,11 @@
 //! plan for the router node in step with it.
 
 use duocast_model::{
-    AccountId, CallId, CallState, DeviceId, EndReason, Exposure, Generation, LegId, MAX_LEGS_PER_CALL,
-    MediaState, NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
+    AccountId, CallId, CallState, DeviceId, DirectConsent, EndReason, Exposure, Generation, LegId,
+    MAX_LEGS_PER_CALL, MediaState, NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
 };
 
-use crate::direct::DirectView;
+use crate::direct::{Direct, DirectView};
 use crate::session::Person;
 use crate::switchboard::CommandError;
 
@@ -38,6 +38,8 @@ pub enum Trigger {
     Decline,
     /// The caller gave up.
     Cancel,
+    /// Policy no longer allows the call: the callee changed a setting, took a grant back or blocked the caller.
+    Withdrawn,
     /// The callee is in another call.
     CalleeBusy,
     /// Nobody answered in time.
@@ -63,12 +65,14 @@ pub const MOVES: &[(Phase, Trigger, CallState)] = {
     &[
         (Created, DeviceReached, S::Ringing),
         (Created, Cancel, S::Ended(E::Cancelled)),
+        (Created, Withdrawn, S::Ended(E::Declined)),
         (Created, CalleeBusy, S::Ended(E::Busy)),
         (Created, RingTimeout, S::Ended(E::TimedOut)),
         (Created, PartyLost, S::Ended(E::PartyLost)),
         (Created, NodeLost, S::Ended(E::NodeLost)),
         (Ringing, Answer, S::Accepted),
         (Ringing, Decline, S::Ended(E::Declined)),
+        (Ringing, Withdrawn, S::Ended(E::Declined)),
         (Ringing, Cancel, S::Ended(E::Cancelled)),
         (Ringing, RingTimeout, S::Ended(E::TimedOut)),
         (Ringing, PartyLost, S::Ended(E::PartyLost)),
@@ -230,6 +234,8 @@ pub struct CallRecord {
     pub live_at: Option<UnixMillis>,
     /// When it ended.
     pub ended_at: Option<UnixMillis>,
+    /// What the other party learned of each one's addresses, as [`Party`] counts whose they are.
+    pub exposure: [Option<Exposure>; 2],
 }
 
 /// One party in a [`CallRecord`].
@@ -267,6 +273,9 @@ pub(crate) struct Call {
     pub(crate) accepted_at: Option<UnixMillis>,
     pub(crate) live_at: Option<UnixMillis>,
     pub(crate) ended_at: Option<UnixMillis>,
+    pub(crate) direct: Direct,
+    /// What the other party learned of each one's addresses, as [`Party`] counts whose they are.
+    pub(crate) exposure: [Option<Exposure>; 2],
 }
 
 impl Call {
@@ -295,6 +304,9 @@ impl Call {
             accepted_at: None,
             live_at: None,
             ended_at: None,
+            // Private until policy says otherwise.
+            direct: Direct::new([DirectConsent::Never; 2]),
+            exposure: [None; 2],
         }
     }
 
@@ -317,6 +329,7 @@ impl Call {
         call.accepted_at = kept.accepted_at;
         call.live_at = kept.live_at;
         call.ended_at = kept.ended_at;
+        call.exposure = kept.exposure;
         call
     }
 
@@ -411,6 +424,11 @@ impl Call {
         }
     }
 
+    /// True if a direct leg can be made: media is up through the router, and both devices can be told.
+    pub(crate) fn is_ready_for_direct(&self) -> bool {
+        self.state == CallState::Live && self.seats.iter().all(|s| s.is_connected() && s.session.is_some())
+    }
+
     /// True if the plan has room for one more leg.
     pub(crate) fn has_room_for_leg(&self) -> bool {
         self.legs().count() < MAX_LEGS_PER_CALL
@@ -474,9 +492,9 @@ impl Call {
             peer_connected: peer.is_connected(),
             on_this_device,
             leg_wanted: on_this_device && !self.state.is_ended() && !has_leg,
-            direct: None,
-            own_exposure: None,
-            peer_exposure: None,
+            direct: (state == CallState::Live && seated_here).then(|| self.direct.view(party)),
+            own_exposure: self.exposure[party as usize],
+            peer_exposure: self.exposure[party.other() as usize],
         }
     }
 
@@ -501,6 +519,7 @@ impl Call {
             accepted_at: self.accepted_at,
             live_at: self.live_at,
             ended_at: self.ended_at,
+            exposure: self.exposure,
         }
     }
 }

@@ -4,9 +4,11 @@
 //! - [`call`] is one call: the table of its states and legal moves, its two seats, its legs, its route plan.
 //! - [`session`] is one device's conversation: an event log with sequence numbers that a client can resume.
 //! - [`direct`]: when and how a call's media may go without the router, and who learned which address.
+//! - [`budget`]: how often somebody may ring, ask and connect.
 //! - [`placement`] chooses the router node for a call.
 //! - [`switchboard`] joins them: inputs by `handle_*`, outputs by `poll_effect`, one deadline by `poll_timeout`.
 
+pub mod budget;
 pub mod call;
 pub mod direct;
 pub mod placement;

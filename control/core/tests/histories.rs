@@ -12,7 +12,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duocast_control_core::switchboard::{CommandError, LegOrder, LegReport, PlaceError};
+use duocast_control_core::Limits;
+use duocast_control_core::budget::Rate;
+use duocast_control_core::switchboard::{CommandError, LegOrder, LegReport, PlaceError, Rates};
 use duocast_model::CallState::{self, Accepted, Created, Ended, Live, Ringing};
 use duocast_model::{CallId, EndReason};
 use support::{World, account};
@@ -430,7 +432,18 @@ fn check(world: &World, model: &Model) {
 
 fn run(seed: u64) {
     let mut random = Random(seed);
-    let mut world = World::new();
+    // How often one may do what has stories of its own (tests/budgets.rs); here it would only end the histories early.
+    let often = Rate::new(10_000, Duration::from_secs(1));
+    let rates = Rates {
+        rings_by_caller: often,
+        rings_to_callee: often,
+        rings_of_pair: often,
+        requests: often,
+        legs: often,
+        direct: often,
+    };
+    let mut world = World::without_node(Limits { rates, ..Limits::default() });
+    world.node_up("n1", "boot-1");
     let mut model = Model { now: world.now.0, devices: BTreeMap::new(), calls: BTreeMap::new() };
     let mut history = Vec::new();
     for _ in 0..STEPS {

@@ -3,7 +3,9 @@
 use duocast_model::{AccountId, CallId, EndReason, LegId, MediaState, NodeId, Party, SessionId, UnixMillis};
 
 use super::{Reason, Switchboard};
+use crate::budget::BudgetSpent;
 use crate::call::{Call, CallView, Leg, RingingDevice, Seat, Trigger};
+use crate::direct::DirectError;
 use crate::placement::{self, LEGS_PER_CALL};
 use crate::policy::Admission;
 use crate::session::Person;
@@ -48,6 +50,9 @@ pub enum PlaceError {
     /// No device of the callee can be reached.
     #[error("this person is not online right now: try again later")]
     CalleeOffline,
+    /// Too many calls in a short time, of the caller, to the callee, or between the two without an answer.
+    #[error("too many calls in a short time: wait {} s, then try again", .0.retry_after.as_secs() + 1)]
+    RingBudget(BudgetSpent),
     /// No node has room, or the process is full.
     #[error("no router has room for this call right now: try again in a few seconds")]
     NoCapacity,
@@ -86,6 +91,18 @@ pub enum CommandError {
     /// As many devices as may have prepared a leg.
     #[error("too many of your devices have prepared this call: accept it first, then connect")]
     TooManyLegs,
+    /// Too often in a short time.
+    #[error("too often in a short time: wait {} s, then try again", .0.retry_after.as_secs() + 1)]
+    Budget(BudgetSpent),
+    /// Not with a direct leg.
+    #[error(transparent)]
+    Direct(#[from] DirectError),
+}
+
+impl From<BudgetSpent> for CommandError {
+    fn from(spent: BudgetSpent) -> Self {
+        Self::Budget(spent)
+    }
 }
 
 /// An offer for this leg goes to this node.
@@ -134,6 +151,7 @@ impl Switchboard {
             return Err(PlaceError::NoCapacity);
         }
         let node = placement::choose(&self.nodes).ok_or(PlaceError::NoCapacity)?;
+        self.budgets.ring(now, &caller, &callee).map_err(PlaceError::RingBudget)?;
 
         let mut caller_seat =
             Seat::new(caller.clone(), ask.caller, MediaState { audio: true, video: ask.video });
@@ -142,7 +160,9 @@ impl Switchboard {
         let callee_seat = Seat::new(callee.clone(), ask.callee, MediaState::default());
         let id = ask.fresh;
         let boot = self.boots.get(&node).cloned().unwrap_or_default();
-        let call = Call::new(now, id, [caller_seat, callee_seat], ask.video, node, boot, key.1.clone());
+        let seats = [caller_seat, callee_seat];
+        let mut call = Call::new(now, id, seats, ask.video, node, boot, key.1.clone());
+        call.direct.set_standing(Party::BOTH.map(|party| ask.admission.standing(party)));
         self.calls.insert(id, call);
         self.requests.insert(key, id);
 
@@ -196,6 +216,8 @@ impl Switchboard {
         self.advance_and_tell(now, id, Trigger::Answer);
         if let Some(call) = self.calls.get_mut(&id) {
             call.ringing.clear();
+            let pair = (call.seat(Party::Caller).account.clone(), account.clone());
+            self.budgets.rings_of_pair.refund(now, &pair);
         }
         self.replan(now, id);
         self.set_timer(now.plus(self.limits.connect), Reason::ConnectTimeout(id));
@@ -297,6 +319,7 @@ impl Switchboard {
         if let duocast_model::CallState::Ended(reason) = call.state {
             return Err(CommandError::CallEnded(reason));
         }
+        self.budgets.legs.spend(now, account.clone())?;
         let node = call.node.clone();
         let mine = call.leg_of(party, session)?.as_ref().map(|leg| leg.id);
         match (present, mine) {
@@ -344,7 +367,12 @@ impl Switchboard {
     }
 
     /// The party that this account is in the call; the call does not exist for anybody else.
-    fn authorize(&self, account: &AccountId, session: SessionId, id: CallId) -> Result<Party, CommandError> {
+    pub(super) fn authorize(
+        &self,
+        account: &AccountId,
+        session: SessionId,
+        id: CallId,
+    ) -> Result<Party, CommandError> {
         if !self.owns(account, session) {
             return Err(CommandError::SessionUnknown);
         }
@@ -394,6 +422,8 @@ impl Switchboard {
         let both = |c: &Call| c.seats.iter().all(Seat::is_connected);
         if self.calls.get(&id).is_some_and(both) {
             self.advance_and_tell(now, id, Trigger::MediaUp);
+            // A live call whose leg came back may have waited with a direct one.
+            self.settle_direct(now, id, false);
         }
     }
 

@@ -5,19 +5,22 @@
 //! [`Switchboard::poll_timeout`] and calls [`Switchboard::handle_timeout`]. `now` never goes back.
 
 mod calls;
+mod direct;
 mod nodes;
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use duocast_model::{AccountId, CallId, NodeId, Party, RoutePlan, SessionId, UnixMillis};
+use duocast_model::{AccountId, CallId, CallState, NodeId, Party, RoutePlan, SessionId, UnixMillis};
 
+use crate::budget::{Budget, BudgetSpent, Rate};
 use crate::call::{Call, CallRecord, CallView, Phase, Trigger, phase_of};
 use crate::placement::NodeView;
 use crate::session::{Event, Sequenced, Session, StreamId};
 
 pub use calls::{CommandError, LegOrder, LegReport, PlaceCall, PlaceError};
+pub use direct::Recheck;
 pub use nodes::NodeUp;
 pub use sessions::{Subscribe, SubscribeError, Subscribed};
 
@@ -42,6 +45,74 @@ pub struct Limits {
     pub sessions_per_account_max: usize,
     /// Calls in memory, ended ones within `retention` included; one more is refused.
     pub calls_max: usize,
+    /// How often what may be done.
+    pub rates: Rates,
+}
+
+/// How often an account may do what costs others something. What goes beyond is refused before a device wakes.
+#[derive(Debug, Clone)]
+pub struct Rates {
+    /// Calls placed by one account. Lower stops a robot sooner, higher suits a switchboard operator.
+    pub rings_by_caller: Rate,
+    /// Calls that reach one account, from whomever. Lower protects somebody whom a crowd calls, and lets the crowd keep friends out.
+    pub rings_to_callee: Rate,
+    /// Calls from one account to another that were not answered. Lower stops a pest sooner, higher lets through who tries again.
+    pub rings_of_pair: Rate,
+    /// Call requests sent by one account.
+    pub requests: Rate,
+    /// Legs connected or restarted by one account: each costs the node a handshake.
+    pub legs: Rate,
+    /// Times that one account says yes to a direct leg: each may cost the other one an attempt.
+    pub direct: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            rings_by_caller: Rate::new(20, Duration::from_secs(6)),
+            rings_to_callee: Rate::new(30, Duration::from_secs(4)),
+            rings_of_pair: Rate::new(5, Duration::from_secs(60)),
+            requests: Rate::new(20, Duration::from_secs(3600)),
+            legs: Rate::new(20, Duration::from_secs(1)),
+            direct: Rate::new(10, Duration::from_secs(2)),
+        }
+    }
+}
+
+/// The present budgets of all accounts.
+#[derive(Debug)]
+struct Budgets {
+    rings_by_caller: Budget<AccountId>,
+    rings_to_callee: Budget<AccountId>,
+    rings_of_pair: Budget<(AccountId, AccountId)>,
+    requests: Budget<AccountId>,
+    legs: Budget<AccountId>,
+    direct: Budget<AccountId>,
+}
+
+impl Budgets {
+    /// At most as many keys each as there may be sessions: those who are signed in, and a few who were.
+    fn new(limits: &Limits) -> Self {
+        let (rates, keys) = (&limits.rates, limits.sessions_max);
+        Self {
+            rings_by_caller: Budget::new(rates.rings_by_caller, keys),
+            rings_to_callee: Budget::new(rates.rings_to_callee, keys),
+            rings_of_pair: Budget::new(rates.rings_of_pair, keys),
+            requests: Budget::new(rates.requests, keys),
+            legs: Budget::new(rates.legs, keys),
+            direct: Budget::new(rates.direct, keys),
+        }
+    }
+
+    /// Takes one ring from all three, or from none.
+    fn ring(&mut self, now: UnixMillis, caller: &AccountId, callee: &AccountId) -> Result<(), BudgetSpent> {
+        let pair = (caller.clone(), callee.clone());
+        self.rings_of_pair.check(now, &pair)?;
+        self.rings_to_callee.check(now, callee)?;
+        self.rings_by_caller.spend(now, caller.clone())?;
+        self.rings_to_callee.spend(now, callee.clone())?;
+        self.rings_of_pair.spend(now, pair)
+    }
 }
 
 impl Default for Limits {
@@ -56,6 +127,7 @@ impl Default for Limits {
             sessions_max: 100_000,
             sessions_per_account_max: 8,
             calls_max: 100_000,
+            rates: Rates::default(),
         }
     }
 }
@@ -121,6 +193,8 @@ pub enum Reason {
     ResumeTimeout(SessionId),
     /// A node whose link did not come back is lost.
     NodeLost(NodeId),
+    /// An attempt at a direct leg took too long.
+    DirectTimeout(CallId, u32),
     /// An ended call is forgotten.
     Forget(CallId),
 }
@@ -129,6 +203,7 @@ pub enum Reason {
 #[derive(Debug)]
 pub struct Switchboard {
     limits: Limits,
+    budgets: Budgets,
     sessions: BTreeMap<SessionId, Session>,
     sessions_of: BTreeMap<AccountId, Vec<SessionId>>,
     calls: BTreeMap<CallId, Call>,
@@ -162,6 +237,7 @@ impl Switchboard {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
         Self {
+            budgets: Budgets::new(&limits),
             limits,
             sessions: BTreeMap::new(),
             sessions_of: BTreeMap::new(),
@@ -231,6 +307,7 @@ impl Switchboard {
                     self.advance_and_tell(now, call, Trigger::PartyLost);
                 }
             }
+            Reason::DirectTimeout(call, attempt) => self.direct_timeout(now, call, attempt),
             Reason::ResumeTimeout(session) => self.expire_session(now, session),
             Reason::NodeLost(node) => self.lose_node(now, &node),
             Reason::Forget(call) => self.forget(call),
@@ -269,8 +346,10 @@ impl Switchboard {
         let Some(next) = call.advance(now, trigger) else { return };
         self.record(id);
         self.tell_call(now, id);
-        if next.is_ended() {
-            self.release(now, id);
+        match next {
+            CallState::Ended(_) => self.release(now, id),
+            CallState::Live => self.settle_direct(now, id, false),
+            CallState::Created | CallState::Ringing | CallState::Accepted => {}
         }
     }
 

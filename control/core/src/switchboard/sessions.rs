@@ -160,6 +160,8 @@ impl Switchboard {
         let seat = call.seat_mut(party);
         if seat.device.as_ref() == Some(&ask.device) {
             seat.session = Some(session);
+            self.direct_device_gone(now, id);
+            self.settle_direct(now, id, false);
         } else if party == Party::Callee && before_accept {
             call.ringing.push(RingingDevice::new(session));
             self.reach(now, id, session);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duocast_control_core::call::{CallRecord, CallView};
+use duocast_control_core::direct::{DirectSignal, DirectStep};
 use duocast_control_core::policy::{self, Decision, Facts, Profile, Relation, Situation};
 use duocast_control_core::session::{Event, Person, StreamId};
 use duocast_control_core::switchboard::{
-    CommandError, LegOrder, LegReport, NodeUp, PlaceCall, PlaceError, Subscribe, SubscribeError,
+    CommandError, LegOrder, LegReport, NodeUp, PlaceCall, PlaceError, Recheck, Subscribe, SubscribeError,
 };
 use duocast_control_core::{Effect, Limits, Switchboard};
 use duocast_model::{
@@ -37,6 +38,7 @@ pub struct Device {
     pub last_seq: u64,
     pub calls: BTreeMap<CallId, CallView>,
     pub contacts: Vec<bool>,
+    pub signals: Vec<(CallId, u32, DirectSignal)>,
 }
 
 pub struct World {
@@ -45,6 +47,8 @@ pub struct World {
     pub devices: BTreeMap<String, Device>,
     pub plans: BTreeMap<(NodeId, CallId), RoutePlan>,
     pub records: BTreeMap<CallId, CallRecord>,
+    /// Everybody's.
+    pub settings: PrivacySettings,
     ids: u128,
 }
 
@@ -62,6 +66,7 @@ impl World {
             devices: BTreeMap::new(),
             plans: BTreeMap::new(),
             records: BTreeMap::new(),
+            settings: PrivacySettings::DEFAULT,
             ids: 0,
         }
     }
@@ -107,6 +112,7 @@ impl World {
                 last_seq: got.seq,
                 calls: BTreeMap::new(),
                 contacts: Vec::new(),
+                signals: Vec::new(),
             },
         };
         kept.session = Some(got.session);
@@ -143,7 +149,7 @@ impl World {
 
     pub fn place_as(&mut self, device: &str, callee: &str, request: &str) -> Result<CallView, PlaceError> {
         let caller = self.devices[device].account.clone();
-        let settings = PrivacySettings { calling: true, ..PrivacySettings::DEFAULT };
+        let settings = PrivacySettings { calling: true, ..self.settings };
         let situation = Situation { relation: Relation::MUTUAL, ..Situation::strangers(settings, settings) };
         let facts = Facts { caller: account(&caller), callee: account(callee), situation };
         let Decision::Allow(admission) = policy::decide(Profile::Default, &facts) else {
@@ -190,6 +196,31 @@ impl World {
 
     pub fn hang_up(&mut self, device: &str, call: CallId) -> Result<CallView, CommandError> {
         self.command(device, call, Switchboard::handle_hang_up)
+    }
+
+    pub fn say_direct(&mut self, device: &str, call: CallId, yes: bool) -> Result<CallView, CommandError> {
+        let (who, session) = (account(&self.devices[device].account), self.session(device));
+        let answer = self.board.handle_set_direct(self.now, &who, session, call, yes);
+        self.settle();
+        answer
+    }
+
+    pub fn direct_step(
+        &mut self,
+        device: &str,
+        call: CallId,
+        attempt: u32,
+        step: &DirectStep,
+    ) -> Result<(), CommandError> {
+        let (who, session) = (account(&self.devices[device].account), self.session(device));
+        let answer = self.board.handle_send_direct(self.now, &who, session, call, attempt, step);
+        self.settle();
+        answer
+    }
+
+    pub fn recheck(&mut self, call: CallId, recheck: Recheck) {
+        self.board.handle_recheck(self.now, call, recheck);
+        self.settle();
     }
 
     pub fn connect_leg(
@@ -291,7 +322,8 @@ impl World {
                 kept.calls.insert(view.id, *view);
             }
             Event::Contact { online, .. } => kept.contacts.push(online),
-            Event::Direct { .. } | Event::CallRequest(_) | Event::Settings(_) => {}
+            Event::Direct { call, attempt, signal } => kept.signals.push((call, attempt, signal)),
+            Event::CallRequest(_) | Event::Settings(_) => {}
         }
     }
 }

@@ -1,8 +1,11 @@
 //! How each failure is answered: gRPC code and reason, in one place. The sentence is the error's own.
 
+use duocast_control_core::direct::DirectError;
 use duocast_control_core::policy::{Denied, DenyReason};
 use duocast_control_core::switchboard::{CommandError, PlaceError, SubscribeError};
 use tonic::{Code, Status};
+
+use duocast_wire::error::retry;
 
 use super::status;
 use crate::exchange::{ConnectError, ExchangeError, LegFailure, LinkEnd, StreamClose};
@@ -26,32 +29,54 @@ macro_rules! by_table {
     };
 }
 
-by_table!(PlaceError, error => match error {
-    PlaceError::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
-    PlaceError::RequestIdInvalid => (Code::InvalidArgument, "REQUEST_ID_INVALID"),
-    PlaceError::AlreadyInCall => (Code::FailedPrecondition, "ALREADY_IN_CALL"),
-    PlaceError::PeerIsCalling => (Code::FailedPrecondition, "PEER_IS_CALLING"),
-    PlaceError::CalleeOffline => (Code::FailedPrecondition, "CALLEE_OFFLINE"),
-    PlaceError::NoCapacity => (Code::ResourceExhausted, "NO_CAPACITY"),
-});
+impl IntoStatus for PlaceError {
+    fn status(&self) -> Status {
+        let (code, reason) = match self {
+            Self::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
+            Self::RequestIdInvalid => (Code::InvalidArgument, "REQUEST_ID_INVALID"),
+            Self::AlreadyInCall => (Code::FailedPrecondition, "ALREADY_IN_CALL"),
+            Self::PeerIsCalling => (Code::FailedPrecondition, "PEER_IS_CALLING"),
+            Self::CalleeOffline => (Code::FailedPrecondition, "CALLEE_OFFLINE"),
+            Self::NoCapacity => (Code::ResourceExhausted, "NO_CAPACITY"),
+            Self::RingBudget(spent) => {
+                let (code, reason) = (Code::ResourceExhausted, "RING_BUDGET");
+                return retry(code, reason, self.to_string(), spent.retry_after);
+            }
+        };
+        status(code, reason, self.to_string())
+    }
+}
 
 by_table!(Denied, denied => match denied.reason() {
     DenyReason::Oneself => (Code::InvalidArgument, denied.code()),
     _ => (Code::PermissionDenied, denied.code()),
 });
 
-by_table!(CommandError, error => match error {
-    CommandError::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
-    CommandError::CallUnknown => (Code::NotFound, "CALL_UNKNOWN"),
-    CommandError::CallEnded(_) => (Code::FailedPrecondition, "CALL_ENDED"),
-    CommandError::NotTheCallee => (Code::FailedPrecondition, "NOT_THE_CALLEE"),
-    CommandError::AnsweredElsewhere => (Code::FailedPrecondition, "ANSWERED_ELSEWHERE"),
-    CommandError::NotRinging => (Code::FailedPrecondition, "NOT_RINGING"),
-    CommandError::AlreadyAnswered => (Code::FailedPrecondition, "ALREADY_ANSWERED"),
-    CommandError::NotOnThisDevice => (Code::FailedPrecondition, "NOT_ON_THIS_DEVICE"),
-    CommandError::LegUnknown => (Code::NotFound, "LEG_UNKNOWN"),
-    CommandError::TooManyLegs => (Code::ResourceExhausted, "TOO_MANY_LEGS"),
-});
+impl IntoStatus for CommandError {
+    fn status(&self) -> Status {
+        let (code, reason) = match self {
+            Self::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
+            Self::CallUnknown => (Code::NotFound, "CALL_UNKNOWN"),
+            Self::CallEnded(_) => (Code::FailedPrecondition, "CALL_ENDED"),
+            Self::NotTheCallee => (Code::FailedPrecondition, "NOT_THE_CALLEE"),
+            Self::AnsweredElsewhere => (Code::FailedPrecondition, "ANSWERED_ELSEWHERE"),
+            Self::NotRinging => (Code::FailedPrecondition, "NOT_RINGING"),
+            Self::AlreadyAnswered => (Code::FailedPrecondition, "ALREADY_ANSWERED"),
+            Self::NotOnThisDevice => (Code::FailedPrecondition, "NOT_ON_THIS_DEVICE"),
+            Self::LegUnknown => (Code::NotFound, "LEG_UNKNOWN"),
+            Self::TooManyLegs => (Code::ResourceExhausted, "TOO_MANY_LEGS"),
+            Self::Direct(DirectError::NotAllowed) => (Code::FailedPrecondition, "DIRECT_NOT_ALLOWED"),
+            Self::Direct(DirectError::NotLive) => (Code::FailedPrecondition, "CALL_NOT_LIVE"),
+            Self::Direct(DirectError::Stale) => (Code::FailedPrecondition, "DIRECT_STALE"),
+            Self::Direct(DirectError::Description(error)) => (Code::InvalidArgument, error.code()),
+            Self::Budget(spent) => {
+                let (code, reason) = (Code::ResourceExhausted, "TOO_OFTEN");
+                return retry(code, reason, self.to_string(), spent.retry_after);
+            }
+        };
+        status(code, reason, self.to_string())
+    }
+}
 
 by_table!(SubscribeError, error => match error {
     SubscribeError::TooManySessions => (Code::ResourceExhausted, "TOO_MANY_SESSIONS"),

@@ -2,6 +2,7 @@
 //! function.
 
 mod call;
+mod direct;
 mod directory;
 mod errors;
 mod events;

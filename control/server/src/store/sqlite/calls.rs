@@ -159,6 +159,7 @@ fn record(row: &Row<'_>) -> Result<CallRecord, StoreError> {
         accepted_at: time("accepted_at")?,
         live_at: time("live_at")?,
         ended_at: time("ended_at")?,
+        exposure: [None; 2],
     })
 }
 
