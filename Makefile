@@ -7,7 +7,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
 
-.PHONY: help run test check bench web setup setup-test unit web-test interop browser calls fmt
+.PHONY: help run test check bench web setup setup-test unit web-test interop browser calls fmt policy
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,8 +24,13 @@ check: web ## What must hold before a commit: format, lints, types, rules
 	cargo clippy --workspace --all-targets -- -D warnings
 	cd web && npm run --silent check
 
-bench: ## Benchmarks of the packet path (criterion)
+bench: ## Benchmarks of the packet path and of the policy (criterion)
 	cargo bench -p duocast-router-core
+	cargo bench -p duocast-control-core --bench policy
+
+policy: ## Write the tables of docs/policy.md from the code
+	@cargo run --quiet -p duocast-control-core --example policy > docs/policy.md.new || { rm docs/policy.md.new; exit 1; }
+	@mv docs/policy.md.new docs/policy.md
 
 unit: ## Rust tests only
 	cargo $(NEXTEST) --workspace

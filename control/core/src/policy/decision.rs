@@ -51,6 +51,14 @@ impl Decision {
 }
 
 /// Proof that policy allowed this caller to call this callee. Only [`decide`] makes one, and creating a call takes it.
+///
+/// ```compile_fail,E0451
+/// # use duocast_control_core::policy::{Admission, AllowReason};
+/// # use duocast_model::{AccountId, DirectConsent};
+/// let (caller, callee) = (AccountId::new("mallory").unwrap(), AccountId::new("bob").unwrap());
+/// let standing = [DirectConsent::Given; 2];
+/// let forged = Admission { caller, callee, reason: AllowReason::Grant, standing };
+/// ```
 #[derive(Debug)]
 pub struct Admission {
     caller: AccountId,
@@ -87,6 +95,13 @@ impl Admission {
 }
 
 /// Proof that policy lets this caller ask this callee for permission. Only [`decide`] makes one.
+///
+/// ```compile_fail,E0451
+/// # use duocast_control_core::policy::{RequestPass, RequestReason};
+/// # use duocast_model::AccountId;
+/// let (caller, callee) = (AccountId::new("mallory").unwrap(), AccountId::new("bob").unwrap());
+/// let forged = RequestPass { caller, callee, reason: RequestReason::Fresh };
+/// ```
 #[derive(Debug)]
 pub struct RequestPass {
     caller: AccountId,

@@ -4,10 +4,13 @@
 //! - [`outgoing`] and [`incoming`] say the answer in the words that the caller, or the callee, may hear.
 //! - [`decide`] turns the answer into a pass. Only it makes an [`Admission`], and only that creates a call.
 //! - [`standing`] and [`legs`] say when media may leave the router.
+//! - [`press`] holds the five rows of the reports of March 2024; [`table`] writes the tables of `docs/policy.md`.
 
 mod decision;
+pub mod press;
 mod rules;
 mod situation;
+pub mod table;
 mod verdict;
 
 pub use decision::{Admission, Decision, Denied, Facts, Legs, RequestPass, decide, legs, standing};

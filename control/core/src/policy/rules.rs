@@ -66,7 +66,6 @@ impl Question {
 /// One rule.
 pub(super) struct Rule {
     /// Its condition, in words for `docs/policy.md`.
-    #[expect(dead_code, reason = "the generated table comes next")]
     pub(super) when: &'static str,
     applies: fn(&Question) -> bool,
     then: fn(&Question) -> Verdict,
@@ -165,4 +164,23 @@ pub(super) fn ruled(profile: Profile, situation: &Situation) -> (usize, Verdict)
     let applies = |rule: &Rule| (rule.applies)(&question);
     let index = RULES.iter().position(applies).expect("the last rule applies always");
     (index, (RULES[index].then)(&question))
+}
+
+#[cfg(test)]
+mod tests {
+    use duocast_model::PrivacySettings;
+
+    use super::*;
+    use crate::policy::Outcome;
+
+    /// Rule 6 speaks of others by number.
+    #[test]
+    fn rules_8_to_15_and_no_others_let_the_caller_in() {
+        let stranger = Situation::strangers(PrivacySettings::DEFAULT, PrivacySettings::DEFAULT);
+        let question = Question::new(Profile::Default, &stranger);
+        let lets_in = |rule: &Rule| (rule.then)(&question).outcome() == Outcome::Allow;
+        let numbers: Vec<usize> = (1..=RULES.len()).filter(|number| lets_in(&RULES[number - 1])).collect();
+        assert_eq!(numbers, (8..=15).collect::<Vec<_>>());
+        assert!(RULES[5].when.contains("rules 8 to 15"));
+    }
 }
