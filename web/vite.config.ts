@@ -27,7 +27,8 @@ const contentSecurityPolicy: Plugin = {
   ],
 };
 
-const API = "/duocast.v1.CallService";
+const API = ["/duocast.v1.CallService", "/duocast.v1.PrivacyService"];
+const SERVER = process.env["DUOCAST_URL"] ?? "http://localhost:8080";
 
 export default defineConfig({
   plugins: [contentSecurityPolicy],
@@ -40,7 +41,7 @@ export default defineConfig({
   },
   server: {
     port: 5173,
-    proxy: { [API]: process.env["DUOCAST_URL"] ?? "http://localhost:8080" },
+    proxy: Object.fromEntries(API.map((service) => [service, SERVER])),
   },
   test: { include: ["test/**/*.test.ts"], environment: "node" },
 });

@@ -2,6 +2,7 @@
 
 import { NO_CALLS, type CallsState, type Ended } from "../src/core/call";
 import type { Call, Contact, Person } from "../src/core/model";
+import { NO_PRIVACY, type Decision, type PrivacySettings, type PrivacyState } from "../src/core/privacy";
 import { UNKNOWN_QUALITY } from "../src/core/quality";
 import type { ViewState } from "../src/core/view";
 
@@ -37,6 +38,8 @@ const CALL: Call = {
   peerConnected: true,
   onThisDevice: true,
   legWanted: false,
+  direct: { phase: "routed", attempt: 0, offerer: true, own: "not_given", peer: "not_given", lastEnd: "none" },
+  ownExposure: null,
 };
 
 const contacts: Contact[] = PEOPLE.map((person, index) => ({ person, online: index % 3 !== 2 }));
@@ -54,12 +57,73 @@ const recents: Call[] = [
   past("r5", ANN, 60 * 200, { endReason: "busy" }),
 ];
 
+const SAVED: PrivacySettings = { calling: true, audience: ["mutuals"], strangers: "request", enhanced: true, direct: "never", requireE2ee: false };
+
+const decision = (outcome: Decision["outcome"], reason: string, sentence: string): Decision => ({ outcome, reason, sentence, ownDirect: "never" });
+const MUTUAL = decision("allow", "MUTUALS", "you follow each other, and you let mutual contacts call");
+const FOLLOWED = decision("allow", "FOLLOWING", "you follow them, and you let people whom you follow call");
+const FRESH = decision("request", "REQUEST_NEEDED", "they cannot ring you; they can send you a call request");
+const NEEDED = decision("request", "REQUEST_NEEDED", "this person's own settings do not let you ring them: send a call request");
+
+const STRANGER: Person = { handle: "hana", name: "Hana Sato" };
+const DAY = 24 * 3600_000;
+
+const PRIVACY: PrivacyState = {
+  ...NO_PRIVACY,
+  saved: SAVED,
+  decided: true,
+  lists: {
+    callers: [
+      { person: ANN, decision: MUTUAL },
+      { person: BOB, decision: decision("allow", "GRANT", "you gave them permission to call: revoke it to end that") },
+      { person: PEOPLE[2]!, decision: MUTUAL },
+    ],
+    everyone: false,
+    grants: [{ person: BOB, createdAt: NOW - DAY, expiresAt: NOW + 29 * DAY, fromRequest: true }],
+    blocks: [{ person: PEOPLE[6]!, since: NOW - 40 * DAY }],
+  },
+  requests: {
+    incoming: [
+      { person: STRANGER, incoming: true, state: "sent", createdAt: NOW - 40 * MINUTE },
+      { person: PEOPLE[5]!, incoming: true, state: "sent", createdAt: NOW - DAY },
+    ],
+    outgoing: [{ person: PEOPLE[4]!, incoming: false, state: "sent", createdAt: NOW - 2 * DAY }],
+  },
+  standings: {
+    [ANN.handle]: { person: ANN, outgoing: MUTUAL, incoming: MUTUAL },
+    hana: { person: STRANGER, outgoing: NEEDED, incoming: FRESH },
+  },
+};
+
+const EDITED: PrivacyState = {
+  ...PRIVACY,
+  draft: { audience: ["mutuals", "following"], strangers: "deny" },
+  preview: {
+    changes: [
+      { person: PEOPLE[3]!, before: FRESH, after: FOLLOWED },
+      { person: PEOPLE[4]!, before: FRESH, after: FOLLOWED },
+      { person: PEOPLE[5]!, before: FRESH, after: FOLLOWED },
+    ],
+    changed: 3,
+    callersBefore: 3,
+    callersAfter: 6,
+    strangerBefore: FRESH,
+    strangerAfter: decision("deny", "OUTSIDE_AUDIENCE", "they are not among the people whom you let call, and you turn others away"),
+  },
+};
+
+const OPEN: PrivacyState = { ...PRIVACY, draft: { enhanced: false, direct: "ask" }, preview: { ...EDITED.preview!, changes: [], changed: 0, callersAfter: 3, strangerAfter: FRESH } };
+
+/** A call with this state of its direct connection. */
+function direct(state: Partial<NonNullable<Call["direct"]>>, seen: number | null = null): Partial<Call> {
+  return { direct: { ...CALL.direct!, own: "given", peer: "given", ...state }, ownExposure: seen === null ? null : { since: seen } };
+}
+
 const BASE: ViewState = {
   signIn: { type: "in", me: { handle: "sofia", name: "Sofia Marin" } },
   connection: { name: "open" },
   everConnected: true,
   failedTries: 0,
-  callingEnabled: true,
   contacts,
   recents,
   listsFailed: null,
@@ -80,7 +144,11 @@ const BASE: ViewState = {
   dialog: null,
   testingCam: false,
   selfVideo: null,
-  remoteVideo: null,
+  remotePictures: [],
+  page: "home",
+  privacy: PRIVACY,
+  directWish: null,
+  directFailure: null,
   serverAheadMs: 0,
   notifications: "default",
 };
@@ -152,7 +220,7 @@ export const FIXTURES: Readonly<Record<string, () => ViewState>> = {
   "taken-over": () => ({ ...BASE, connection: { name: "stopped", why: "taken_over" } }),
   "home": () => BASE,
   "home-loading": () => ({ ...BASE, contacts: null, recents: null, everConnected: false, connection: { name: "connecting" } }),
-  "home-empty": () => ({ ...BASE, contacts: [], recents: [], callingEnabled: false }),
+  "home-empty": () => ({ ...BASE, contacts: [], recents: [], privacy: { ...PRIVACY, saved: { ...SAVED, calling: false } } }),
   "home-offline": () => ({ ...BASE, connection: { name: "waiting" }, failedTries: 3 }),
   "home-notices": () => ({
     ...BASE,
@@ -179,13 +247,26 @@ export const FIXTURES: Readonly<Record<string, () => ViewState>> = {
   }),
   "call-connecting": () => live({ ...audio, state: "accepted", liveAt: null }, { leg: "connecting", quality: UNKNOWN_QUALITY }),
   "call-audio": () => live(audio),
-  "call-video": () => live({}, { selfVideo: me(), remoteVideo: ann() }),
+  "call-video": () => live({}, { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true }] }),
   "call-peer-off": () =>
     live({ peerMedia: { audio: false, video: false } }, { selfVideo: me(), calls: calls({ peerMedia: { audio: false, video: false } }) }),
   "call-muted": () => live(audio, { calls: calls(audio, { want: { mic: false, cam: false, callId: "call-1" } }) }),
-  "call-poor": () => live({ peerConnected: false }, { quality: POOR, selfVideo: me(), remoteVideo: ann() }),
+  "call-poor": () => live({ peerConnected: false }, { quality: POOR, selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true }] }),
   "call-troubles": () =>
     live(audio, { mic: "denied", soundBlocked: true, connection: { name: "waiting" }, failedTries: 2, leg: "interrupted" }),
+  "call-question": () => live({ ...audio, ...direct({ own: "not_given" }) }),
+  "call-question-video": () =>
+    live(direct({ own: "not_given" }), { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true }] }),
+  "call-waiting": () => live({ ...audio, ...direct({ peer: "not_given" }) }),
+  "call-direct": () =>
+    live(direct({ phase: "active", attempt: 1 }, NOW - 60_000), { selfVideo: me(), remotePictures: [{ path: "direct", stream: ann(), shown: true }] }),
+  "call-private-again": () => live({ ...audio, ...direct({ own: "not_given", peer: "not_given", attempt: 1, lastEnd: "withdrawn" }, NOW - 60_000) }),
+  "call-never": () => live({ ...audio, ...direct({ own: "never", peer: "not_given" }) }),
+  "first-run": () => ({ ...BASE, privacy: { ...PRIVACY, decided: false, saved: { ...SAVED, calling: false } } }),
+  "privacy": () => ({ ...BASE, page: "privacy" }),
+  "privacy-edited": () => ({ ...BASE, page: "privacy", privacy: EDITED }),
+  "privacy-direct": () => ({ ...BASE, page: "privacy", privacy: OPEN }),
+  "ended-ask": () => ended({ ending: { type: "failed", failure: { kind: "refused", reason: "REQUEST_NEEDED", message: "" } } }),
   "devices": () => ({ ...BASE, dialog: "devices", mic: "on", cam: "on", testingCam: true, selfVideo: me() }),
   "devices-denied": () => ({ ...BASE, dialog: "devices", mic: "denied", cam: "missing", notifications: "denied" }),
   "ended-declined": () => ended({}),

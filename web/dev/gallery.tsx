@@ -9,6 +9,22 @@ import "../src/styles/index.css";
 const root = document.getElementById("app")!;
 
 const actions: Actions = {
+  privacy: {
+    decide: noop,
+    edit: noop,
+    discard: noop,
+    save: noop,
+    refresh: noop,
+    ask: noop,
+    sendRequest: noop,
+    answerRequest: noop,
+    grant: noop,
+    revoke: noop,
+    block: noop,
+    unblock: noop,
+  },
+  show: noop,
+  wishDirect: noop,
   signIn: () => false,
   signOut: noop,
   call: noop,

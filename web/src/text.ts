@@ -49,7 +49,10 @@ export const text = {
     videoCallTo: (name: string) => `Video call to ${name}`,
     devices: "Sound and camera",
     signOut: "Sign out",
-    callingOff: "Calling is switched off for your account, so nobody can ring you. Switch it on where you manage your account.",
+    callingOff: "Calling is off: nobody can ring you, and you cannot call.",
+    callingOffButton: "Settings",
+    privacy: "Calls and privacy",
+    privacyButton: "Choose who can call you",
     pickTitle: "Who would you like to talk to?",
     pickLead: "Choose a contact, or enter a handle.",
     handleLabel: "Handle",
@@ -57,7 +60,7 @@ export const text = {
     call: "Call",
     privateTitle: "Your address stays with you",
     privateLead:
-      "Every call runs through the Duocast router. The other person never learns your IP address: not when it rings, not when you decline, not in the call.",
+      "Every call goes through the server unless both of you agree to a direct one. Nobody learns your IP address when it rings, or when you decline.",
     readyTitle: "Check before you call",
     readyLead: "Try your microphone and camera, and choose which ones to use.",
     readyButton: "Check sound and camera",
@@ -97,7 +100,6 @@ export const text = {
     reconnecting: "Reconnecting…",
     peerAway: (name: string) => `${name} lost the connection. Waiting for them to come back…`,
     callWith: (name: string) => `Call with ${name}`,
-    routed: "Routed: they cannot see your IP address",
     mute: "Mute",
     unmute: "Unmute",
     cameraOn: "Start camera",
@@ -193,18 +195,23 @@ const REFUSALS: Readonly<Record<string, (name: string) => Explained>> = {
   CALLEE_IS_SELF: () => ({ title: "That is you", hint: "Enter the handle of somebody else." }),
   ALREADY_IN_CALL: () => ({ title: "You are already in a call", hint: "Hang up or decline that one first, also on your other devices." }),
   NO_CAPACITY: () => ({ title: "All lines are taken", hint: "The service is full at the moment. Try again in a minute." }),
-  NOT_MUTUAL: notAllowed,
+  REQUEST_NEEDED: (name) => ({ title: `${name} has to allow your call first`, hint: "You can ask for permission. They see it in a list; nothing rings." }),
+  REQUEST_PENDING: (name) => ({ title: `${name} has to allow your call first`, hint: "You have asked. You can call once they accept." }),
+  RING_BUDGET: (name) => ({ title: `${name} was called too often`, hint: "Wait a while before you call again." }),
+  REQUEST_BUDGET: () => ({ title: "Too many call requests", hint: "Wait until some of them are answered." }),
+  BLOCKED_BY_CALLER: (name) => ({ title: `You have blocked ${name}`, hint: "Unblock them under Calls and privacy to call." }),
+  CALLER_REQUIRES_E2EE: () => ({
+    title: "Your settings block this call",
+    hint: "You allow end-to-end encrypted calls only, and there are none yet. Change it under Calls and privacy.",
+  }),
+  CALLEE_REQUIRES_E2EE: (name) => ({ title: `${name} takes end-to-end encrypted calls only`, hint: "This app cannot make them yet." }),
   CALLEE_NOT_REACHABLE: (name) => ({ title: `${name} is not reachable`, hint: "They do not take calls from you at present." }),
-  CALLER_NOT_ENABLED: () => ({ title: "Calling is switched off", hint: "Switch it on where you manage your account." }),
+  CALLER_NOT_ENABLED: () => ({ title: "Calling is switched off", hint: "Switch it on under Calls and privacy." }),
   PEER_IS_CALLING: (name) => ({ title: `${name} is calling you`, hint: "Answer their call." }),
   CALL_UNKNOWN: () => ({ title: "The call is over", hint: "Call again if you like." }),
   CALL_ENDED: () => ({ title: "The call is over", hint: "They hung up before you answered. Call back if you like." }),
   ANSWERED_ELSEWHERE: () => ({ title: "Answered on another device", hint: "Go on there." }),
 };
-
-function notAllowed(name: string): Explained {
-  return { title: `${name} takes calls from contacts only`, hint: "Follow each other, then call again." };
-}
 
 /** The screen after a call. */
 export function endedText(ended: Ended): Explained {

@@ -192,6 +192,13 @@ describe("in the call", () => {
     ]);
   });
 
+  it("is what a new session says, whatever number its news have", () => {
+    const story = new Story().hears({ ...LIVE, revision: 9 });
+    story.on({ type: "snapshot", calls: [call({ ...LIVE, revision: 2, peerConnected: false })], replace: true });
+    expect(currentCall(story.state)).toMatchObject({ revision: 2, peerConnected: false });
+    expect(currentCall(story.on({ type: "snapshot", calls: [call({ ...LIVE, revision: 1 })], replace: false }).state)?.revision).toBe(2);
+  });
+
   it("comes back muted after a reload if it was muted", () => {
     const story = new Story().on({ type: "snapshot", calls: [call({ ...LIVE, own: { audio: false, video: true } })], replace: true });
     expect(story.state.want).toEqual({ mic: false, cam: true, callId: "c1" });

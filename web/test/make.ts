@@ -22,6 +22,8 @@ export function call(more: Partial<Call> = {}): Call {
     peerConnected: true,
     onThisDevice: true,
     legWanted: true,
+    direct: null,
+    ownExposure: null,
     ...more,
   };
 }

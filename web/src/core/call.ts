@@ -30,6 +30,11 @@ export interface Ended {
   readonly ending: Ending;
 }
 
+/** The other party could be asked for permission to call. */
+export function isAskable({ ending }: Ended): boolean {
+  return ending.type === "failed" && ending.failure.reason === "REQUEST_NEEDED";
+}
+
 /** A short message about a call that needs no screen of its own. */
 export type CallNotice =
   | { readonly type: "missed"; readonly peer: Person }
@@ -203,7 +208,7 @@ function withReport({ state, effects }: CallStep): CallStep {
 function snapshot(state: CallsState, calls: readonly Call[], replace: boolean): CallStep {
   // A new session may be of a server that never heard what was told to the old one.
   let next: CallStep = stay(replace ? { ...state, reported: null } : state);
-  for (const call of calls) next = then(next, (held) => updated(held, call));
+  for (const call of calls) next = then(next, (held) => updated(held, call, replace));
   if (!replace) return next;
   const told = new Set(calls.map((call) => call.id));
   for (const call of next.state.calls) {
@@ -217,10 +222,11 @@ function then(step: CallStep, next: (state: CallsState) => CallStep): CallStep {
   return { state, effects: [...step.effects, ...effects] };
 }
 
-function updated(state: CallsState, call: Call): CallStep {
+/** `replace`: what is held is out of date whatever its revision says; a server that was restarted may count anew. */
+function updated(state: CallsState, call: Call, replace = false): CallStep {
   if (state.finished.includes(call.id)) return stay(state);
   const held = state.calls.find((one) => one.id === call.id);
-  if (held && call.revision <= held.revision) return insist(state, held);
+  if (held && call.revision <= held.revision && !replace) return insist(state, held);
   if (isOver(call)) return over(state, call, held ?? null);
   const calls = held
     ? state.calls.map((one) => (one.id === call.id ? call : one))

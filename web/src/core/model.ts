@@ -24,6 +24,29 @@ export interface MediaState {
   readonly video: boolean;
 }
 
+/** Where media goes, as the server has it. */
+export type DirectPhase = "routed" | "negotiating" | "connecting" | "active";
+
+/** Whether a party agrees to a direct connection: ruled out by its settings, not given (yet), given. */
+export type Consent = "never" | "not_given" | "given";
+
+/** The direct connection of a call, as the server has it. */
+export interface DirectState {
+  readonly phase: DirectPhase;
+  /** Counts from 1; 0 before the first. */
+  readonly attempt: number;
+  /** This device makes the offer of the present attempt. */
+  readonly offerer: boolean;
+  readonly own: Consent;
+  readonly peer: Consent;
+  readonly lastEnd: "none" | "withdrawn" | "failed";
+}
+
+/** That one party learned of the other's IP address, and since when. */
+export interface Exposure {
+  readonly since: number;
+}
+
 /** One call as this device sees it. Times are milliseconds since the Unix epoch. */
 export interface Call {
   readonly id: string;
@@ -46,16 +69,15 @@ export interface Call {
   /** This device placed or answered the call, or it rings here. */
   readonly onThisDevice: boolean;
   readonly legWanted: boolean;
+  /** Null unless the call is live. */
+  readonly direct: DirectState | null;
+  /** What the other party learned of this one's address; null for nothing. */
+  readonly ownExposure: Exposure | null;
 }
 
 export interface Contact {
   readonly person: Person;
   readonly online: boolean;
-}
-
-export interface Profile {
-  readonly person: Person;
-  readonly callingEnabled: boolean;
 }
 
 /** Who can put a failure right, which decides how the client goes on. */

@@ -1,8 +1,11 @@
 // All that the screens show, and all that they can ask for. The screens are functions of these two.
 
 import type { CallNotice, CallsState } from "./call";
+import type { Path } from "./direct";
+import type { DirectWish } from "./directview";
 import type { LegPhase } from "./leg";
 import type { Call, Contact, Failure, Person } from "./model";
+import type { PrivacyState, SettingsChange } from "./privacy";
 import type { Quality } from "./quality";
 import type { Phase } from "./session";
 import type { DeviceLists, DeviceState } from "../shell/capture";
@@ -20,14 +23,19 @@ export interface Notice {
   readonly about: CallNotice;
 }
 
+/** The other side's picture on one path. All are drawn on top of each other, so that changing over shows no gap. */
+export interface RemotePicture {
+  readonly path: Path;
+  readonly stream: MediaStream;
+  readonly shown: boolean;
+}
+
 export interface ViewState {
   readonly signIn: SignIn;
   readonly connection: Phase;
   /** False until the first session of this page was open: before that a loading screen is honest. */
   readonly everConnected: boolean;
   readonly failedTries: number;
-  /** Null until the server has said. */
-  readonly callingEnabled: boolean | null;
   readonly contacts: readonly Contact[] | null;
   readonly recents: readonly Call[] | null;
   readonly listsFailed: Failure | null;
@@ -41,16 +49,43 @@ export interface ViewState {
   readonly quality: Quality;
   readonly soundBlocked: boolean;
   readonly notices: readonly Notice[];
+  readonly page: "home" | "privacy";
   readonly dialog: "devices" | null;
   readonly testingCam: boolean;
   readonly selfVideo: MediaStream | null;
-  readonly remoteVideo: MediaStream | null;
+  readonly remotePictures: readonly RemotePicture[];
+  readonly privacy: PrivacyState;
+  readonly directWish: DirectWish | null;
+  /** Why the last wish for a direct connection was refused. */
+  readonly directFailure: Failure | null;
   /** Milliseconds by which the server's clock is ahead of this one. */
   readonly serverAheadMs: number;
   readonly notifications: NotificationPermission | "unsupported";
 }
 
+export interface PrivacyActions {
+  /** Answers the first question. */
+  decide(calling: boolean): void;
+  edit(change: SettingsChange): void;
+  discard(): void;
+  save(): void;
+  /** Loads who can call, permissions and blocks. */
+  refresh(): void;
+  /** "Can I call them, can they call me?" */
+  ask(handle: string): void;
+  sendRequest(handle: string): void;
+  answerRequest(handle: string, answer: { accept: boolean; grantDays?: number; block?: boolean }): void;
+  grant(handle: string, days: number): void;
+  revoke(handle: string): void;
+  block(handle: string): void;
+  unblock(handle: string): void;
+}
+
 export interface Actions {
+  readonly privacy: PrivacyActions;
+  show(page: ViewState["page"]): void;
+  /** Says yes or no to a direct connection in this call. */
+  wishDirect(callId: string, yes: boolean): void;
   /** False if the text holds no sign-in link or token. */
   signIn(text: string): boolean;
   signOut(): void;

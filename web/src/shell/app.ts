@@ -2,15 +2,20 @@
 // the cores' state is carried out, and the screens are drawn anew.
 
 import { currentCall, incomingCall, legNeed, ringtone, stepCalls, NO_CALLS, type CallEffect, type CallEvent, type CallsState } from "../core/call";
+import { mustRepeatNo, wishAfter, type DirectWish } from "../core/directview";
 import { isAnswered, type Call, type Contact, type Failure, type Person } from "../core/model";
+import type { Signal } from "../core/direct";
 import type { Cursor } from "../core/session";
 import { readToken, tokenFromPaste, type TokenFacts } from "../core/token";
 import type { Actions, Notice, SignIn, ViewState } from "../core/view";
 import { alertTitle, notificationText } from "../text";
-import { Api, failureOf } from "./api";
+import { Api } from "./api";
 import { Attention } from "./attention";
 import { listDevices, NO_DEVICES, type DeviceLists } from "./capture";
 import { Media } from "./media";
+import { Privacy } from "./privacy";
+import { PrivacyApi } from "./privacyapi";
+import { failureOf, transportTo } from "./rpc";
 import { Signalling } from "./signalling";
 import { Sound } from "./sound";
 import * as store from "./store";
@@ -20,6 +25,7 @@ const NOTICES_MAX = 3;
 
 export class App implements Actions {
   readonly media: Media;
+  readonly privacy: Privacy;
   readonly #api: Api;
   readonly #sound = new Sound();
   readonly #attention = new Attention();
@@ -34,11 +40,13 @@ export class App implements Actions {
   readonly #contactNews = new Set<Contact[]>();
   #recents: readonly Call[] | null = null;
   #listsFailed: Failure | null = null;
-  #callingEnabled: boolean | null = null;
   #everConnected = false;
   #notices: readonly Notice[] = [];
   #noticeId = 0;
+  #page: ViewState["page"] = "home";
   #dialog: "devices" | null = null;
+  #directWish: DirectWish | null = null;
+  #directFailure: Failure | null = null;
   #testingCam = false;
   #devices: DeviceLists = NO_DEVICES;
   #settings = store.loadSettings();
@@ -51,7 +59,9 @@ export class App implements Actions {
 
   constructor(draw: (state: ViewState) => void) {
     this.#draw = draw;
-    this.#api = new Api(location.origin, () => this.#token);
+    const transport = transportTo(location.origin, () => this.#token);
+    this.#api = new Api(transport);
+    this.privacy = new Privacy(new PrivacyApi(transport), () => this.#changed());
     this.media = new Media(this.#api, () => this.#signalling?.sessionId ?? "", () => this.#changed());
     this.#watchPage();
   }
@@ -107,6 +117,21 @@ export class App implements Actions {
     const on = this.#calls.want.cam && this.media.capture.state("cam") === "on";
     if (!on) this.media.capture.retry("cam");
     this.#step({ type: "set_cam", on: !on });
+  }
+
+  wishDirect(callId: string, yes: boolean): void {
+    // Back to the router needs nobody's answer, so it does not wait for one.
+    if (!yes) this.media.goPrivate();
+    this.#directWish = { callId, yes, hushed: !yes };
+    this.#directFailure = null;
+    void this.#setDirect(callId, yes);
+    this.#changed();
+  }
+
+  show(page: ViewState["page"]): void {
+    this.#page = page;
+    if (page === "privacy") this.privacy.refresh();
+    this.#changed();
   }
 
   dismissEnded(): void {
@@ -186,7 +211,10 @@ export class App implements Actions {
         onSnapshot: (snapshot, replace) => this.#snapshot(calls, snapshot, replace),
         onCall: (call) => this.#applyCall(call),
         onContact: (contact) => this.#applyContact(contact),
-        onResync: () => void this.#loadLists(),
+        onSignal: (signal) => this.#applySignal(signal),
+        onRequest: (request) => this.privacy.heardRequest(request),
+        onSettings: (settings) => this.privacy.heardSettings(settings),
+        onResync: () => this.#resync(),
         onServerClock: (aheadMs) => (this.#serverAheadMs = aheadMs),
         onSave: (saved) => this.#save(saved),
         onPhase: () => this.#phaseChanged(),
@@ -205,7 +233,8 @@ export class App implements Actions {
     this.#signIn = signIn;
     this.#token = "";
     this.#contacts = this.#recents = null;
-    this.#callingEnabled = null;
+    this.#page = "home";
+    this.privacy.clear();
     this.#everConnected = false;
     this.#notices = [];
     this.#step({ type: "clear" });
@@ -215,6 +244,7 @@ export class App implements Actions {
   #snapshot(beforeReload: readonly Call[], snapshot: readonly Call[], replace: boolean): void {
     if (this.#resuming && !replace) for (const call of beforeReload) this.#applyCall(call);
     this.#resuming = false;
+    if (replace) this.#heard = { callId: "", revision: -1 };
     this.#step({ type: "snapshot", calls: snapshot, replace });
     for (const call of snapshot) this.#legWanted(call);
   }
@@ -222,6 +252,18 @@ export class App implements Actions {
   #applyCall(call: Call): void {
     this.#step({ type: "updated", call });
     this.#legWanted(call);
+    if (mustRepeatNo(this.#directWish, call)) void this.#setDirect(call.id, false);
+  }
+
+  /** The call that the step belongs to is told to the media first. */
+  #applySignal(signal: Signal): void {
+    this.#settle();
+    this.media.signal(signal);
+  }
+
+  #resync(): void {
+    void this.#loadLists();
+    this.privacy.resync();
   }
 
   /** Heard only from news of the call that the leg belongs to, after the leg was told of the call. */
@@ -262,10 +304,9 @@ export class App implements Actions {
     const news: Contact[] = [];
     this.#contactNews.add(news);
     try {
-      const [profile, contacts] = await Promise.all([this.#api.getProfile(), this.#api.listContacts()]);
+      const [me, contacts] = await Promise.all([this.#api.getProfile(), this.#api.listContacts()]);
       if (signalling !== this.#signalling) return;
-      this.#signIn = { type: "in", me: profile.person };
-      this.#callingEnabled = profile.callingEnabled;
+      this.#signIn = { type: "in", me };
       // The list may be older than what was heard while it was on its way.
       this.#contacts = news.reduce(withContact, contacts);
       this.#listsFailed = null;
@@ -338,6 +379,17 @@ export class App implements Actions {
     }
   }
 
+  async #setDirect(callId: string, yes: boolean): Promise<void> {
+    try {
+      this.#applyCall(await this.#api.setDirect(this.#signalling?.sessionId ?? "", callId, yes));
+    } catch (error) {
+      if (this.#directWish?.callId !== callId || this.#directWish.yes !== yes || !yes) return;
+      this.#directWish = null;
+      this.#directFailure = failureOf(error);
+      this.#changed();
+    }
+  }
+
   /** For commands whose failure shows by itself: the call's own state goes on telling the truth. */
   async #quietly(command: Promise<Call>): Promise<void> {
     try {
@@ -361,7 +413,12 @@ export class App implements Actions {
     const { micId, camId, speakerId } = this.#settings;
     const { mic, cam } = this.#calls.want;
     const testMic = this.#dialog === "devices";
-    this.media.want({ need: legNeed(this.#calls), mic, cam, testMic, testCam: this.#testingCam, micId, camId, speakerId });
+    const need = legNeed(this.#calls);
+    const held = currentCall(this.#calls);
+    const call = need?.live ? held : null;
+    this.#directWish = wishAfter(this.#directWish, held);
+    if (!call) this.#directFailure = null;
+    this.media.want({ need, call, mic, cam, testMic, testCam: this.#testingCam, micId, camId, speakerId });
     const sending = this.media.sending();
     const told = this.#calls.sending;
     if (sending?.audio !== told?.audio || sending?.video !== told?.video) this.#step({ type: "sending", media: sending });
@@ -423,7 +480,6 @@ export class App implements Actions {
       connection: session?.phase ?? { name: "idle" },
       everConnected: this.#everConnected,
       failedTries: session?.attempt ?? 0,
-      callingEnabled: this.#callingEnabled,
       contacts: this.#contacts,
       recents: this.#recents,
       listsFailed: this.#listsFailed,
@@ -437,10 +493,14 @@ export class App implements Actions {
       quality: this.media.quality,
       soundBlocked: this.media.soundBlocked,
       notices: this.#notices,
+      page: this.#page,
       dialog: this.#dialog,
       testingCam: this.#testingCam,
       selfVideo: this.#selfVideo(),
-      remoteVideo: this.media.remoteVideo,
+      remotePictures: this.media.remotePictures,
+      privacy: this.privacy.state,
+      directWish: this.#directWish,
+      directFailure: this.#directFailure,
       serverAheadMs: this.#serverAheadMs,
       notifications: this.#attention.permission,
     };

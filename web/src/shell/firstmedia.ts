@@ -20,8 +20,8 @@ export function watchFirstMedia(leg: Leg, acceptedAtMs: number, onChange: (seen:
   let seen: FirstMedia = { prepared: leg.connection.connectionState === "connected", audioMs: null, videoMs: null };
   onChange(seen);
   const timer = window.setInterval(() => {
-    const audioMs = seen.audioMs ?? sinceAccept(leg.audio.receiver, acceptedAtMs);
-    const videoMs = seen.videoMs ?? sinceAccept(leg.video.receiver, acceptedAtMs);
+    const audioMs = seen.audioMs ?? sinceAccept(leg.lines.audio.receiver, acceptedAtMs);
+    const videoMs = seen.videoMs ?? sinceAccept(leg.lines.video.receiver, acceptedAtMs);
     if (audioMs !== seen.audioMs || videoMs !== seen.videoMs) onChange((seen = { ...seen, audioMs, videoMs }));
     const late = performance.now() - acceptedAtMs > LOOK_FOR_MS;
     if (late || (audioMs !== null && videoMs !== null)) window.clearInterval(timer);

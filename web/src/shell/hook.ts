@@ -1,9 +1,12 @@
 // What tests and bug reports may read: `window.duocast`. Nothing can be changed through it.
 
 import { currentCall, incomingCall } from "../core/call";
+import type { DirectPhase } from "../core/model";
+import type { MediaKind, Path, Stage } from "../core/direct";
 import type { LegStats } from "../core/stats";
 import type { App } from "./app";
 import type { FirstMedia } from "./firstmedia";
+import type { Heard } from "./heard";
 
 export interface HookState {
   readonly signIn: string;
@@ -19,11 +22,25 @@ export interface HookState {
   readonly cam: string;
   readonly sending: { readonly audio: boolean; readonly video: boolean } | null;
   readonly quality: string;
+  readonly direct: {
+    /** As the server has it; null unless the call is live. */
+    readonly phase: DirectPhase | null;
+    /** Of this page's own connection; null for none. */
+    readonly stage: Stage | null;
+    readonly attempt: number;
+    readonly plays: Readonly<Record<MediaKind, Path>>;
+    readonly sends: Readonly<Record<Path, boolean>>;
+  };
+  /** Of the account: null until the server has said. */
+  readonly calling: boolean | null;
 }
 
 export interface HookStats {
-  /** Null while there is no leg. */
+  /** Of the leg through the router; null while there is none. */
   readonly leg: LegStats | null;
+  /** Of the direct connection; null while there is none. */
+  readonly direct: LegStats | null;
+  readonly heard: Heard;
   /** Null until a call was answered on this page. */
   readonly first: FirstMedia | null;
 }
@@ -42,15 +59,21 @@ declare global {
 export function exposeHook(app: App): void {
   const hook: Hook = {
     state: () => hookState(app),
-    stats: async () => ({ leg: await app.media.stats(), first: app.media.firstMedia }),
+    stats: () => hookStats(app),
   };
   Object.defineProperty(window, "duocast", { value: Object.freeze(hook) });
+}
+
+async function hookStats({ media }: App): Promise<HookStats> {
+  const [leg, direct, heard] = await Promise.all([media.stats("routed"), media.stats("direct"), media.heard()]);
+  return { leg, direct, heard, first: media.firstMedia };
 }
 
 function hookState(app: App): HookState {
   const view = app.view();
   const call = currentCall(view.calls);
   const incoming = incomingCall(view.calls);
+  const { direct } = app.media;
   return {
     signIn: view.signIn.type,
     connection: view.connection.name,
@@ -63,5 +86,13 @@ function hookState(app: App): HookState {
     cam: view.cam,
     sending: view.calls.sending && { ...view.calls.sending },
     quality: view.quality.grade,
+    direct: {
+      phase: call?.direct?.phase ?? null,
+      stage: direct.state.attempt?.stage ?? null,
+      attempt: direct.state.attempt?.number ?? 0,
+      plays: { ...direct.state.plays },
+      sends: { ...direct.sends },
+    },
+    calling: view.privacy.saved?.calling ?? null,
   };
 }

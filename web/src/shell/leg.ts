@@ -1,17 +1,11 @@
 // One peer connection to the router. It decides nothing: core/leg.ts says when to make, restart and close one.
 
 import type { IceState } from "../core/leg";
-
-/** Enough for 720p30 of a face; the router's bandwidth estimate lowers it where the network is narrower. */
-const VIDEO_BITRATE_MAX = 1_700_000;
+import { MediaLines, VIDEO_BITRATE_MAX } from "./path";
 
 export class Leg {
   readonly connection: RTCPeerConnection;
-  readonly audio: RTCRtpTransceiver;
-  readonly video: RTCRtpTransceiver;
-  /** Sound and picture in elements of their own: the sound plays on while there is no picture. */
-  readonly remoteAudio: MediaStream;
-  readonly remoteVideo: MediaStream;
+  readonly lines: MediaLines;
 
   /**
    * The picture's line is always offered, so that cameras go on and off in mid-call without another offer. Nothing is
@@ -19,13 +13,10 @@ export class Leg {
    */
   constructor(onIce: (state: IceState) => void) {
     this.connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
-    this.audio = this.connection.addTransceiver("audio", { direction: "sendrecv" });
-    this.video = this.connection.addTransceiver("video", {
-      direction: "sendrecv",
-      sendEncodings: [{ maxBitrate: VIDEO_BITRATE_MAX }],
-    });
-    this.remoteAudio = new MediaStream([this.audio.receiver.track]);
-    this.remoteVideo = new MediaStream([this.video.receiver.track]);
+    this.lines = new MediaLines(
+      this.connection.addTransceiver("audio", { direction: "sendrecv" }),
+      this.connection.addTransceiver("video", { direction: "sendrecv", sendEncodings: [{ maxBitrate: VIDEO_BITRATE_MAX }] }),
+    );
     this.connection.addEventListener("connectionstatechange", () => {
       const state = this.#iceState();
       if (state) onIce(state);
@@ -48,8 +39,9 @@ export class Leg {
     return this.#iceState() === "connected" ? "connected" : null;
   }
 
-  async send(audio: MediaStreamTrack | null, video: MediaStreamTrack | null): Promise<void> {
-    await Promise.all([swap(this.audio.sender, audio), swap(this.video.sender, video)]);
+  /** The router's answer to this leg, with its addresses; "" before it. */
+  get routerSdp(): string {
+    return this.connection.remoteDescription?.sdp ?? "";
   }
 
   close(): void {
@@ -60,8 +52,4 @@ export class Leg {
     const state = this.connection.connectionState;
     return state === "connected" || state === "disconnected" || state === "failed" ? state : null;
   }
-}
-
-async function swap(sender: RTCRtpSender, track: MediaStreamTrack | null): Promise<void> {
-  if (sender.track !== track) await sender.replaceTrack(track);
 }

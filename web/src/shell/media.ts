@@ -1,21 +1,33 @@
-// This device's part of a call's media: one leg, the inputs that feed it, the sound that comes out of it.
+// This device's part of a call's media: its leg to the router, the direct connection if there is one, the inputs that
+// feed them, the sound that comes out of them.
 
 import { stepLeg, NO_LEG, type LegEffect, type LegEvent, type LegState } from "../core/leg";
 import { QualityWindow, UNKNOWN_QUALITY, type Quality } from "../core/quality";
-import { readStats, toSample, type LegStats, type StatsEntry } from "../core/stats";
+import { toSample, type LegStats } from "../core/stats";
 import type { LegNeed } from "../core/call";
-import type { MediaState } from "../core/model";
-import { failureOf, type Api } from "./api";
+import type { DirectCore, Path, Signal } from "../core/direct";
+import type { Call, MediaState } from "../core/model";
+import type { RemotePicture } from "../core/view";
+import type { Api } from "./api";
 import { Capture } from "./capture";
+import { Direct } from "./direct";
 import { watchFirstMedia, type FirstMedia } from "./firstmedia";
+import { HeardCounter, statsOf, type Heard } from "./heard";
 import { Leg } from "./leg";
+import type { MediaLines } from "./path";
+import { failureOf } from "./rpc";
+import { Speakers } from "./speakers";
 
 /** The grade is refreshed this often while a call is live. */
 const STATS_EVERY_MS = 1_000;
 
+const PATHS: readonly Path[] = ["routed", "direct"];
+
 /** What the rest of the client wants of the media at this moment. */
 export interface MediaWish {
   readonly need: LegNeed | null;
+  /** The call on this device, from its answer on. */
+  readonly call: Call | null;
   /** What the person wants to send. */
   readonly mic: boolean;
   readonly cam: boolean;
@@ -29,6 +41,9 @@ export interface MediaWish {
 
 export class Media {
   readonly capture: Capture;
+  readonly #direct: Direct;
+  readonly #speakers: Speakers;
+  readonly #heard = new HeardCounter();
   #leg: LegState = NO_LEG;
   #peer: Leg | null = null;
   #wish: MediaWish | null = null;
@@ -40,9 +55,6 @@ export class Media {
   #liveCall: string | null = null;
   #first: FirstMedia | null = null;
   #stopWatching: (() => void) | null = null;
-  readonly #speaker = new Audio();
-  #speakerId = "";
-  #blocked = false;
 
   constructor(
     readonly api: Api,
@@ -50,7 +62,12 @@ export class Media {
     readonly onChange: () => void,
   ) {
     this.capture = new Capture(onChange);
-    this.#speaker.autoplay = false;
+    this.#speakers = new Speakers(onChange);
+    this.#direct = new Direct({
+      routed: () => this.#peer,
+      tell: (callId, attempt, step) => this.api.sendDirect(this.sessionId(), callId, attempt, step),
+      onChange: (before) => this.#directChanged(before),
+    });
   }
 
   get leg(): LegState {
@@ -65,13 +82,21 @@ export class Media {
     return this.#first;
   }
 
-  get remoteVideo(): MediaStream | null {
-    return this.#peer?.remoteVideo ?? null;
+  /** The direct connection, for the hook. */
+  get direct(): Direct {
+    return this.#direct;
   }
 
-  /** The browser will not play the call before the person has touched the page. */
+  /** The other side's picture, as it comes on each path; one of them is to be seen. */
+  get remotePictures(): readonly RemotePicture[] {
+    return PATHS.flatMap((path) => {
+      const lines = this.#lines(path);
+      return lines ? [{ path, stream: lines.remoteVideo, shown: this.#direct.state.plays.video === path }] : [];
+    });
+  }
+
   get soundBlocked(): boolean {
-    return this.#blocked;
+    return this.#speakers.blocked;
   }
 
   /** What is really sent; null while a device is still being opened. */
@@ -97,6 +122,13 @@ export class Media {
     this.#input("mic", wish.testMic || engaged, wish.testMic || wish.mic, wish.micId);
     this.#input("cam", wish.testCam || (engaged && wish.cam), true, wish.camId);
     this.handle({ type: "need", callId: wish.need?.callId ?? null });
+    const { call } = wish;
+    this.#direct.handle({
+      type: "call",
+      callId: call?.id ?? null,
+      view: call?.direct ?? null,
+      peerMedia: call?.peerMedia ?? { audio: true, video: false },
+    });
     this.#applyLive();
   }
 
@@ -115,13 +147,26 @@ export class Media {
 
   /** Plays what was blocked; call it from a click. */
   unblockSound(): void {
-    void this.#play();
+    this.#speakers.unblock();
   }
 
-  async stats(): Promise<LegStats | null> {
-    if (!this.#peer) return null;
-    const report = await this.#peer.connection.getStats();
-    return readStats(report.values() as Iterable<StatsEntry>);
+  signal(signal: Signal): void {
+    this.#direct.handle({ type: "signal", signal });
+  }
+
+  /** Back to the router, at once and whatever anybody says. */
+  goPrivate(): void {
+    this.#direct.handle({ type: "go_private" });
+  }
+
+  /** Null while there is no such connection. */
+  async stats(path: Path): Promise<LegStats | null> {
+    const connection = this.#connection(path);
+    return connection && statsOf(connection);
+  }
+
+  heard(): Promise<Heard> {
+    return this.#heard.now();
   }
 
   #input(kind: "mic" | "cam", keep: boolean, open: boolean, deviceId: string): void {
@@ -134,6 +179,7 @@ export class Media {
       case "open":
         this.#close();
         this.#peer = this.#newLeg(effect.generation);
+        if (this.#liveCall && this.#direct.state.plays.audio === "routed") this.#heard.hear(this.#peer.connection);
         void this.#negotiate(this.#peer, effect.generation, effect.callId, "");
         return;
       case "restart":
@@ -164,7 +210,7 @@ export class Media {
   #close(): void {
     this.#peer?.close();
     this.#peer = null;
-    this.#speaker.srcObject = null;
+    this.#speakers.play("routed", null);
     this.#window.reset();
     this.#quality = UNKNOWN_QUALITY;
   }
@@ -175,43 +221,42 @@ export class Media {
     const live = wish?.need?.live ? wish.need.callId : null;
     const mic = this.capture.track("mic");
     if (mic) mic.enabled = (wish?.mic ?? false) || (wish?.testMic === true && !live);
-    if (this.#peer && wish) {
-      const cam = wish.cam ? this.capture.track("cam") : null;
-      void this.#peer.send(live ? mic : null, live ? cam : null).catch(() => undefined);
-      this.#applySpeaker(live !== null, wish.speakerId);
+    const cam = wish?.cam ? this.capture.track("cam") : null;
+    const { sends } = this.#direct;
+    for (const path of PATHS) {
+      const give = live !== null && sends[path];
+      this.#lines(path)?.send(give ? mic : null, give ? cam : null);
+      this.#speakers.play(path, live ? (this.#lines(path)?.remoteAudio ?? null) : null);
     }
+    this.#speakers.hear(this.#direct.state.plays.audio);
+    if (wish) this.#speakers.useSpeaker(wish.speakerId);
     if (live !== this.#liveCall) this.#liveChanged(live);
   }
 
-  #applySpeaker(live: boolean, speakerId: string): void {
-    const stream = live ? (this.#peer?.remoteAudio ?? null) : null;
-    if ("setSinkId" in this.#speaker && this.#speakerId !== speakerId) {
-      // Remembered although it may fail: a speaker that is not plugged in is not asked for again and again.
-      this.#speakerId = speakerId;
-      void this.#speaker.setSinkId(speakerId).catch(() => undefined);
-    }
-    if (this.#speaker.srcObject === stream) return;
-    this.#speaker.srcObject = stream;
-    if (stream) void this.#play();
+  #lines(path: Path): MediaLines | null {
+    return path === "routed" ? (this.#peer?.lines ?? null) : (this.#direct.leg?.lines ?? null);
   }
 
-  async #play(): Promise<void> {
-    let blocked = false;
-    try {
-      await this.#speaker.play();
-    } catch (error) {
-      blocked = error instanceof DOMException && error.name === "NotAllowedError";
+  #connection(path: Path): RTCPeerConnection | null {
+    return path === "routed" ? (this.#peer?.connection ?? null) : (this.#direct.leg?.connection ?? null);
+  }
+
+  /** At once, and not with the next drawing: a gap is heard. */
+  #directChanged(before: DirectCore): void {
+    const { plays } = this.#direct.state;
+    for (const kind of ["audio", "video"] as const) {
+      if (plays[kind] !== before.plays[kind]) this.#heard.changed(kind, this.#connection(plays[kind]));
     }
-    if (blocked !== this.#blocked) {
-      this.#blocked = blocked;
-      this.onChange();
-    }
+    if (plays !== before.plays) this.#window.reset();
+    this.#applyLive();
+    this.onChange();
   }
 
   #liveChanged(live: string | null): void {
     this.#liveCall = live;
     this.#stopWatching?.();
     window.clearInterval(this.#statsTimer);
+    this.#heard.hear(live ? this.#connection("routed") : null);
     if (!live) return;
     const click = this.#acceptClick?.callId === live ? this.#acceptClick.atMs : performance.now();
     this.#first = null;
@@ -220,7 +265,7 @@ export class Media {
   }
 
   async #grade(): Promise<void> {
-    const stats = await this.stats();
+    const stats = await this.stats(this.#direct.state.plays.audio);
     if (!stats) return;
     this.#quality = this.#window.add(toSample(stats, performance.now()));
     this.onChange();

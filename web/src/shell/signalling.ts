@@ -2,16 +2,22 @@
 
 import type { Event as WireEvent } from "../gen/duocast/v1/call_pb";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Signal } from "../core/direct";
 import type { Call, Contact } from "../core/model";
+import type { CallRequest, PrivacySettings } from "../core/privacy";
 import { newSession, stepSession, type Cursor, type SessionEffect, type SessionEvent, type SessionState } from "../core/session";
 import type { Api } from "./api";
-import { toCall, toContact, toFailure } from "./wire";
+import { toCall, toContact, toFailure, toSignal } from "./wire";
+import { toRequest, toSettings } from "./wireprivacy";
 
 export interface SignallingEvents {
   /** `calls` is all there is if `replace`, else merely news. */
   onSnapshot(calls: readonly Call[], replace: boolean): void;
   onCall(call: Call): void;
   onContact(contact: Contact): void;
+  onSignal(signal: Signal): void;
+  onRequest(request: CallRequest): void;
+  onSettings(settings: PrivacySettings): void;
   /** Contacts and recent calls may have changed unseen. */
   onResync(): void;
   /** How far the server's clock is ahead of this one. */
@@ -113,8 +119,22 @@ export class Signalling {
 
   #deliver(): void {
     const kind = this.#incoming?.kind;
-    if (kind?.case === "callUpdated" && kind.value.call) this.events.onCall(toCall(kind.value.call));
-    if (kind?.case === "contactUpdated" && kind.value.contact) this.events.onContact(toContact(kind.value.contact));
+    switch (kind?.case) {
+      case "callUpdated":
+        return kind.value.call && this.events.onCall(toCall(kind.value.call));
+      case "contactUpdated":
+        return kind.value.contact && this.events.onContact(toContact(kind.value.contact));
+      case "directSignal": {
+        const signal = toSignal(kind.value);
+        return signal ? this.events.onSignal(signal) : undefined;
+      }
+      case "callRequestUpdated":
+        return kind.value.request && this.events.onRequest(toRequest(kind.value.request));
+      case "settingsUpdated":
+        return kind.value.settings && this.events.onSettings(toSettings(kind.value.settings));
+      default:
+        return undefined;
+    }
   }
 
   #snapshot(replace: boolean): void {

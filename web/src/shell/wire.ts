@@ -4,16 +4,21 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { timestampMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 import {
   CallState as WireState,
+  DirectEnd,
+  DirectPhase as WirePhase,
   EndReason as WireReason,
   Presence,
   Role,
   type Call as WireCall,
   type Contact as WireContact,
+  type DirectSignal as WireSignal,
+  type DirectState as WireDirect,
   type MediaState as WireMedia,
 } from "../gen/duocast/v1/call_pb";
-import type { Person as WirePerson } from "../gen/duocast/v1/common_pb";
+import { DirectConsent, type Person as WirePerson } from "../gen/duocast/v1/common_pb";
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
-import type { Call, CallState, Contact, EndReason, Failure, FailureKind, MediaState, Person } from "../core/model";
+import type { Signal } from "../core/direct";
+import type { Call, CallState, Consent, Contact, DirectPhase, DirectState, EndReason, Failure, FailureKind, MediaState, Person } from "../core/model";
 
 const STATES: Record<WireState, CallState> = {
   [WireState.UNSPECIFIED]: "created",
@@ -56,7 +61,59 @@ export function toCall(wire: WireCall): Call {
     peerConnected: wire.peerConnected,
     onThisDevice: wire.onThisDevice,
     legWanted: wire.legWanted,
+    direct: wire.direct ? toDirect(wire.direct) : null,
+    ownExposure: wire.ownExposure ? { since: toMs(wire.ownExposure.since) ?? 0 } : null,
   };
+}
+
+const PHASES: Record<WirePhase, DirectPhase> = {
+  [WirePhase.UNSPECIFIED]: "routed",
+  [WirePhase.ROUTED]: "routed",
+  [WirePhase.NEGOTIATING]: "negotiating",
+  [WirePhase.CONNECTING]: "connecting",
+  [WirePhase.ACTIVE]: "active",
+};
+
+const CONSENTS: Record<DirectConsent, Consent> = {
+  [DirectConsent.UNSPECIFIED]: "not_given",
+  [DirectConsent.NEVER]: "never",
+  [DirectConsent.NOT_GIVEN]: "not_given",
+  [DirectConsent.GIVEN]: "given",
+};
+
+const ENDS: Record<DirectEnd, DirectState["lastEnd"]> = {
+  [DirectEnd.UNSPECIFIED]: "none",
+  [DirectEnd.NONE]: "none",
+  [DirectEnd.WITHDRAWN]: "withdrawn",
+  [DirectEnd.FAILED]: "failed",
+};
+
+function toDirect(wire: WireDirect): DirectState {
+  return {
+    phase: PHASES[wire.phase] ?? "routed",
+    attempt: wire.attempt,
+    offerer: wire.offerer,
+    own: toConsent(wire.ownConsent),
+    peer: toConsent(wire.peerConsent),
+    lastEnd: ENDS[wire.lastEnd] ?? "none",
+  };
+}
+
+export function toConsent(wire: DirectConsent): Consent {
+  return CONSENTS[wire] ?? "not_given";
+}
+
+/** Null for a kind that this client does not know. */
+export function toSignal({ callId, attempt, kind }: WireSignal): Signal | null {
+  switch (kind.case) {
+    case "offer":
+    case "answer":
+      return { callId, attempt, kind: kind.case, sdp: kind.value };
+    case "candidates":
+      return { callId, attempt, kind: "candidates", candidates: kind.value.candidates };
+    default:
+      return null;
+  }
 }
 
 export function toPerson(wire: WirePerson | undefined): Person {

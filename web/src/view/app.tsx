@@ -6,9 +6,11 @@ import { noticeText, text } from "../text";
 import { CallScreen } from "./call";
 import { DevicesDialog } from "./devices";
 import { EndedScreen } from "./ended";
+import { FirstRun } from "./firstrun";
 import { Home } from "./home";
 import { CloseIcon } from "./icons";
 import { IncomingDialog } from "./incoming";
+import { PrivacyPage } from "./privacy";
 import { SignInScreen, TakenOverScreen } from "./signin";
 
 export interface Props {
@@ -34,7 +36,9 @@ function MainScreen({ state, actions }: Props) {
   const { placing, ended } = state.calls;
   const current = currentCall(state.calls);
   if (current || (placing && !placing.cancelled)) return <CallScreen state={state} actions={actions} />;
-  if (ended) return <EndedScreen ended={ended} actions={actions} />;
+  if (ended) return <EndedScreen ended={ended} state={state} actions={actions} />;
+  if (state.privacy.saved && !state.privacy.decided) return <FirstRun state={state} actions={actions} />;
+  if (state.page === "privacy") return <PrivacyPage state={state} actions={actions} />;
   return <Home state={state} actions={actions} />;
 }
 

@@ -6,7 +6,8 @@ import { isAnswered, isPending, type Call, type Person } from "../core/model";
 import type { ViewState } from "../core/view";
 import { clock, deviceProblem, GRADES, qualityNumbers, qualityText, text } from "../text";
 import { ConnectionBanner, type Props } from "./app";
-import { AlertIcon, HangUpIcon, MicIcon, MicOffIcon, ShieldIcon, SlidersIcon, VideoIcon, VideoOffIcon } from "./icons";
+import { AlertIcon, HangUpIcon, MicIcon, MicOffIcon, SlidersIcon, VideoIcon, VideoOffIcon } from "./icons";
+import { DirectQuestion, PrivacyLine } from "./callprivacy";
 import { Avatar, Picture, useFocusOnArrival } from "./parts";
 
 export function CallScreen({ state, actions }: Props) {
@@ -15,13 +16,15 @@ export function CallScreen({ state, actions }: Props) {
   const peer = call?.peer ?? state.calls.placing?.peer ?? NOBODY;
   useShortcuts({ state, actions });
   const answered = call !== null && isAnswered(call);
-  const showRemote = answered && call.peerMedia.video && call.peerConnected && state.remoteVideo !== null;
+  const showRemote = answered && call.peerMedia.video && call.peerConnected && state.remotePictures.length > 0;
   const mirror = state.calls.want.cam ? state.selfVideo : null;
   return (
     <div class={showRemote ? "call call--video" : "call"} data-testid="screen-call" data-call-state={call?.state ?? "placing"} data-leg={state.leg}>
       <main class="stage">
-        {showRemote && state.remoteVideo ? (
-          <Picture key="remote" stream={state.remoteVideo} label={text.call.peerVideo(peer.name)} className="stage__remote" />
+        {showRemote ? (
+          state.remotePictures.map(({ path, stream, shown }) => (
+            <Picture key={path} path={path} stream={stream} behind={!shown} label={text.call.peerVideo(peer.name)} className="stage__remote" />
+          ))
         ) : (
           <div class={answered ? "stage__face" : "stage__face stage__face--waiting"}>
             <Avatar person={peer} size="l" />
@@ -47,12 +50,10 @@ export function CallScreen({ state, actions }: Props) {
         <Permission state={state} />
         <PeerState call={call} />
         <Problems state={state} actions={actions} />
+        <DirectQuestion state={state} actions={actions} call={call} />
       </div>
       <footer class="controls">
-        <p class="controls__privacy" data-testid="privacy">
-          <ShieldIcon />
-          {text.call.routed}
-        </p>
+        <PrivacyLine state={state} actions={actions} call={call} peer={peer} />
         <Controls state={state} actions={actions} call={call} />
       </footer>
     </div>

@@ -1,15 +1,19 @@
 // The screen without a call: contacts, recent calls, and the person chosen.
 
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Call, Contact, Person } from "../core/model";
+import { waitingRequests } from "../core/privacy";
 import { matchContacts, handleIn } from "../core/search";
 import type { Actions } from "../core/view";
+import { privacyText } from "../privacytext";
 import { clock, recentText, text, when } from "../text";
 import { ConnectionBanner, type Props } from "./app";
 import { AlertIcon, BackIcon, IncomingIcon, Mark, OutgoingIcon, PhoneIcon, SearchIcon, ShieldIcon, SignOutIcon, SlidersIcon, VideoIcon } from "./icons";
 import { Avatar, useFocusOnArrival } from "./parts";
+import { Requests } from "./requests";
+import { AskButton, canAsk, hindrance, IncomingStanding, useStanding } from "./standing";
 
-type Tab = "contacts" | "recent";
+type Tab = "contacts" | "recent" | "requests";
 
 export function Home({ state, actions }: Props) {
   const [tab, setTab] = useState<Tab>("contacts");
@@ -19,17 +23,22 @@ export function Home({ state, actions }: Props) {
       <div class="side">
         <Header state={state} actions={actions} />
         <ConnectionBanner state={state} actions={actions} />
-        {state.callingEnabled === false && (
+        {state.privacy.saved?.calling === false && (
           <p class="banner banner--warn" data-testid="banner-calling-off">
             <AlertIcon />
             <span class="banner__text">{text.home.callingOff}</span>
+            <button class="button button--quiet" onClick={() => actions.show("privacy")}>
+              {text.home.callingOffButton}
+            </button>
           </p>
         )}
-        <Tabs tab={tab} onTab={setTab} />
-        {tab === "contacts" ? (
-          <Contacts state={state} actions={actions} chosen={chosen} onChoose={setChosen} />
-        ) : (
-          <Recents state={state} actions={actions} chosen={chosen} onChoose={setChosen} />
+        <Tabs tab={tab} onTab={setTab} waiting={waitingRequests(state.privacy)} />
+        {tab === "contacts" && <Contacts state={state} actions={actions} chosen={chosen} onChoose={setChosen} />}
+        {tab === "recent" && <Recents state={state} actions={actions} chosen={chosen} onChoose={setChosen} />}
+        {tab === "requests" && (
+          <section class="panel panel--padded" role="tabpanel" id="panel-requests" aria-labelledby="tab-requests">
+            <Requests state={state} actions={actions} />
+          </section>
         )}
       </div>
       <div class="main">
@@ -56,6 +65,9 @@ function Header({ state, actions }: Props) {
           </span>
         )}
       </div>
+      <button class="iconbutton" aria-label={text.home.privacy} title={text.home.privacy} data-testid="open-privacy" onClick={() => actions.show("privacy")}>
+        <ShieldIcon />
+      </button>
       <button class="iconbutton" aria-label={text.home.devices} title={text.home.devices} data-testid="open-devices" onClick={() => actions.openDevices()}>
         <SlidersIcon />
       </button>
@@ -66,14 +78,16 @@ function Header({ state, actions }: Props) {
   );
 }
 
-function Tabs({ tab, onTab }: { tab: Tab; onTab: (tab: Tab) => void }) {
+function Tabs({ tab, onTab, waiting }: { tab: Tab; onTab: (tab: Tab) => void; waiting: number }) {
   const tabs: readonly [Tab, string][] = [
     ["contacts", text.home.contacts],
     ["recent", text.home.recent],
+    ["requests", privacyText.requests.tab],
   ];
   const move = (event: KeyboardEvent): void => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const next: Tab = tab === "contacts" ? "recent" : "contacts";
+    const at = tabs.findIndex(([id]) => id === tab) + (event.key === "ArrowRight" ? 1 : -1);
+    const next = tabs[(at + tabs.length) % tabs.length]?.[0] ?? tab;
     onTab(next);
     document.getElementById(`tab-${next}`)?.focus();
   };
@@ -92,8 +106,17 @@ function Tabs({ tab, onTab }: { tab: Tab; onTab: (tab: Tab) => void }) {
           onClick={() => onTab(id)}
         >
           {label}
+          {id === "requests" && waiting > 0 && (
+            <span class="badge" data-testid="requests-badge">
+              <span aria-hidden="true">{waiting}</span>
+              <span class="sr-only">{privacyText.requests.badge(waiting)}</span>
+            </span>
+          )}
         </button>
       ))}
+      <span class="sr-only" role="status">
+        {waiting > 0 ? privacyText.requests.badge(waiting) : ""}
+      </span>
     </div>
   );
 }
@@ -125,19 +148,37 @@ function Contacts({ state, actions, chosen, onChoose }: ListProps) {
         {shown.map((contact) => (
           <ContactRow key={contact.person.handle} contact={contact} actions={actions} current={chosen?.handle === contact.person.handle} onChoose={onChoose} />
         ))}
-        {stranger && (
-          <li class="row" data-testid="call-handle">
-            <span class="row__main">
-              <Avatar person={{ handle: stranger, name: stranger }} size="s" />
-              <span class="row__text">
-                <span class="row__name">{text.home.callHandle(stranger)}</span>
-              </span>
-            </span>
-            <CallButtons person={{ handle: stranger, name: stranger }} actions={actions} />
-          </li>
-        )}
+        {stranger && <StrangerRow key={stranger} handle={stranger} state={state} actions={actions} onChoose={onChoose} />}
       </ul>
     </section>
+  );
+}
+
+/** Somebody may still be typing the handle: it is asked about when they have stopped for this long. */
+const TYPED_MS = 350;
+
+function StrangerRow({ handle, state, actions, onChoose }: Props & { handle: string; onChoose: (person: Person) => void }) {
+  const [typed, setTyped] = useState(false);
+  useEffect(() => {
+    const timer = window.setTimeout(() => setTyped(true), TYPED_MS);
+    return () => window.clearTimeout(timer);
+  }, []);
+  const standing = useStanding(state, actions, typed ? handle : null);
+  const person = standing && "person" in standing ? standing.person : { handle, name: handle };
+  const reason = hindrance(standing, `@${handle}`);
+  return (
+    <li class="row" data-testid="call-handle">
+      <button class="row__main" data-testid={`stranger-${handle}`} onClick={() => onChoose(person)}>
+        <Avatar person={person} size="s" />
+        <span class="row__text">
+          <span class="row__name">{person.name === handle ? text.home.callHandle(handle) : person.name}</span>
+          <span class="row__more row__more--wrap" role="status" data-testid="stranger-reason">
+            {reason ?? (person.name === handle ? "" : `@${handle}`)}
+          </span>
+        </span>
+      </button>
+      <CallButtons person={person} actions={actions} />
+    </li>
   );
 }
 
@@ -258,6 +299,9 @@ function Welcome({ actions }: { actions: Actions }) {
           <ShieldIcon />
           <h3 class="card__title">{text.home.privateTitle}</h3>
           <p>{text.home.privateLead}</p>
+          <button class="button" onClick={() => actions.show("privacy")}>
+            {text.home.privacyButton}
+          </button>
         </section>
         <section class="card">
           <SlidersIcon />
@@ -286,6 +330,9 @@ function PersonPane({ person, state, actions, onBack }: PersonPaneProps) {
   const heading = useFocusOnArrival<HTMLHeadingElement>();
   const contact = state.contacts?.find((held) => held.person.handle === person.handle);
   const calls = (state.recents ?? []).filter((call) => call.peer.handle === person.handle);
+  const standing = useStanding(state, actions, person.handle);
+  const reason = hindrance(standing, person.name);
+  const callable = reason === null ? "button button--primary" : "button";
   return (
     <div class="person">
       <button class="iconbutton person__back" aria-label={text.home.back} onClick={onBack}>
@@ -299,16 +346,21 @@ function PersonPane({ person, state, actions, onBack }: PersonPaneProps) {
         @{person.handle}
         {contact && ` · ${contact.online ? text.home.online : text.home.offline}`}
       </p>
+      <p class="person__reason" role="status" data-testid="standing">
+        {reason ?? (standing ? "" : privacyText.person.checking)}
+      </p>
       <div class="person__actions">
-        <button class="button button--primary" onClick={() => actions.call(person, false)}>
+        {canAsk(standing) && <AskButton person={person} actions={actions} />}
+        <button class={callable} data-testid="person-audio" onClick={() => actions.call(person, false)}>
           <PhoneIcon />
           {text.home.audioCall}
         </button>
-        <button class="button button--primary" onClick={() => actions.call(person, true)}>
+        <button class={callable} data-testid="person-video" onClick={() => actions.call(person, true)}>
           <VideoIcon />
           {text.home.videoCall}
         </button>
       </div>
+      <IncomingStanding person={person} standing={standing} actions={actions} />
       {calls.length > 0 && (
         <section class="history">
           <h3 class="history__title">{text.home.withPerson(person.name)}</h3>

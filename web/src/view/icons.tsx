@@ -74,6 +74,26 @@ export const ShieldIcon = () => (
     <path d="m8.8 11.8 2.3 2.3 4.2-4.5" />
   </Icon>
 );
+export const PeopleIcon = () => (
+  <Icon>
+    <circle cx="9" cy="8.2" r="3.6" />
+    <path d="M2.8 19.5c.4-3.6 2.9-5.6 6.2-5.6s5.8 2 6.2 5.6M15.6 4.9a3.5 3.5 0 0 1 0 6.6M17.6 14.3c2 .7 3.3 2.5 3.6 5.2" />
+  </Icon>
+);
+export const LockIcon = () => (
+  <Icon>
+    <rect x="5" y="10.5" width="14" height="10" rx="2.6" />
+    <path d="M8 10.5V8a4 4 0 0 1 8 0v2.5M12 14.6v2" />
+  </Icon>
+);
+/** Two ends with nothing in between. */
+export const DirectIcon = () => (
+  <Icon>
+    <circle cx="5" cy="12" r="2.6" />
+    <circle cx="19" cy="12" r="2.6" />
+    <path d="M7.6 12h8.8" />
+  </Icon>
+);
 export const OutgoingIcon = () => (
   <Icon>
     <path d="M7 17 17 7M9 7h8v8" />

@@ -28,8 +28,17 @@ function tintOf(handle: string): number {
   return sum % TINTS;
 }
 
+interface PictureProps {
+  readonly stream: MediaStream;
+  readonly label: string;
+  readonly className: string;
+  /** Ready behind another one: it plays, and nobody sees it. */
+  readonly behind?: boolean;
+  readonly path?: string;
+}
+
 /** A muted picture: sound is played elsewhere. */
-export function Picture({ stream, label, className }: { stream: MediaStream; label: string; className: string }) {
+export function Picture({ stream, label, className, behind = false, path }: PictureProps) {
   const ref = useRef<HTMLVideoElement>(null);
   useEffect(() => {
     const video = ref.current;
@@ -37,7 +46,8 @@ export function Picture({ stream, label, className }: { stream: MediaStream; lab
     video.srcObject = stream;
     void video.play().catch(() => undefined);
   }, [stream]);
-  return <video ref={ref} class={className} aria-label={label} autoplay muted playsInline disablePictureInPicture />;
+  const classes = behind ? `${className} ${className}--behind` : className;
+  return <video ref={ref} class={classes} aria-label={label} aria-hidden={behind} data-path={path} data-shown={!behind} autoplay muted playsInline disablePictureInPicture />;
 }
 
 /** Moves the focus here when the part appears, so that keyboard and screen reader are where the eyes are. */

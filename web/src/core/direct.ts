@@ -1,0 +1,350 @@
+// The direct connection of a call: when to try one, what is sent on which path, which path is played, when to go back.
+// Pure: shell/direct.ts carries out.
+//
+// The path through the router stays connected all the time. Whatever fails, at whichever step, ends in sending on it.
+
+import type { DirectState, MediaState } from "./model";
+
+/** From the start of an attempt to its media. The server gives up after 10 s; this is for when it cannot be heard. */
+export const SETUP_MS_MAX = 12_000;
+
+/** How long the direct path outlives "go private": the other side's way back to the router, and never a packet later. */
+export const OWN_LEAVE_MS_MAX = 200;
+
+/** The same after the other side went private or a path died: nobody waits for silence on our side. */
+export const PEER_LEAVE_MS_MAX = 500;
+
+/** A direct path on which expected sound is silent for this long is dead. Lower takes a stutter for a death. */
+export const DEAD_AFTER_MS = 1_000;
+
+/** Media this old is still "arriving": a few packets may be late. Higher prolongs the gap when a path falls silent. */
+export const FRESH_MS = { audio: 120, video: 400 } as const;
+
+/** How long "I decode you" waits for the picture once there is sound. Higher delays the switch, lower may cost pictures. */
+export const PICTURE_PATIENCE_MS = 1_500;
+
+/** The routed path has fallen silent after the switch; what arrives on it later is the other side's return. */
+export const QUIET_MS = 300;
+
+export type Path = "routed" | "direct";
+export type MediaKind = "audio" | "video";
+
+/** One step of the other side. */
+export type Signal =
+  | { readonly callId: string; readonly attempt: number; readonly kind: "offer" | "answer"; readonly sdp: string }
+  | { readonly callId: string; readonly attempt: number; readonly kind: "candidates"; readonly candidates: readonly string[] };
+
+export type Stage =
+  /** Offers, candidates, ICE, DTLS. */
+  | "setup"
+  /** Connected: media on both paths until each side decodes the direct one. */
+  | "both"
+  | "active"
+  /** Back to the router: the direct path lasts until the routed one is decoded, or until its time is over. */
+  | "leaving";
+
+export interface Attempt {
+  readonly number: number;
+  readonly stage: Stage;
+  /** When the stage began. */
+  readonly since: number;
+  /** When it must be over; null for none. */
+  readonly until: number | null;
+  /** Sound was decoded on the direct path for the first time. */
+  readonly audioAt: number | null;
+  readonly toldDecoding: boolean;
+  /** Nothing arrives on the routed path any more. */
+  readonly quiet: boolean;
+  /** The other side sends on the routed path again, whatever the server has said so far. */
+  readonly returned: boolean;
+}
+
+export interface DirectCore {
+  readonly callId: string | null;
+  readonly view: DirectState | null;
+  readonly attempt: Attempt | null;
+  /** The attempt that is over on this page, though the server may still speak of it; 0 for none. */
+  readonly done: number;
+  /** What the other side says that it sends, and since when it says so of its sound. */
+  readonly peer: MediaState & { readonly audioSince: number };
+  /** When media was last decoded. */
+  readonly heard: Readonly<Record<Path, Readonly<Record<MediaKind, number>>>>;
+  readonly plays: Readonly<Record<MediaKind, Path>>;
+}
+
+export type DirectEvent =
+  /** News of the call on this device; a null `callId` for no answered call. */
+  | { readonly type: "call"; readonly callId: string | null; readonly view: DirectState | null; readonly peerMedia: MediaState }
+  | { readonly type: "signal"; readonly signal: Signal }
+  /** The own description with its candidates is there. */
+  | { readonly type: "described"; readonly attempt: number; readonly sdp: string }
+  | { readonly type: "connected"; readonly attempt: number }
+  /** The connection failed or died, or a step could not be done. */
+  | { readonly type: "broken"; readonly attempt: number }
+  /** What was decoded since the last such event. The shell looks every few milliseconds while there is an attempt. */
+  | { readonly type: "heard"; readonly routed: MediaState; readonly direct: MediaState }
+  | { readonly type: "go_private" }
+  | { readonly type: "timer" };
+
+export type Step =
+  | { readonly kind: "offer" | "answer"; readonly sdp: string }
+  | { readonly kind: "decoding" | "failed" };
+
+export type DirectEffect =
+  /** Make a connection and its offer, or the answer to `offer`. */
+  | { readonly type: "open"; readonly attempt: number; readonly offer: string | null }
+  | { readonly type: "answer"; readonly attempt: number; readonly sdp: string }
+  | { readonly type: "candidates"; readonly attempt: number; readonly candidates: readonly string[] }
+  | { readonly type: "tell"; readonly attempt: number; readonly step: Step }
+  | { readonly type: "close"; readonly attempt: number };
+
+export interface DirectStep {
+  readonly state: DirectCore;
+  readonly effects: readonly DirectEffect[];
+}
+
+const NEVER = Number.NEGATIVE_INFINITY;
+
+export const NO_DIRECT: DirectCore = {
+  callId: null,
+  view: null,
+  attempt: null,
+  done: 0,
+  peer: { audio: true, video: false, audioSince: 0 },
+  heard: { routed: { audio: NEVER, video: NEVER }, direct: { audio: NEVER, video: NEVER } },
+  plays: { audio: "routed", video: "routed" },
+};
+
+/** On which paths this device sends. Through the router whenever there is any doubt about the direct one. */
+export function sends({ attempt }: DirectCore): Readonly<Record<Path, boolean>> {
+  if (!attempt || attempt.stage === "setup") return { routed: true, direct: false };
+  return { routed: attempt.stage !== "active" || attempt.returned, direct: true };
+}
+
+/** When "timer" is due; null for never. */
+export function deadline(state: DirectCore): number | null {
+  return state.attempt?.until ?? null;
+}
+
+export function stepDirect(state: DirectCore, event: DirectEvent, now: number): DirectStep {
+  switch (event.type) {
+    case "call":
+      return news(state, event, now);
+    case "signal":
+      return signal(state, event.signal, now);
+    case "described":
+      return described(state, event.attempt, event.sdp);
+    case "connected":
+      return connected(state, event.attempt, now);
+    case "broken":
+      return state.attempt?.number === event.attempt ? broken(state, state.attempt, now) : stay(state);
+    case "heard":
+      return heard(state, event, now);
+    case "go_private":
+      return goPrivate(state, now);
+    case "timer":
+      return timer(state, now);
+  }
+}
+
+function stay(state: DirectCore): DirectStep {
+  return { state, effects: [] };
+}
+
+function then(step: DirectStep, next: (state: DirectCore) => DirectStep): DirectStep {
+  const { state, effects } = next(step.state);
+  return { state, effects: [...step.effects, ...effects] };
+}
+
+// What the server says ----------------------------------------------------------------------------------------------
+
+function news(state: DirectCore, event: Extract<DirectEvent, { type: "call" }>, now: number): DirectStep {
+  const { callId, view, peerMedia } = event;
+  if (callId !== state.callId) {
+    const fresh = { ...NO_DIRECT, callId };
+    return then({ state: fresh, effects: end(state).effects }, (next) => (callId === null ? stay(next) : news(next, event, now)));
+  }
+  const audioSince = peerMedia.audio && !state.peer.audio ? now : state.peer.audioSince;
+  const next = { ...state, view, peer: { ...peerMedia, audioSince } };
+  return view === state.view ? stay(next) : follow(next, view, now);
+}
+
+function follow(state: DirectCore, view: DirectState | null, now: number): DirectStep {
+  const { attempt, done } = state;
+  if (!view || view.phase === "routed") {
+    // From here on the next attempt may have any number: a server that was restarted counts anew.
+    const over = { ...state, done: view?.attempt ?? 0 };
+    return attempt ? leave(over, attempt, view?.own === "given" ? PEER_LEAVE_MS_MAX : OWN_LEAVE_MS_MAX, now) : stay(over);
+  }
+  // The same number again after the way back: a server that was restarted, and this is its first attempt.
+  const another = attempt?.stage === "leaving" && view.phase === "negotiating" && done !== view.attempt;
+  if (attempt && (another || attempt.number !== view.attempt)) return then(end(state), (next) => follow(next, view, now));
+  if (attempt) return view.phase === "active" && attempt.stage === "both" ? stay(settle(state, attempt, now)) : stay(state);
+  if (done === view.attempt) return stay(state);
+  if (view.phase === "negotiating") return view.offerer ? begin(state, view.attempt, null, now) : stay(state);
+  // The connection of this attempt was lost with the page that held it.
+  return { state: { ...state, done: view.attempt }, effects: [{ type: "tell", attempt: view.attempt, step: { kind: "failed" } }] };
+}
+
+function settle(state: DirectCore, attempt: Attempt, now: number): DirectCore {
+  return { ...state, attempt: { ...attempt, stage: "active", since: now, until: null } };
+}
+
+function begin(state: DirectCore, number: number, offer: string | null, now: number): DirectStep {
+  const attempt: Attempt = {
+    number,
+    stage: "setup",
+    since: now,
+    until: now + SETUP_MS_MAX,
+    audioAt: null,
+    toldDecoding: false,
+    quiet: false,
+    returned: false,
+  };
+  return {
+    state: { ...state, attempt, heard: { ...state.heard, direct: NO_DIRECT.heard.direct } },
+    effects: [{ type: "open", attempt: number, offer }],
+  };
+}
+
+function signal(state: DirectCore, event: Signal, now: number): DirectStep {
+  const { view, attempt } = state;
+  if (event.callId !== state.callId || view?.attempt !== event.attempt || state.done === event.attempt) return stay(state);
+  if (event.kind === "offer") {
+    // Who offers has an attempt already.
+    const expected = !attempt && view.phase !== "routed";
+    return expected ? begin(state, event.attempt, event.sdp, now) : stay(state);
+  }
+  if (attempt?.number !== event.attempt || attempt.stage !== "setup") return stay(state);
+  const about = { attempt: event.attempt };
+  if (event.kind === "candidates") {
+    return { state, effects: [{ type: "candidates", ...about, candidates: event.candidates }] };
+  }
+  return view.offerer ? { state, effects: [{ type: "answer", ...about, sdp: event.sdp }] } : stay(state);
+}
+
+// What the connection does ------------------------------------------------------------------------------------------
+
+function described(state: DirectCore, number: number, sdp: string): DirectStep {
+  const { attempt, view } = state;
+  if (attempt?.number !== number || attempt.stage !== "setup" || !view) return stay(state);
+  return { state, effects: [{ type: "tell", attempt: number, step: { kind: view.offerer ? "offer" : "answer", sdp } }] };
+}
+
+function connected(state: DirectCore, number: number, now: number): DirectStep {
+  const { attempt } = state;
+  if (attempt?.number !== number || attempt.stage !== "setup") return stay(state);
+  return stay({ ...state, attempt: { ...attempt, stage: "both", since: now } });
+}
+
+function broken(state: DirectCore, attempt: Attempt, now: number): DirectStep {
+  // On the way back already: there is nothing left to wait for.
+  if (attempt.stage === "leaving") return end(state);
+  const told: DirectStep = {
+    state: { ...state, done: attempt.number },
+    effects: [{ type: "tell", attempt: attempt.number, step: { kind: "failed" } }],
+  };
+  return then(told, (next) => leave(next, attempt, PEER_LEAVE_MS_MAX, now));
+}
+
+function goPrivate(state: DirectCore, now: number): DirectStep {
+  const over = { ...state, done: state.view?.attempt ?? 0 };
+  return state.attempt ? leave(over, state.attempt, OWN_LEAVE_MS_MAX, now) : stay(over);
+}
+
+/** Sends on the router's path from now on, and closes the direct one as soon as it is not needed. */
+function leave(state: DirectCore, attempt: Attempt, forMs: number, now: number): DirectStep {
+  if (attempt.stage === "setup") return end(state);
+  const until = now + forMs;
+  if (attempt.stage === "leaving") {
+    return stay({ ...state, attempt: { ...attempt, until: Math.min(attempt.until ?? until, until) } });
+  }
+  return stay({ ...state, attempt: { ...attempt, stage: "leaving", since: now, until } });
+}
+
+function end(state: DirectCore): DirectStep {
+  if (!state.attempt) return stay(state);
+  const { number } = state.attempt;
+  return {
+    state: { ...state, attempt: null, plays: NO_DIRECT.plays },
+    effects: [{ type: "close", attempt: number }],
+  };
+}
+
+function timer(state: DirectCore, now: number): DirectStep {
+  const { attempt } = state;
+  if (!attempt || attempt.until === null || now < attempt.until) return stay(state);
+  return attempt.stage === "leaving" ? end(state) : broken(state, attempt, now);
+}
+
+// What is decoded ---------------------------------------------------------------------------------------------------
+
+function heard(state: DirectCore, event: Extract<DirectEvent, { type: "heard" }>, now: number): DirectStep {
+  if (!state.attempt || state.attempt.stage === "setup") return stay(state);
+  const at = (path: Path): Record<MediaKind, number> => ({
+    audio: event[path].audio ? now : state.heard[path].audio,
+    video: event[path].video ? now : state.heard[path].video,
+  });
+  const next = { ...state, heard: { routed: at("routed"), direct: at("direct") } };
+  const step = react(next, state.attempt, now);
+  return { state: { ...step.state, plays: choose(step.state, now) }, effects: step.effects };
+}
+
+function react(state: DirectCore, attempt: Attempt, now: number): DirectStep {
+  switch (attempt.stage) {
+    case "setup":
+      return stay(state);
+    case "both":
+      return decoding(state, attempt, now);
+    case "active":
+      return isDead(state, attempt, now) ? broken(state, attempt, now) : stay({ ...state, attempt: watchReturn(state, attempt, now) });
+    case "leaving":
+      return caughtUp(state, attempt, now) ? end(state) : stay(state);
+  }
+}
+
+/** Says once that the other side is decoded on the direct path: its sound, and its picture if that comes soon. */
+function decoding(state: DirectCore, attempt: Attempt, now: number): DirectStep {
+  const { heard: { direct }, peer } = state;
+  const audio = direct.audio >= attempt.since || !peer.audio;
+  const video = direct.video >= attempt.since || !peer.video;
+  const audioAt = attempt.audioAt ?? (audio ? now : null);
+  const patience = audioAt !== null && peer.audio && now - audioAt >= PICTURE_PATIENCE_MS;
+  const ready = audio && (video || patience) && !attempt.toldDecoding;
+  return {
+    state: { ...state, attempt: { ...attempt, audioAt, toldDecoding: attempt.toldDecoding || ready } },
+    effects: ready ? [{ type: "tell", attempt: attempt.number, step: { kind: "decoding" } }] : [],
+  };
+}
+
+/** Only sound tells: a picture may rest, and somebody who sends neither is watched by ICE. */
+function isDead({ heard: { direct }, peer }: DirectCore, attempt: Attempt, now: number): boolean {
+  return peer.audio && now - Math.max(direct.audio, attempt.since, peer.audioSince) > DEAD_AFTER_MS;
+}
+
+function watchReturn({ heard: { routed } }: DirectCore, attempt: Attempt, now: number): Attempt {
+  const silentMs = now - Math.max(routed.audio, routed.video, attempt.since);
+  if (silentMs > QUIET_MS) return attempt.quiet && !attempt.returned ? attempt : { ...attempt, quiet: true, returned: false };
+  return attempt.quiet && !attempt.returned && silentMs < QUIET_MS ? { ...attempt, returned: true } : attempt;
+}
+
+/** The routed path is decoded again since the way back began. */
+function caughtUp({ heard: { routed }, peer }: DirectCore, attempt: Attempt, now: number): boolean {
+  const fresh = (kind: MediaKind): boolean => routed[kind] > attempt.since && now - routed[kind] <= FRESH_MS[kind];
+  return (fresh("audio") || !peer.audio) && (fresh("video") || !peer.video);
+}
+
+/** The path that is meant, as soon as it decodes; another one only while the path that is meant is silent. */
+function choose(state: DirectCore, now: number): Readonly<Record<MediaKind, Path>> {
+  const { attempt, plays } = state;
+  if (!attempt) return NO_DIRECT.plays;
+  const meant: Path = (attempt.stage === "both" || attempt.stage === "active") && !attempt.returned ? "direct" : "routed";
+  const pick = (kind: MediaKind): Path => {
+    const fresh = (path: Path): boolean => now - state.heard[path][kind] <= FRESH_MS[kind];
+    if (fresh(meant)) return meant;
+    const other: Path = meant === "direct" ? "routed" : "direct";
+    return fresh(other) ? other : plays[kind];
+  };
+  const next = { audio: pick("audio"), video: pick("video") };
+  return next.audio === plays.audio && next.video === plays.video ? plays : next;
+}
