@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use duocast_control_core::Limits;
 use duocast_control_core::switchboard::Counts;
-use duocast_model::Handle;
+use duocast_control_core::{Limits, policy};
+use duocast_model::{Handle, UnixMillis};
 use duocast_transport::guard::{GuardConfig, Origins, guard};
 use duocast_wire::v1;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -21,7 +21,7 @@ use crate::auth::{
 use crate::exchange::{Exchange, ExchangeError, Tuning};
 use crate::http::{self, Operations};
 use crate::services::{Context, Services};
-use crate::store::{AccountChange, FollowChange, FollowError, Store, StoreError, UpsertError};
+use crate::store::{AccountChange, FollowChange, FollowError, Store, StoreError, UpsertError, Watch};
 use crate::web;
 
 /// The database's file in the data directory.
@@ -33,6 +33,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// How often the metrics recorder tidies its histograms; without it they grow between scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Pause between two steps of the clean-up, in which calls are written.
+const TIDY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a [`Control`] is to be.
 pub struct ControlConfig {
@@ -46,6 +49,12 @@ pub struct ControlConfig {
     pub limits: Limits,
     /// Bounds and times of the exchange.
     pub tuning: Tuning,
+    /// Which policy decides who may call whom, and what new accounts start with.
+    pub policy: policy::Profile,
+    /// How long an ended call is kept.
+    pub history: Duration,
+    /// How often what has expired is deleted. Shorter keeps the database smaller, longer wakes the disk less often.
+    pub tidy: Duration,
     /// What `/metrics` shows; `None`: nothing.
     pub metrics: Option<PrometheusHandle>,
     /// `/ready` waits for a router node.
@@ -63,6 +72,9 @@ impl ControlConfig {
             dev_issuer: false,
             limits: Limits::default(),
             tuning: Tuning::default(),
+            policy: policy::Profile::default(),
+            history: Duration::from_secs(90 * 24 * 3600),
+            tidy: Duration::from_secs(600),
             metrics: None,
             ready_needs_node: true,
             origins: Origins::Any,
@@ -140,13 +152,16 @@ impl Control {
         make_private_dir(&config.data_dir)?;
         let internal = InternalIssuer::new().ok_or(OpenError::InternalIssuer)?;
         let verifier = verifier(&config, &internal)?;
-        let store = Store::open(&config.data_dir.join(DATABASE)).await?;
+        let store = Store::open(&config.data_dir.join(DATABASE), config.policy).await?;
         let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
         let resume_window = config.limits.resume;
         let (exchange, task) =
             Exchange::start(store.clone(), config.limits, config.tuning.clone(), stop.clone()).await?;
         let context = Context::new(exchange, store, verifier, config.tuning, resume_window, draining.clone());
         let context = Arc::new(context);
+        let taken_up = context.clone();
+        tokio::spawn(async move { taken_up.recheck_all().await });
+        tokio::spawn(tidy(context.clone(), config.tidy, config.history, stop.clone()));
         let operations = Operations {
             context: context.clone(),
             prometheus: config.metrics,
@@ -163,7 +178,7 @@ impl Control {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Everything that is served: the three services for native gRPC and grpc-web, health, reflection, the pages for operators
+    /// Everything that is served: the four services for native gRPC and grpc-web, health, reflection, the pages for operators
     /// and the web client, behind the guard that makes all doors behave the same.
     pub fn app(&self) -> Router {
         self.inner.app.clone()
@@ -224,11 +239,12 @@ impl Control {
     /// Makes the development accounts `alice` and `bob`: calling on, contacts of each other. Does no harm if they are there.
     pub async fn seed_demo(&self) -> Result<(), SeedError> {
         let store = &self.inner.context.store;
-        let account = |handle: &str, name: &str| AccountChange {
-            account: dev_account_id(handle),
-            handle: Handle::new(handle).expect("a lower-case word is a handle"),
-            display_name: Some(name.into()),
-            calling_enabled: Some(true),
+        let account = |handle: &str, name: &str| {
+            let named = Handle::new(handle).expect("a lower-case word is a handle");
+            AccountChange {
+                calling_enabled: Some(true),
+                ..AccountChange::named(dev_account_id(handle), named, Some(name.into()))
+            }
         };
         let people = vec![account("alice", "Alice"), account("bob", "Bob")];
         let (alice, bob) = (people[0].account.clone(), people[1].account.clone());
@@ -238,15 +254,17 @@ impl Control {
             .set_follows(vec![follow(alice.clone(), bob.clone()), follow(bob.clone(), alice.clone())])
             .await?;
         // If the exchange is stopping there is nobody to tell.
-        let _: Result<(), ExchangeError> = self.inner.context.exchange.changed(vec![alice, bob]).await;
+        let _: Result<(), ExchangeError> =
+            self.inner.context.exchange.changed(vec![Watch::Both(alice), Watch::Both(bob)]).await;
         Ok(())
     }
 }
 
 /// Names that the health service answers for; the empty one is the server as a whole.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     v1::call_service_server::SERVICE_NAME,
+    v1::privacy_service_server::SERVICE_NAME,
     v1::directory_service_server::SERVICE_NAME,
     v1::node_service_server::SERVICE_NAME,
 ];
@@ -262,6 +280,7 @@ async fn app(services: &Services, operations: Operations) -> Result<(HealthRepor
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = tonic::service::Routes::new(services.call())
+        .add_service(services.privacy())
         .add_service(services.directory())
         .add_service(services.node())
         .add_service(health_service)
@@ -269,6 +288,31 @@ async fn app(services: &Services, operations: Operations) -> Result<(HealthRepor
         .add_service(reflection().build_v1alpha()?)
         .into_axum_router();
     Ok((health, routes.merge(http::routes(operations)).fallback(web::fallback)))
+}
+
+/// Deletes what has expired, in small steps, until the stop.
+async fn tidy(context: Arc<Context>, every: Duration, history: Duration, stop: CancellationToken) {
+    let mut due = tokio::time::interval(every);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        let now = UnixMillis::from(SystemTime::now());
+        let calls_before = UnixMillis(now.0.saturating_sub(history.as_millis() as u64));
+        loop {
+            match context.store.tidy(now, calls_before).await {
+                Ok(true) if !stop.is_cancelled() => tokio::time::sleep(TIDY_PAUSE).await,
+                Ok(_) => break,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "what has expired could not be deleted; trying again later");
+                    break;
+                }
+            }
+        }
+    }
 }
 
 fn verifier(config: &ControlConfig, internal: &InternalIssuer) -> Result<Verifier, OpenError> {

@@ -17,6 +17,7 @@ const NODE_LINKS: &str = "duocast_control_node_links";
 const CALLS_PLACED: &str = "duocast_control_calls_placed_total";
 const CALLS_ENDED: &str = "duocast_control_calls_ended_total";
 const POLICY_DECISIONS: &str = "duocast_control_policy_decisions_total";
+const REQUESTS_SENT: &str = "duocast_control_call_requests_total";
 const LEG_FAILURES: &str = "duocast_control_leg_failures_total";
 const PLANS_REFUSED: &str = "duocast_control_plans_refused_total";
 const NODE_MESSAGES_INVALID: &str = "duocast_control_node_messages_invalid_total";
@@ -44,6 +45,7 @@ pub fn describe() {
     describe_counter!(CALLS_PLACED, "Attempts to place a call, by result: placed, or the reason why not");
     describe_counter!(CALLS_ENDED, "Calls that ended, by reason");
     describe_counter!(POLICY_DECISIONS, "Answers of the policy, by decision and reason");
+    describe_counter!(REQUESTS_SENT, "Attempts to send a call request, by the policy's answer and reason");
     describe_counter!(LEG_FAILURES, "Offers that got no SDP answer, by reason");
     describe_counter!(PLANS_REFUSED, "Plans that a node refused because it has a newer one");
     describe_counter!(NODE_MESSAGES_INVALID, "Messages of nodes that could not be understood");
@@ -74,6 +76,11 @@ pub(crate) fn call_placed(refused: Option<String>) {
 /// Policy decided.
 pub(crate) fn policy_decided(decision: &'static str, reason: &'static str) {
     counter!(POLICY_DECISIONS, "decision" => decision, "reason" => reason).increment(1);
+}
+
+/// Policy decided upon a call request.
+pub(crate) fn request_decided(decision: &'static str, reason: &'static str) {
+    counter!(REQUESTS_SENT, "decision" => decision, "reason" => reason).increment(1);
 }
 
 /// A call's record changed.

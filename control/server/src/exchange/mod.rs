@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Watch};
 
 pub(crate) use links::{LegAnswer, LegFailure, LinkEnd, LinkId, LinkInlet};
 pub(crate) use outlet::{Inlet, Next};
@@ -139,8 +139,8 @@ enum Command {
     ConnectLeg(ConnectLeg, oneshot::Sender<LegAnswer>),
     LinkUp(NodeUp, oneshot::Sender<LinkOpened>),
     NodeSaid(NodeId, LinkId, NodeSaid),
-    /// What others may know of these accounts changed.
-    Changed(Vec<AccountId>),
+    /// What some may know of the presence of others changed.
+    Changed(Vec<Watch>),
 }
 
 /// The way to the exchange. Cheap to clone; the task ends with the last clone.
@@ -221,9 +221,9 @@ impl Exchange {
         let _ = self.notices.send(Gone::Link(node, link));
     }
 
-    /// What others may know of these accounts changed: tell those who may.
-    pub(crate) async fn changed(&self, accounts: Vec<AccountId>) -> Result<(), ExchangeError> {
-        self.send(Command::Changed(accounts)).await
+    /// What some may know of the presence of others changed: tell them.
+    pub(crate) async fn changed(&self, watches: Vec<Watch>) -> Result<(), ExchangeError> {
+        self.send(Command::Changed(watches)).await
     }
 
     /// How many of what there are.
@@ -254,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_panics_fails_alone() {
         let dir = tempfile::TempDir::new().unwrap();
-        let store = Store::open(&dir.path().join("test.db")).await.unwrap();
+        let store = Store::open(&dir.path().join("test.db"), Default::default()).await.unwrap();
         let stop = CancellationToken::new();
         let (exchange, task) =
             Exchange::start(store, Limits::default(), Tuning::default(), stop.clone()).await.unwrap();

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::links::{ClosedLeg, LegAnswer, LinkEnd, LinkId, Links, Offer};
 use super::outlet::{Outlet, PushError, outlet};
-use super::presence::Presence;
+use super::presence::{Presence, Told};
 use super::{Command, ConnectLeg, Gone, LinkOpened, NodeSaid, Opened, Reply, StreamClose, Tuning};
 use crate::clock::Clock;
 use crate::metrics;
-use crate::store::{Store, StoreError, Watched};
+use crate::store::{Store, StoreError, Watch, Watched};
 
 /// Commands taken at once. Higher makes larger transactions and later answers; lower writes more often.
 const BATCH: usize = 256;
@@ -50,9 +50,7 @@ pub(super) struct Task {
     streams: BTreeMap<StreamId, Outlet<Sequenced, StreamClose>>,
     links: Links,
     presence: Presence,
-    /// Accounts whose contacts were last told that they can be reached, as whom; at most those that have sessions. Contacts
-    /// hear of changes only.
-    told_online: BTreeMap<AccountId, Person>,
+    told: Told,
     notices: mpsc::UnboundedSender<Gone>,
     outbox: VecDeque<Output>,
     /// The newest state of each call that is not written yet.
@@ -80,11 +78,11 @@ impl Task {
         Ok(Self {
             board,
             clock,
-            presence: Presence::new(store.clone()),
+            presence: Presence::new(store.clone(), clock),
             store,
             streams: BTreeMap::new(),
             links: Links::new(tuning.offer_timeout),
-            told_online: BTreeMap::new(),
+            told: Told::default(),
             notices,
             outbox: VecDeque::new(),
             unwritten: BTreeMap::new(),
@@ -189,7 +187,7 @@ impl Task {
             Command::ConnectLeg(ask, answer) => self.connect_leg(ask, answer),
             Command::LinkUp(up, answer) => self.link_up(up, answer),
             Command::NodeSaid(node, link, said) => self.node_said(&node, link, said),
-            Command::Changed(accounts) => accounts.into_iter().for_each(|a| self.presence.changed(a)),
+            Command::Changed(watches) => watches.into_iter().for_each(|watch| self.changed(watch)),
         });
     }
 
@@ -287,21 +285,35 @@ impl Task {
         }
     }
 
+    /// Of accounts that are not here, and that nobody thinks to be here, there is nothing to tell.
+    fn changed(&mut self, watch: Watch) {
+        let is_here = |account| self.board.is_online(account) || self.told.is_online(account);
+        let matters = match &watch {
+            Watch::Account(account) | Watch::Both(account) => is_here(account),
+            Watch::Pair(one, other) => is_here(one) || is_here(other),
+        };
+        if matters {
+            self.presence.changed(watch);
+        }
+    }
+
     fn tell_watchers(&mut self, watched: Vec<Watched>) {
-        let now = self.clock.now();
-        for Watched { who, by } in watched {
-            // Who cannot be called looks the same whether a device is there or not.
-            let online = who.calling_enabled && self.board.is_online(&who.account);
-            let is_news = if online {
-                let told = self.told_online.insert(who.account.clone(), who.person.clone());
-                told.as_ref() != Some(&who.person)
-            } else {
-                self.told_online.remove(&who.account).is_some()
-            };
-            if !is_news {
-                continue;
+        for Watched { account, person, by, of } in watched {
+            let online = self.board.is_online(&account);
+            for (watcher, may_know) in by {
+                self.tell_presence(&watcher, &account, &person, may_know && online);
             }
-            by.iter().for_each(|watcher| self.board.handle_contact(now, watcher, &who.person, online));
+            self.told.settle(&account, &person, online);
+            for contact in of {
+                let online = contact.visible && self.board.is_online(&contact.account);
+                self.tell_presence(&account, &contact.account, &contact.person, online);
+            }
+        }
+    }
+
+    fn tell_presence(&mut self, watcher: &AccountId, who: &AccountId, person: &Person, online: bool) {
+        if self.told.is_news(watcher, who, person, online) {
+            self.board.handle_contact(self.clock.now(), watcher, person, online);
         }
     }
 
@@ -335,7 +347,9 @@ impl Task {
                     self.link_down(&node, why);
                 }
             }
-            Output::Effect(Effect::Presence { account, .. }) => self.presence.changed(account),
+            Output::Effect(Effect::Presence { account, .. }) => {
+                self.presence.changed(Watch::Account(account))
+            }
             Output::Effect(Effect::Record(_)) => unreachable!("collect() takes records out"),
         }
     }

@@ -2,7 +2,7 @@
 
 use duocast_control_core::Switchboard;
 use duocast_control_core::call::CallView;
-use duocast_control_core::policy::{self, Decision, Profile};
+use duocast_control_core::policy::{self, Decision};
 use duocast_control_core::switchboard::{CommandError, PlaceCall, Subscribe};
 use duocast_model::{AccountId, CallId, DeviceId, Handle, LegId, MediaState, SessionId, UnixMillis};
 use duocast_wire::v1;
@@ -10,10 +10,13 @@ use tonic::{Code, Request, Response, Status};
 
 use super::errors::IntoStatus;
 use super::events::{self, EventStream};
-use super::{Context, Services, fields, fresh, observe, status, views};
-use crate::exchange::ConnectLeg;
+use super::{Context, Services, fields, fresh, now, observe, status, views};
+use crate::exchange::{ConnectLeg, ExchangeError};
 use crate::metrics;
 use crate::store::PageMark;
+
+/// How often a call is decided anew because what it is decided by changed meanwhile. More than that is a storm of changes.
+const PLACE_TRIES: usize = 5;
 
 #[tonic::async_trait]
 impl v1::call_service_server::CallService for Services {
@@ -171,10 +174,10 @@ impl v1::call_service_server::CallService for Services {
     ) -> Result<Response<v1::ListContactsResponse>, Status> {
         observe("ListContacts", async {
             let client = self.0.client(request.metadata()).await?;
-            let known = self.0.store.contacts(client.account).await.map_err(|error| error.status())?;
+            let known = self.0.store.contacts(client.account, now()).await.map_err(|error| error.status())?;
             let contacts = self.0.ask(move |board, _| {
-                let reachable = |c: &crate::store::Profile| c.calling_enabled && board.is_online(&c.account);
-                known.iter().map(|contact| views::contact(&contact.person, reachable(contact))).collect()
+                let online = |c: &crate::store::Contact| c.visible && board.is_online(&c.account);
+                known.iter().map(|contact| views::contact(&contact.person, online(contact))).collect()
             });
             Ok(v1::ListContactsResponse { contacts: contacts.await? })
         })
@@ -230,30 +233,39 @@ impl Context {
     async fn place(&self, caller: AccountId, ask: v1::PlaceCallRequest) -> Result<CallView, Status> {
         let session: SessionId = fields::id("session_id", &ask.session_id)?;
         let callee: Handle = fields::id("callee_handle", &ask.callee_handle)?;
-        let found = self.store.placing(caller, callee).await.map_err(|error| error.status())?;
-        let sentence = "nobody has this handle: check its spelling";
-        let found = found.ok_or_else(|| status(Code::NotFound, "CALLEE_UNKNOWN", sentence))?;
-        let decision = policy::decide(Profile::Default, &found.facts);
-        metrics::policy_decided(decision.outcome().name(), decision.code());
-        let admission = match decision {
-            Decision::Allow(admission) => admission,
-            Decision::Request(pass) => {
-                let sentence = pass.reason().heard().sentence;
-                return Err(status(Code::PermissionDenied, "REQUEST_NEEDED", sentence));
+        for _ in 0..PLACE_TRIES {
+            let since = self.revisions.now();
+            let found = self.pair(&caller, callee.clone()).await?;
+            let decision = policy::decide(self.profile(), &found.outgoing());
+            metrics::policy_decided(decision.outcome().name(), decision.code());
+            let admission = match decision {
+                Decision::Allow(admission) => admission,
+                Decision::Request(pass) => {
+                    let sentence = pass.reason().heard().sentence;
+                    return Err(status(Code::PermissionDenied, "REQUEST_NEEDED", sentence));
+                }
+                Decision::Deny(denied) => return Err(denied.status()),
+            };
+            let place = PlaceCall {
+                session,
+                request: ask.request_id.clone(),
+                admission,
+                caller: found.me.person,
+                callee: found.other.person,
+                fresh: CallId::from_u128(fresh()),
+                video: ask.video,
+            };
+            let revisions = self.revisions.clone();
+            let placed = self.ask(move |board, now| {
+                let pair = [place.admission.caller(), place.admission.callee()];
+                // A change that came in between finds no call to decide again: this one must not be placed.
+                revisions.is_unchanged(pair, since).then(|| board.handle_place(now, place))
+            });
+            if let Some(placed) = placed.await? {
+                return placed.map_err(|error| error.status());
             }
-            Decision::Deny(denied) => return Err(denied.status()),
-        };
-        let place = PlaceCall {
-            session,
-            request: ask.request_id,
-            admission,
-            caller: found.caller,
-            callee: found.callee,
-            fresh: CallId::from_u128(fresh()),
-            video: ask.video,
-        };
-        let placed = self.ask(move |board, now| board.handle_place(now, place)).await?;
-        placed.map_err(|error| error.status())
+        }
+        Err(ExchangeError::Overloaded.status())
     }
 
     /// The call as the switchboard has it.

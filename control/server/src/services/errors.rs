@@ -9,7 +9,7 @@ use duocast_wire::error::retry;
 
 use super::status;
 use crate::exchange::{ConnectError, ExchangeError, LegFailure, LinkEnd, StreamClose};
-use crate::store::{FollowError, StoreError, UpsertError};
+use crate::store::{BookError, FollowError, PrivacyError, StoreError, UpsertError};
 
 /// A failure that has a place in the API.
 pub(super) trait IntoStatus: std::error::Error {
@@ -146,5 +146,33 @@ impl IntoStatus for FollowError {
             Self::AccountUnknown { .. } => status(Code::NotFound, "ACCOUNT_UNKNOWN", self.to_string()),
             Self::Store(error) => error.status(),
         }
+    }
+}
+
+impl IntoStatus for BookError {
+    fn status(&self) -> Status {
+        match self {
+            Self::AccountUnknown => status(Code::NotFound, "ACCOUNT_UNKNOWN", self.to_string()),
+            Self::Full => status(Code::ResourceExhausted, "ADDRESS_BOOK_FULL", self.to_string()),
+            Self::Store(error) => error.status(),
+        }
+    }
+}
+
+impl IntoStatus for PrivacyError {
+    fn status(&self) -> Status {
+        let (code, reason) = match self {
+            Self::PersonUnknown => (Code::NotFound, "CALLEE_UNKNOWN"),
+            Self::Oneself => (Code::InvalidArgument, "CALLEE_IS_SELF"),
+            Self::IsBlocked => (Code::FailedPrecondition, "PERSON_BLOCKED"),
+            Self::GrantsFull => (Code::ResourceExhausted, "GRANTS_FULL"),
+            Self::BlocksFull => (Code::ResourceExhausted, "BLOCKS_FULL"),
+            Self::ReceiverFull | Self::SenderFull => (Code::ResourceExhausted, "REQUESTS_FULL"),
+            Self::RequestUnknown => (Code::NotFound, "REQUEST_UNKNOWN"),
+            Self::AlreadyAllowed => (Code::FailedPrecondition, "ALREADY_ALLOWED"),
+            Self::Denied(denied) => return denied.status(),
+            Self::Store(error) => return error.status(),
+        };
+        status(code, reason, self.to_string())
     }
 }

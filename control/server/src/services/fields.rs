@@ -2,21 +2,36 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use duocast_model::{AccountId, CallId, InvalidId, UnixMillis};
+use duocast_model::{AccountId, AudienceSet, CallId, Handle, InvalidId, UnixMillis};
+use duocast_wire::{convert, v1};
 use tonic::{Code, Status};
 
 use super::status;
 use crate::names;
-use crate::store::PageMark;
+use crate::store::{ContactHash, PageMark, SettingsChange};
 
 /// Calls on a page if the request names no size.
 const PAGE_SIZE_DEFAULT: u32 = 50;
 
 /// Most calls on a page.
 const PAGE_SIZE_MAX: u32 = 100;
+
+/// People on a page if the request names no size.
+const PEOPLE_PAGE_SIZE_DEFAULT: u32 = 100;
+
+/// Most people on a page.
+const PEOPLE_PAGE_SIZE_MAX: u32 = 500;
+
+/// What the token of a page of people starts with, so that a token of another list is not taken for one.
+const PEOPLE_PAGE: &str = "people/";
+
+/// Days that a grant lasts if the request names none, and at most. Longer ones are given anew: people forget whom they let in.
+const GRANT_DAYS_DEFAULT: u32 = 30;
+const GRANT_DAYS_MAX: u32 = 365;
 
 /// An identifier that must be there.
 pub(super) fn id<T: FromStr<Err = InvalidId>>(field: &str, text: &str) -> Result<T, Status> {
@@ -91,6 +106,100 @@ pub(super) fn page_token(mark: PageMark) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Which page of a list of people, by handle.
+pub(super) struct PeoplePage {
+    pub(super) size: u32,
+    pub(super) after: Option<Handle>,
+}
+
+/// A page of people from its request.
+pub(super) fn people_page(size: u32, token: &str) -> Result<PeoplePage, Status> {
+    let size = match size {
+        0 => PEOPLE_PAGE_SIZE_DEFAULT,
+        1..=PEOPLE_PAGE_SIZE_MAX => size,
+        _ => {
+            let sentence = "page_size: expected 1 to 500, or 0 for 100";
+            return Err(status(Code::InvalidArgument, "PAGE_SIZE_INVALID", sentence));
+        }
+    };
+    Ok(PeoplePage { size, after: people_page_mark(token)? })
+}
+
+/// A page of what was found, one more than it holds, and the token of the next one.
+pub(super) fn paged<T>(mut found: Vec<T>, size: u32, handle: impl Fn(&T) -> &Handle) -> (Vec<T>, String) {
+    let is_last = found.len() <= size as usize;
+    found.truncate(size as usize);
+    let token = found.last().filter(|_| !is_last).map(|last| people_page_token(handle(last)));
+    (found, token.unwrap_or_default())
+}
+
+/// The person that a page of people goes on after.
+fn people_page_mark(token: &str) -> Result<Option<Handle>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let handle = text.as_deref().and_then(|text| text.strip_prefix(PEOPLE_PAGE)?.parse().ok());
+    let sentence = "page_token: expected the next_page_token of the page before, unchanged";
+    handle.map(Some).ok_or_else(|| status(Code::InvalidArgument, "PAGE_TOKEN_INVALID", sentence))
+}
+
+/// The token for the page after this person.
+fn people_page_token(last: &Handle) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{PEOPLE_PAGE}{}", last.as_str()))
+}
+
+/// Keyed hashes of contacts.
+pub(super) fn contact_hashes(field: &str, hashes: &[Vec<u8>]) -> Result<Vec<ContactHash>, Status> {
+    let hash = |hash: &Vec<u8>| hash.as_slice().try_into().ok();
+    let sentence = || format!("{field}: expected hashes of 32 bytes, HMAC-SHA-256 by the platform's key");
+    hashes
+        .iter()
+        .map(hash)
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| status(Code::InvalidArgument, "HASH_INVALID", sentence()))
+}
+
+/// How long a grant lasts, from days.
+pub(super) fn grant_days(field: &str, days: u32) -> Result<Duration, Status> {
+    let days = match days {
+        0 => GRANT_DAYS_DEFAULT,
+        1..=GRANT_DAYS_MAX => days,
+        _ => {
+            let sentence = format!("{field}: expected 1 to {GRANT_DAYS_MAX}, or 0 for {GRANT_DAYS_DEFAULT}");
+            return Err(status(Code::InvalidArgument, "GRANT_DAYS_INVALID", sentence));
+        }
+    };
+    Ok(Duration::from_secs(u64::from(days) * 24 * 3600))
+}
+
+/// A change of settings.
+pub(super) fn settings_change(change: Option<v1::SettingsChange>) -> Result<SettingsChange, Status> {
+    let change = change.unwrap_or_default();
+    let invalid = |field: &str, reason: &str| {
+        let sentence = format!("change.{field}: expected a value that the API names");
+        status(Code::InvalidArgument, reason, sentence)
+    };
+    let audience = change.audience.map(|audience| {
+        let known = audience.audience.iter().map(|one| convert::audience(*one));
+        known.collect::<Option<AudienceSet>>().ok_or_else(|| invalid("audience", "AUDIENCE_INVALID"))
+    });
+    let strangers = change
+        .strangers
+        .map(|one| convert::strangers(one).ok_or_else(|| invalid("strangers", "STRANGERS_INVALID")));
+    let direct = change
+        .direct
+        .map(|one| convert::direct_setting(one).ok_or_else(|| invalid("direct", "DIRECT_INVALID")));
+    Ok(SettingsChange {
+        calling: change.calling,
+        audience: audience.transpose()?,
+        strangers: strangers.transpose()?,
+        enhanced_call_privacy: change.enhanced_call_privacy,
+        direct: direct.transpose()?,
+        require_e2ee: change.require_e2ee,
+    })
+}
+
 /// A field that is not what it must be. The last part of its path makes the reason: `accounts[3].handle` is HANDLE_INVALID.
 pub(super) fn invalid(field: &str, error: &InvalidId) -> Status {
     let name = field.rsplit('.').next().unwrap_or(field);
@@ -107,6 +216,17 @@ mod tests {
         let mark = PageMark { created_at: UnixMillis(1_700_000_000_000), call: CallId::from_u128(7 << 64) };
         assert_eq!(page_mark(&page_token(mark)).unwrap(), Some(mark));
         assert_eq!(page_mark("").unwrap(), None);
+    }
+
+    #[test]
+    fn the_token_of_one_list_is_none_of_another() {
+        let last = Handle::new("bob").unwrap();
+        assert_eq!(people_page_mark(&people_page_token(&last)).unwrap(), Some(last.clone()));
+        let mark = PageMark { created_at: UnixMillis(1), call: CallId::from_u128(7) };
+        for bad in [page_token(mark), "x".into(), URL_SAFE_NO_PAD.encode("people/A b")] {
+            assert_eq!(people_page_mark(&bad).unwrap_err().code(), Code::InvalidArgument, "{bad}");
+        }
+        assert_eq!(page_mark(&people_page_token(&last)).unwrap_err().code(), Code::InvalidArgument);
     }
 
     #[test]

@@ -1,13 +1,17 @@
-//! The three gRPC services: wire in, exchange and store asked, wire out. Nothing is decided here but the policy, by its own
+//! The four gRPC services: wire in, exchange and store asked, wire out. Nothing is decided here but the policy, by its own
 //! function.
 
 mod call;
+mod changes;
 mod direct;
 mod directory;
 mod errors;
 mod events;
 mod fields;
 mod node;
+mod people;
+mod permissions;
+mod privacy;
 mod sign_in;
 mod views;
 
@@ -15,6 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use duocast_control_core::policy;
 use duocast_model::{AccountId, UnixMillis};
 use duocast_wire::v1;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +32,7 @@ use crate::exchange::{Exchange, Tuning};
 use crate::metrics;
 use crate::store::Store;
 
+use changes::Revisions;
 pub(crate) use duocast_wire::error::status;
 use errors::IntoStatus;
 use sign_in::SignIn;
@@ -37,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) verifier: Verifier,
     pub(crate) tuning: Tuning,
+    revisions: Arc<Revisions>,
     /// Cancelled when streams must end.
     pub(crate) draining: CancellationToken,
     /// Counts the open streams.
@@ -55,7 +62,13 @@ impl Context {
         draining: CancellationToken,
     ) -> Self {
         let (open_streams, sign_in) = (TaskTracker::new(), SignIn::default());
-        Self { exchange, store, verifier, tuning, draining, open_streams, resume_window, sign_in }
+        let revisions = Arc::default();
+        Self { exchange, store, verifier, tuning, revisions, draining, open_streams, resume_window, sign_in }
+    }
+
+    /// Which policy this server runs.
+    fn profile(&self) -> policy::Profile {
+        self.store.policy_profile()
     }
 
     fn resume_window_ms(&self) -> u32 {
@@ -81,7 +94,7 @@ struct Client {
     expiry: SystemTime,
 }
 
-/// Implements the generated services; one for all three.
+/// Implements the generated services; one for all of them.
 #[derive(Clone)]
 pub(crate) struct Services(Arc<Context>);
 
@@ -92,6 +105,11 @@ impl Services {
 
     pub(crate) fn call(&self) -> v1::call_service_server::CallServiceServer<Self> {
         v1::call_service_server::CallServiceServer::new(self.clone())
+            .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn privacy(&self) -> v1::privacy_service_server::PrivacyServiceServer<Self> {
+        v1::privacy_service_server::PrivacyServiceServer::new(self.clone())
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
     }
 

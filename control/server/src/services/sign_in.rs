@@ -41,16 +41,11 @@ impl SignIn {
         if self.is_remembered(&caller.account, &names) {
             return Ok(());
         }
-        let change = AccountChange {
-            account: caller.account.clone(),
-            handle: names.handle.clone(),
-            display_name: names.name.clone(),
-            calling_enabled: None,
-        };
+        let change = AccountChange::named(caller.account.clone(), names.handle.clone(), names.name.clone());
         match store.upsert_accounts(now(), vec![change]).await {
             Err(UpsertError::HandleTaken { .. })
                 if store.profile(caller.account.clone()).await?.is_some() => {}
-            written => written?,
+            written => drop(written?),
         }
         if self.remembered.len() >= REMEMBERED_MAX {
             self.remembered.clear();

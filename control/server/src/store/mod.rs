@@ -1,8 +1,11 @@
-//! What is kept: accounts, who follows whom, and every call there was.
+//! What is kept: accounts, what the platform says of them, what they chose and permitted, and every call there was.
 //!
 //! [`Store`] is the asynchronous API that the rest of the crate sees; nothing outside this module knows the engine. One
 //! thread writes, a few read, each behind a bounded queue: a slow disk makes callers wait, it does not stop the runtime.
 
+mod directory;
+mod people;
+mod privacy;
 mod sqlite;
 mod worker;
 
@@ -11,10 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use duocast_control_core::call::{CallRecord, CallView};
-use duocast_control_core::policy::Facts;
+use duocast_control_core::policy;
 use duocast_control_core::session::Person;
-use duocast_model::{AccountId, CallId, Handle, UnixMillis};
+use duocast_model::{AccountId, CallId, Handle, PrivacySettings, UnixMillis};
 
+pub use directory::{ADDRESS_BOOK_MAX, BookChange, BookError, ContactHash, MessageChange};
+pub use people::{Contact, KNOWN_MAX, Pair, Side, Watch, Watched};
+pub use privacy::{
+    Answered, BLOCKS_MAX, BlockMade, Blocked, Changed, GRANTS_MAX, Grant, Granted, Named, OwnSettings,
+    Parties, PrivacyError, REQUEST_TTL, REQUESTS_MAX, RequestSent, Requests, SettingsChange,
+};
 use worker::Worker;
 
 /// Threads that read. More serve more history pages at once; signalling itself hardly reads.
@@ -64,7 +73,7 @@ pub enum UpsertError {
     Store(#[from] StoreError),
 }
 
-/// Why follows are not changed.
+/// Why follows, or direct messages, are not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// One of the two accounts does not exist.
@@ -87,8 +96,19 @@ pub struct AccountChange {
     pub handle: Handle,
     /// How it is shown; `None` keeps what there is (a new account is shown by its handle).
     pub display_name: Option<Arc<str>>,
-    /// The opt-in; `None` keeps what there is (off for a new account).
+    /// The opt-in; `None` keeps what there is (for a new account, what the policy's profile says).
     pub calling_enabled: Option<bool>,
+    /// The platform's badge; `None` keeps what there is (none for a new account).
+    pub verified: Option<bool>,
+    /// Under which entries others have it in their address book; `None` keeps what there is.
+    pub contact_hashes: Option<Vec<ContactHash>>,
+}
+
+impl AccountChange {
+    /// A new account with nothing but names, or the names of one that is there.
+    pub fn named(account: AccountId, handle: Handle, display_name: Option<Arc<str>>) -> Self {
+        Self { account, handle, display_name, calling_enabled: None, verified: None, contact_hashes: None }
+    }
 }
 
 /// "`follower` follows `followee`", or no longer.
@@ -102,7 +122,7 @@ pub struct FollowChange {
     pub following: bool,
 }
 
-/// An account as it sees itself, or as a mutual contact sees it.
+/// An account as it sees itself.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// Which account.
@@ -111,26 +131,6 @@ pub struct Profile {
     pub person: Person,
     /// It can be called.
     pub calling_enabled: bool,
-}
-
-/// What is needed to place a call.
-#[derive(Debug)]
-pub struct Placing {
-    /// For the policy.
-    pub facts: Facts,
-    /// As the callee sees the caller.
-    pub caller: Person,
-    /// As the caller sees the callee.
-    pub callee: Person,
-}
-
-/// An account, and the accounts that may know when it can be reached.
-#[derive(Debug)]
-pub struct Watched {
-    /// Who comes or goes.
-    pub who: Profile,
-    /// Its mutual contacts.
-    pub by: Vec<AccountId>,
 }
 
 /// A place in an account's history; the page goes on with what is older.
@@ -146,6 +146,7 @@ pub struct PageMark {
 #[derive(Clone)]
 pub struct Store {
     threads: Arc<Threads>,
+    profile: policy::Profile,
 }
 
 struct Threads {
@@ -155,29 +156,33 @@ struct Threads {
 }
 
 impl Store {
-    /// Opens the database file and brings it up to date. Makes it if it is not there; its directory must be.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens the database file and brings it up to date. Makes it if it is not there; its directory must be. New accounts
+    /// get the defaults of the policy's profile.
+    pub async fn open(path: &Path, profile: policy::Profile) -> Result<Self, StoreError> {
         // The writer first: it makes the file and runs the migrations that readers rely on.
         let writer = Worker::start("store-writer", path, sqlite::open_writer).await?;
         let readers = [
             Worker::start("store-reader-0", path, sqlite::open_reader).await?,
             Worker::start("store-reader-1", path, sqlite::open_reader).await?,
         ];
-        Ok(Self { threads: Arc::new(Threads { writer, readers, next_reader: AtomicUsize::new(0) }) })
+        let threads = Arc::new(Threads { writer, readers, next_reader: AtomicUsize::new(0) });
+        Ok(Self { threads, profile })
     }
 
-    /// Creates or changes accounts: all or none.
+    /// Creates or changes accounts: all or none. Gives those that were there and whose calling was switched, with their
+    /// settings.
     pub async fn upsert_accounts(
         &self,
         now: UnixMillis,
         changes: Vec<AccountChange>,
-    ) -> Result<(), UpsertError> {
-        self.threads.writer.run(move |db| Ok(sqlite::upsert_accounts(db, now, &changes))).await?
+    ) -> Result<Vec<(AccountId, PrivacySettings)>, UpsertError> {
+        let defaults = self.profile.defaults();
+        self.writer().run(move |db| Ok(sqlite::upsert_accounts(db, now, &defaults, &changes))).await?
     }
 
     /// Sets and removes follows: all or none.
     pub async fn set_follows(&self, changes: Vec<FollowChange>) -> Result<(), FollowError> {
-        self.threads.writer.run(move |db| Ok(sqlite::set_follows(db, &changes))).await?
+        self.writer().run(move |db| Ok(sqlite::set_follows(db, &changes))).await?
     }
 
     /// The account, if it is known.
@@ -185,29 +190,14 @@ impl Store {
         self.reader().run(move |db| sqlite::profile(db, &account)).await
     }
 
-    /// The account's mutual contacts by display name, at most [`CONTACTS_MAX`].
-    pub async fn contacts(&self, account: AccountId) -> Result<Vec<Profile>, StoreError> {
-        self.reader().run(move |db| sqlite::contacts(db, &account)).await
-    }
-
-    /// Who may know when these accounts can be reached. Unknown accounts are left out.
-    pub async fn watched(&self, accounts: Vec<AccountId>) -> Result<Vec<Watched>, StoreError> {
-        self.reader().run(move |db| sqlite::watched(db, &accounts)).await
-    }
-
-    /// What is needed to place this call; `None` if there is no such callee.
-    pub async fn placing(&self, caller: AccountId, callee: Handle) -> Result<Option<Placing>, StoreError> {
-        self.reader().run(move |db| sqlite::placing(db, &caller, &callee)).await
-    }
-
     /// Keeps these calls as they are now, in one transaction.
     pub async fn save_calls(&self, calls: Arc<Vec<CallRecord>>) -> Result<(), StoreError> {
-        self.threads.writer.run(move |db| sqlite::save_calls(db, &calls)).await
+        self.writer().run(move |db| sqlite::save_calls(db, &calls)).await
     }
 
     /// Every call that has not ended.
     pub async fn open_calls(&self) -> Result<Vec<CallRecord>, StoreError> {
-        self.threads.writer.run(sqlite::open_calls).await
+        self.writer().run(sqlite::open_calls).await
     }
 
     /// One call as this account last saw it; `None` if there is none, or it is not this account's.
@@ -227,7 +217,16 @@ impl Store {
 
     /// Answers if the database does.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.threads.writer.run(sqlite::ping).await
+        self.writer().run(sqlite::ping).await
+    }
+
+    /// Which policy decides what this keeps.
+    pub fn policy_profile(&self) -> policy::Profile {
+        self.profile
+    }
+
+    fn writer(&self) -> &Worker {
+        &self.threads.writer
     }
 
     fn reader(&self) -> &Worker {

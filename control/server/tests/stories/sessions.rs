@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use duocast_control_core::budget::Rate;
 use duocast_wire::v1::event::Kind;
 use duocast_wire::v1::{CallState, EndReason};
 use proptest::prelude::*;
@@ -40,7 +41,8 @@ proptest! {
 }
 
 async fn breaks_at(cuts: BTreeSet<u64>) {
-    let world = World::new().await;
+    let often = Rate::new(100, Duration::from_secs(60));
+    let world = World::with(|config| config.limits.rates.rings_of_pair = often).await;
     world.friends(&["alice", "bob"]).await;
     let _node = world.node("n1").await;
     let mut alice = world.device("alice", "laptop").await;

@@ -1,7 +1,9 @@
 //! Calls: kept at every move, read as history and after a restart.
 
 use duocast_control_core::call::{CallRecord, CallView, SeatRecord};
-use duocast_model::{AccountId, CallId, CallState, DeviceId, EndReason, LegId, MediaState, NodeId, Party};
+use duocast_model::{
+    AccountId, CallId, CallState, DeviceId, EndReason, Exposure, LegId, MediaState, NodeId, Party,
+};
 use rusqlite::{Connection, Row, named_params, params};
 
 use super::{account_id, collect, millis, moment, person};
@@ -29,19 +31,28 @@ pub(in crate::store) fn save_calls(db: &mut Connection, calls: &[CallRecord]) ->
                  :call_id, :revision, :state, :end_reason, :video, :node, :boot,
                  :created_at, :accepted_at, :live_at, :ended_at,
                  :caller_account, :caller_handle, :caller_name, :caller_device, :caller_leg, :caller_audio, :caller_video,
-                 :callee_account, :callee_handle, :callee_name, :callee_device, :callee_leg, :callee_audio, :callee_video)
+                 :callee_account, :callee_handle, :callee_name, :callee_device, :callee_leg, :callee_audio, :callee_video,
+                 :caller_exposed_at, :caller_exposed_public, :caller_exposed_local,
+                 :callee_exposed_at, :callee_exposed_public, :callee_exposed_local)
              ON CONFLICT (call_id) DO UPDATE SET
                  revision = :revision, state = :state, end_reason = :end_reason, node = :node, boot = :boot,
                  accepted_at = :accepted_at, live_at = :live_at, ended_at = :ended_at,
                  caller_device = :caller_device, caller_leg = :caller_leg,
                  caller_audio = :caller_audio, caller_video = :caller_video,
                  callee_device = :callee_device, callee_leg = :callee_leg,
-                 callee_audio = :callee_audio, callee_video = :callee_video
+                 callee_audio = :callee_audio, callee_video = :callee_video,
+                 caller_exposed_at = :caller_exposed_at,
+                 caller_exposed_public = :caller_exposed_public, caller_exposed_local = :caller_exposed_local,
+                 callee_exposed_at = :callee_exposed_at,
+                 callee_exposed_public = :callee_exposed_public, callee_exposed_local = :callee_exposed_local
              WHERE revision <= :revision",
         )?;
         for call in calls {
             let (state, end_reason) = state_text(call.state);
             let [caller, callee] = &call.seats;
+            let [of_caller, of_callee] = call.exposure;
+            let public = |exposure: Option<Exposure>| exposure.is_some_and(|e| e.public);
+            let local = |exposure: Option<Exposure>| exposure.is_some_and(|e| e.local_network);
             let leg = |seat: &SeatRecord| seat.leg.map(|leg| leg.as_u128().to_be_bytes());
             save.execute(named_params! {
                 ":call_id": call.id.as_u128().to_be_bytes(),
@@ -69,6 +80,12 @@ pub(in crate::store) fn save_calls(db: &mut Connection, calls: &[CallRecord]) ->
                 ":callee_leg": leg(callee),
                 ":callee_audio": callee.media.audio,
                 ":callee_video": callee.media.video,
+                ":caller_exposed_at": of_caller.map(|e| millis(e.since)),
+                ":caller_exposed_public": public(of_caller),
+                ":caller_exposed_local": local(of_caller),
+                ":callee_exposed_at": of_callee.map(|e| millis(e.since)),
+                ":callee_exposed_public": public(of_callee),
+                ":callee_exposed_local": local(of_callee),
             })?;
         }
     }
@@ -139,8 +156,8 @@ fn view(call: &CallRecord, account: &AccountId) -> Option<CallView> {
         on_this_device: false,
         leg_wanted: false,
         direct: None,
-        own_exposure: None,
-        peer_exposure: None,
+        own_exposure: call.exposure[role as usize],
+        peer_exposure: call.exposure[role.other() as usize],
     })
 }
 
@@ -159,8 +176,19 @@ fn record(row: &Row<'_>) -> Result<CallRecord, StoreError> {
         accepted_at: time("accepted_at")?,
         live_at: time("live_at")?,
         ended_at: time("ended_at")?,
-        exposure: [None; 2],
+        exposure: [exposure(row, "caller")?, exposure(row, "callee")?],
     })
+}
+
+fn exposure(row: &Row<'_>, party: &str) -> Result<Option<Exposure>, StoreError> {
+    let column = |name: &str| format!("{party}_exposed_{name}");
+    let since: Option<i64> = row.get(column("at").as_str())?;
+    let Some(since) = since else { return Ok(None) };
+    Ok(Some(Exposure {
+        since: moment(since)?,
+        public: row.get(column("public").as_str())?,
+        local_network: row.get(column("local").as_str())?,
+    }))
 }
 
 fn seat(row: &Row<'_>, party: &str) -> Result<SeatRecord, StoreError> {

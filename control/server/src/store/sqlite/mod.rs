@@ -5,6 +5,10 @@
 
 mod accounts;
 mod calls;
+mod directory;
+mod pairs;
+mod privacy;
+mod requests;
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,17 +20,26 @@ use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations};
 
 use super::StoreError;
 
-pub(super) use accounts::{contacts, placing, profile, set_follows, upsert_accounts, watched};
+pub(super) use accounts::{profile, upsert_accounts};
 pub(super) use calls::{call, history, open_calls, save_calls};
+pub(super) use directory::{set_address_book, set_follows, set_messages, tidy};
+pub(super) use pairs::{contacts, known, pair_by_handle, pair_by_id, watched};
+pub(super) use privacy::{
+    block, blocks, create_grant, grants, own_settings, revoke_grant, unblock, update_settings,
+};
+pub(super) use requests::{accept_request, decline_request, requests, send_request};
 
 /// How long a statement waits for another process's lock (a backup, an operator's shell) before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prepared statements that a connection keeps; more than this crate has.
-const STATEMENT_CACHE: usize = 64;
+const STATEMENT_CACHE: usize = 96;
 
 /// Every migration, in order. A published one never changes: a new one is added.
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../../migrations/0001_accounts_and_calls.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("../../../migrations/0001_accounts_and_calls.sql")),
+    M::up(include_str!("../../../migrations/0002_privacy.sql")),
+];
 
 /// Opens the file for writing, makes it if need be, and brings it up to date.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
