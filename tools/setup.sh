@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian machine that has Rust and git. Usage: tools/setup.sh build|test
 #   build: what `make run` needs (C compiler, cmake for libopus, Node.js for the web client)
-#   test:  also browsers, Python and speech tools for the tests
+#   test:  also browsers, Python, speech and network tools for the tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 want=${1:-build}
@@ -23,6 +23,9 @@ if [ "$want" = test ]; then
     need espeak-ng espeak-ng
     need sox sox
     need curl curl
+    need ip iproute2
+    need nft nftables
+    need tcpdump tcpdump
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     [ -d /usr/share/fonts/truetype/dejavu ] || packages+=(fonts-dejavu-core)

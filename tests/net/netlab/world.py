@@ -1,0 +1,201 @@
+"""One network with a server and its people, in which stories are told one after another, each searched by the oracle."""
+
+import json
+import shutil
+import subprocess
+import time
+import traceback
+from dataclasses import dataclass, field
+
+from .capture import Captures
+from .oracle import SERVER, Oracle, capture_identifiers, sdp_identifiers
+from .parties import Missing, Server
+
+# What an operator can ask of a server: each is run as each account after each story, as far as this build has it.
+SHOWN = ("contacts", "calls", "settings", "grants", "blocks", "requests", "callers", "callable", "exposure")
+
+
+@dataclass
+class Outcome:
+    """How a story went."""
+
+    story: str
+    where: str
+    findings: list = field(default_factory=list)
+    between: int = 0
+    searched: int = 0
+    chance: float = 0.0
+    seconds: float = 0.0
+    error: str = ""
+    missing: str = ""
+
+    @property
+    def passed(self):
+        return not (self.findings or self.between or self.error or self.missing)
+
+    def data(self):
+        return {**self.__dict__, "findings": [one.data() for one in self.findings], "passed": self.passed}
+
+
+class World:
+    def __init__(self, lab, duocast, directory, family, where):
+        self.lab, self.homes, self.root, self.where = lab, lab.homes, directory, where
+        self.server = Server(duocast, directory / "data", family)
+        self.browsers = []
+        self._begin("start")
+
+    def _begin(self, name):
+        self.directory = self.root / name.replace(" ", "-")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.calls = 0
+        self.processes, self.places, self.sdp = [], [], []
+        self.log_from = self.server.log.stat().st_size
+
+    def received(self, home, path):
+        """A file with what reached a home's people or programs."""
+        self.places.append((home.name, f"what {home.name} received", path))
+
+    def described(self, home, descriptions, path):
+        """Session descriptions that a home's device made ("local") and was given ("remote")."""
+        self.sdp.append((home.name, descriptions, path))
+
+    def tell(self, kind, name, story):
+        """Tells a story under capture and searches what it left behind."""
+        self._begin(f"{kind} {name}")
+        outcome = Outcome(name, f"{self.where} {kind}")
+        began = time.monotonic()
+        captures = Captures(self.lab.namespaces(), self.directory)
+        try:
+            story(self)
+        except Missing as missing:
+            outcome.missing = str(missing)
+        except AssertionError as error:
+            outcome.error = str(error) or traceback.format_exc(limit=-1)
+        except Exception as error:  # noqa: a story that broke is a story that failed, and the others go on
+            outcome.error = f"{type(error).__name__}: {error}"
+        finally:
+            try:
+                self._collect()
+                files = captures.stop()
+            except (AssertionError, RuntimeError, OSError) as error:
+                outcome.error = outcome.error or str(error)
+                files = {}
+            finally:
+                captures.kill()
+        self.lab_restored()
+        self.files = files
+        oracle = judge(self.homes, self.directory, self.places, self.sdp, files)
+        outcome.findings, outcome.between = oracle.findings, oracle.crossed
+        outcome.searched, outcome.chance = sum(oracle.searched.values()), oracle.chance
+        outcome.seconds = time.monotonic() - began
+        return outcome
+
+    def lab_restored(self):
+        for home in self.homes.values():
+            if home.moved:
+                self.lab.return_home(home)
+
+    def _collect(self):
+        for browser in self.browsers:
+            browser.collect(self)
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.server.process.poll() is not None:
+            raise AssertionError(f"the server ended: {self.server.log.read_text()[-1000:]}")
+        self._collect_server()
+
+    def _collect_server(self):
+        kept = self.directory / "server"
+        kept.mkdir(exist_ok=True)
+        with self.server.log.open("rb") as log:
+            log.seek(self.log_from)
+            (kept / "log.txt").write_bytes(log.read())
+        (kept / "metrics.txt").write_text(self.server.metrics())
+        for what in SHOWN:
+            for handle in ("alice", "bob", "carol"):
+                try:
+                    shown = self.server.ctl(what, "--as", handle, "--json", check=False)
+                except Missing:
+                    break
+                (kept / f"ctl-{what}-{handle}.json").write_text(shown)
+        for file in self.server.data.iterdir():
+            if file.is_file():
+                shutil.copy(file, kept / file.name)
+        self.places += [(SERVER, "what the server keeps and shows", path) for path in sorted(kept.iterdir())]
+
+    def close(self):
+        for browser in self.browsers:
+            browser.close()
+        self.server.stop()
+
+
+def judge(homes, directory, places, sdp, files):
+    oracle = Oracle(homes, directory)
+    open_values = {}
+    for name, home in homes.items():
+        if home.client in files:
+            open_values[name] = capture_identifiers(files[home.client])
+            for (kind, outgoing), values in open_values[name].items():
+                if outgoing:
+                    oracle.made_by(name, kind, values)
+    for owner, descriptions, _ in sdp:
+        for one in descriptions:
+            if one["side"] == "local":
+                for kind, values in sdp_identifiers(one["sdp"]).items():
+                    oracle.made_by(owner, kind, values)
+    oracle.identifiers = sorted(set(oracle.identifiers))
+    oracle.made_twice(directory)
+
+    for owner, place, path in places:
+        oracle.bytes_at(owner, place, path)
+        if owner != SERVER:
+            oracle.identifiers_at(owner, place, path)
+    for owner, descriptions, path in sdp:
+        remote = [one["sdp"] for one in descriptions if one["side"] == "remote"]
+        given = path.with_suffix(".remote.txt")
+        given.write_text("\n".join(remote))
+        oracle.bytes_at(owner, f"descriptions given to {owner}", given)
+        for text in set(remote):
+            for kind, values in sdp_identifiers(text).items():
+                oracle.received_values(owner, kind, values, f"descriptions given to {owner}", given)
+    for name, home in homes.items():
+        for namespace in (home.client, home.router):
+            if namespace in files:
+                oracle.capture_at(name, files[namespace])
+        for (kind, outgoing), values in open_values.get(name, {}).items():
+            if not outgoing:
+                oracle.received_values(name, kind, values, f"packets at {home.client}", files[home.client])
+    oracle.crossed = 0
+    if "inet" in files:
+        names = sorted(homes)
+        for at, one in enumerate(names):
+            for other in names[at + 1 :]:
+                oracle.crossed += oracle.between(files["inet"], one, other)
+    return oracle
+
+
+def report(outcomes, first=False):
+    """A table for people."""
+    if first:
+        print(f"{'network':<32}{'story':<38}{'':<9}{'findings':>8}{'between':>9}{'searched':>11}")
+    for one in outcomes:
+        verdict = "ok" if one.passed else "no such" if one.missing else "FAILED"
+        size = f"{one.searched / 1e6:.1f} MB"
+        print(f"{one.where:<32}{one.story:<38}{verdict:<9}{len(one.findings):>8}{one.between:>9}{size:>11}{one.seconds:>6.1f} s", flush=True)
+        for finding in one.findings[:5]:
+            print(f"    {finding.line()}")
+        if len(one.findings) > 5:
+            print(f"    and {len(one.findings) - 5} more")
+        if one.error or one.missing:
+            print(f"    {one.error or 'this build has no ' + one.missing}")
+
+
+def save(path, outcomes, doctored):
+    path.write_text(json.dumps({"stories": [one.data() for one in outcomes], "doctored": doctored}, indent=1))

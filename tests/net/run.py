@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""The leak test: does anything tell one party of a call the address of the other?
+
+run.py --short            what tests/all.sh runs: each kind of story once
+run.py                    the whole matrix: IPv4 and IPv6, cone and symmetric NAT, SDK and Chromium
+run.py --story 'routed'   stories whose name contains this
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from netlab import browser_stories, cage, doctored, stories  # noqa: E402
+from netlab.lab import Lab  # noqa: E402
+from netlab.parties import PYTHON, ROOT  # noqa: E402
+from netlab.world import World, report, save  # noqa: E402
+
+TOOLS = ("ip", "nft", "tcpdump", "curl", "mount", "node", "chromium")
+
+
+@dataclass
+class Network:
+    """A network and who tells which stories in it."""
+
+    family: int
+    nats: tuple
+    sdk: tuple = ()
+    chromium: tuple = ()
+
+    @property
+    def name(self):
+        return f"IPv{self.family} {self.nats[0]}/{self.nats[1]}"
+
+
+ALL = tuple(stories.STORIES)
+ALL_PAGES = tuple(browser_stories.STORIES)
+# Stories that are slow for what they add, or that other stories contain.
+LONG = ("nobody answers", "network change, ICE restart", "callee is busy", "callee blocked the caller")
+SHORT = tuple(name for name in ALL if name not in LONG)
+
+MATRIX = (
+    Network(4, ("cone", "cone"), ALL, ALL_PAGES),
+    Network(4, ("symmetric", "symmetric"), ALL, ("routed call", "ICE restart", "network change")),
+    Network(4, ("cone", "symmetric"), ("routed call", "forged accepts"), ("routed call",)),
+    Network(6, ("cone", "cone"), ALL, ALL_PAGES),
+)
+SHORT_MATRIX = (
+    Network(4, ("cone", "symmetric"), SHORT, ("routed call", "ICE restart")),
+    Network(6, ("cone", "cone"), ("routed call", "offers with every address"), ()),
+)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="each kind of story once")
+    parser.add_argument("--story", action="append", default=[], help="only stories whose name contains this")
+    parser.add_argument("--family", type=int, choices=(4, 6), help="only this kind of address")
+    parser.add_argument("--kind", choices=("sdk", "chromium"), help="only these clients")
+    parser.add_argument("--duocast", default=os.environ.get("TEST_DUOCAST", "target/debug/duocast"))
+    parser.add_argument("--out", type=Path, default=ROOT / "out/net", help="where result.json goes, and what failed stories captured")
+    parser.add_argument("--keep", action="store_true", help="keep what was captured, whatever the result")
+    return parser.parse_args()
+
+
+def workplace():
+    """A directory for what is captured; takes away what runs left that were killed."""
+    for left in Path(tempfile.gettempdir()).glob("duocast-net-*"):
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"duocast-net-{os.getpid()}-"))
+
+
+def main(given, duocast, directory):
+    given.out.mkdir(parents=True, exist_ok=True)
+    outcomes, caught = [], []
+    try:
+        for network in SHORT_MATRIX if given.short else MATRIX:
+            if given.family in (None, network.family):
+                tell(given, network, duocast, directory, outcomes, caught)
+    finally:
+        failed = [one for one in outcomes if not one.passed]
+        save(given.out / "result.json", outcomes, caught)
+        if given.keep or failed:
+            kept = Path(shutil.copytree(directory, given.out / "captured", dirs_exist_ok=True))
+            print(f"what was captured: {kept}")
+        shutil.rmtree(directory)
+    missed = [one for one in caught if not one["caught"]]
+    print(f"figure leak: {len(outcomes)} stories, {len(failed)} failed; addresses found {sum(len(o.findings) for o in outcomes)}, "
+          f"packets between the parties {sum(o.between for o in outcomes)}, searched {sum(o.searched for o in outcomes) / 1e6:.0f} MB")
+    print(f"figure leak: {len(caught) - len(missed)} of {len(caught)} deliberate leaks caught")
+    return 1 if failed or missed or not outcomes else 0
+
+
+def tell(given, network, duocast, directory, outcomes, caught):
+    chosen = [("sdk", name, stories.STORIES[name]) for name in network.sdk]
+    chosen += [("chromium", name, browser_stories.STORIES[name]) for name in network.chromium]
+    chosen = [one for one in chosen if given.kind in (None, one[0]) and (not given.story or any(part in one[1] for part in given.story))]
+    if not chosen:
+        return
+    root = directory / network.name.replace(" ", "-").replace("/", "-")
+    lab = Lab((*network.nats, "cone"), log=sys.stderr)
+    world = None
+    try:
+        world = World(lab, duocast, root, network.family, network.name)
+        for kind, name, story in chosen:
+            outcomes.append(world.tell(kind, name, story))
+            report(outcomes[-1:], first=len(outcomes) == 1)
+            if name == "routed call" and outcomes[-1].passed:
+                caught += doctored.check(world, kind)
+    finally:
+        if world:
+            world.close()
+        lab.close()
+
+
+def ready(given):
+    """What a run needs; says what is missing."""
+    duocast = (ROOT / given.duocast).resolve()
+    wrong = [f"{tool} is not installed: tools/setup.sh test" for tool in TOOLS if not shutil.which(tool)]
+    if not duocast.is_file():
+        wrong.append(f"{duocast} is not there: cargo build -p duocast, or name another with --duocast")
+    if not PYTHON.exists():
+        wrong.append("no .venv: tests/interop/setup.sh")
+    for line in wrong:
+        print(f"leak: {line}", file=sys.stderr)
+    return None if wrong else duocast
+
+
+if __name__ == "__main__":
+    given = arguments()
+    try:
+        cage.possible()
+        binary = ready(given)
+        if binary is None:
+            sys.exit(1)
+        directory = workplace()
+        sys.exit(cage.run(lambda: main(given, binary, directory)))
+    except cage.NoNamespaces as error:
+        if os.environ.get("DUOCAST_SKIP_NETNS") == "1":
+            print(f"leak: skipped, {error}")
+            sys.exit(0)
+        print(f"leak: network namespaces are not available ({error}): run it as root, or set DUOCAST_SKIP_NETNS=1", file=sys.stderr)
+        sys.exit(1)
