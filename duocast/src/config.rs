@@ -8,6 +8,8 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::calls::Calls;
+
 /// Everything that can be set. Each field's default makes `duocast up` work on a developer's machine with nothing set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,10 @@ pub struct Config {
     pub tls: Tls,
     /// Who may sign tokens.
     pub auth: Auth,
+    /// How calls ring, and how often.
+    pub calls: Calls,
+    /// Who may call whom.
+    pub policy: Policy,
     /// Media addresses and size of the router.
     pub media: Media,
     /// The router's link to control (`duocast router` only; `duocast up` joins both by itself).
@@ -69,6 +75,37 @@ pub struct Issuer {
     pub iss: String,
     /// PEM file with its Ed25519 (EdDSA) or P-256 (ES256) public key.
     pub public_key: PathBuf,
+}
+
+/// Who may call whom, and how long it is remembered who did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// `default`, or `reported-2024` for comparison: X's, as reported in March 2024. docs/policy.md has both.
+    pub profile: PolicyProfile,
+    /// Days after which an ended call is deleted.
+    pub history_days: u32,
+}
+
+/// Which policy decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyProfile {
+    /// Duocast's own: nobody rings you until you say so.
+    Default,
+    /// X's, as reported in March 2024: for comparison only.
+    #[serde(rename = "reported-2024")]
+    #[value(name = "reported-2024")]
+    Reported2024,
+}
+
+impl From<PolicyProfile> for duocast_control::Profile {
+    fn from(profile: PolicyProfile) -> Self {
+        match profile {
+            PolicyProfile::Default => Self::Default,
+            PolicyProfile::Reported2024 => Self::Reported2024,
+        }
+    }
 }
 
 /// Media addresses and size of a router.
@@ -130,10 +167,18 @@ impl Default for Config {
             drain_seconds: 10,
             tls: Tls::default(),
             auth: Auth::default(),
+            calls: Calls::default(),
+            policy: Policy::default(),
             media: Media::default(),
             link: Link::default(),
             log: Log::default(),
         }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { profile: PolicyProfile::Default, history_days: 90 }
     }
 }
 
@@ -219,6 +264,10 @@ impl Config {
         for issuer in self.auth.issuers.iter().filter(|i| !i.public_key.is_file()) {
             wrong.push(format!("auth.issuers: {}: there is no such file", issuer.public_key.display()));
         }
+        wrong.extend(self.calls.wrong());
+        if !(1..=3650).contains(&self.policy.history_days) {
+            wrong.push(format!("policy.history_days: {}: choose 1 to 3650", self.policy.history_days));
+        }
         if let Err(e) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             wrong.push(format!("log.level: {:?}: {e}", self.log.level));
         }
@@ -277,6 +326,12 @@ mod tests {
             ("[media]\nport = 65535\nworkers = 2", "choose a lower one"),
             ("[media]\nleg_capacity = 1", "leg_capacity: 1"),
             ("[auth]\ndev = false", "nobody can sign in"),
+            ("[calls]\nring_seconds = 0", "calls.ring_seconds: 0: choose 1 to 300"),
+            ("[calls.rates]\nlegs = { burst = 0, every_ms = 5 }", "calls.rates.legs: burst = 0"),
+            ("[calls.rates]\nlegs = { burst = 1, every_ms = 0 }", "calls.rates.legs: every_ms = 0"),
+            ("[calls.rates]\nlegs = { burst = 1 }", "every_ms"),
+            ("[policy]\nprofile = 'mine'", "reported-2024"),
+            ("[policy]\nhistory_days = 0", "policy.history_days: 0: choose 1 to 3650"),
             ("[log]\nlevel = 'a=b=c'", "log.level"),
             ("[log]\nformat = 'xml'", "xml"),
         ];

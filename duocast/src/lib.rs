@@ -1,6 +1,7 @@
 //! The one binary, as a library: so that tests start a whole server in their own process.
 
 pub mod call;
+pub mod calls;
 pub mod cli;
 pub mod config;
 pub mod ctl;

@@ -225,6 +225,9 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
         issuers: issuers(config)?,
         dev_issuer: config.auth.accepts_dev(),
         metrics: crate::metrics::install(),
+        limits: config.calls.limits(),
+        policy: config.policy.profile.into(),
+        history: Duration::from_secs(u64::from(config.policy.history_days) * 24 * 3600),
         ready_needs_node: true,
         ..ControlConfig::new(config.data_dir.clone())
     })
