@@ -1,0 +1,58 @@
+//! What a shard is told and what it tells.
+
+use std::net::SocketAddr;
+
+use duocast_model::{CallId, Generation, LegId};
+
+/// What a shard may do.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// The addresses that answers name: where this worker's sockets can be reached. At least one.
+    pub announced: Vec<SocketAddr>,
+    /// Most legs with a client. At the bound an offer is refused with [`NodeFull`](crate::OfferError::NodeFull). Each costs about 70 KiB
+    /// idle and 300 KiB with video.
+    pub max_legs: usize,
+}
+
+/// What became of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOutcome {
+    /// The generation that the shard now has for this call.
+    pub generation: Generation,
+    /// False: the plan was not newer (or there was no room), and nothing changed.
+    pub applied: bool,
+}
+
+/// A leg as control sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LegState {
+    /// ICE and DTLS are up.
+    Connected,
+    /// Nothing from the client authenticated for 7 s; it may come back.
+    Stalled,
+    /// The client closed it, or it failed.
+    Closed,
+}
+
+/// What the shell must tell control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A leg's state is now this. States between two polls are not told.
+    LegChanged {
+        /// The leg's call.
+        call: CallId,
+        /// The leg.
+        leg: LegId,
+        /// Its state.
+        state: LegState,
+    },
+}
+
+/// What a shard wants to be woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A leg's own timers: DTLS, RTCP reports, NACK, transport feedback, or the check whether its client is still there.
+    Leg,
+    /// A keyframe request waited for its turn.
+    Keyframe,
+}
