@@ -10,6 +10,7 @@ use duocast_control::auth::dev_account_id;
 use duocast_wire::v1::{CallState, LegState};
 use support::World;
 use support::node::Habit;
+use support::privacy::{audience, calling, message};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
@@ -65,6 +66,30 @@ async fn a_whole_story_at_trace_level_names_nobody() {
     zoe.place(people[1], "r2").await.unwrap_err();
     zoe.hang_up(&call).await.unwrap();
     yan.end().await;
+    // The same of everything that is about who may call whom.
+    let (zoes, yans) = (world.person(people[0]), world.person(people[1]));
+    zoes.set(calling(true)).await;
+    zoes.preview(calling(false)).await;
+    zoes.can_call(people[1]).await.unwrap();
+    zoes.callable(0, "").await.unwrap();
+    yans.callers(0, "").await.unwrap();
+    yans.grant(people[0], 1).await.unwrap();
+    yans.grants(0, "").await.unwrap();
+    yans.revoke(people[0]).await.unwrap();
+    yans.set(audience(&[])).await;
+    zoes.ask(people[1]).await.unwrap();
+    yans.requests().await;
+    yans.answer(people[0], true, false).await.unwrap();
+    yans.block(people[0]).await.unwrap();
+    zoes.ask(people[1]).await.unwrap_err();
+    yans.blocked(0, "").await.unwrap();
+    yans.unblock(people[0]).await.unwrap();
+    world.messages(vec![message(people[0], people[1], true, true)]).await.unwrap();
+    world
+        .address_book(people[1], true, vec![b"zoes-keyed-hash-of-32-bytes-here".to_vec()], vec![])
+        .await
+        .unwrap();
+    world.address_book("wil_the_unknown", true, vec![], vec![]).await.unwrap_err();
     let mut stranger = world.person(people[0]);
     stranger.token.push('x');
     stranger.profile().await.unwrap_err();
@@ -78,6 +103,7 @@ async fn a_whole_story_at_trace_level_names_nobody() {
     let accounts = people.map(|handle| dev_account_id(handle).expose().to_owned());
     let secrets = people.iter().chain(&devices).copied().chain(accounts.iter().map(String::as_str));
     let secrets = secrets.chain(["203.0.113.77", "198.51.100.9", "candidate", "v=0"]);
+    let secrets = secrets.chain(["zoes-keyed-hash", "wil_the_unknown"]);
     let parts = tokens.iter().flat_map(|token| token.split('.').skip(1));
     for secret in secrets.chain(parts) {
         assert!(!text.contains(secret), "the log has {secret:?}");

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use duocast_model::AccountId;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -78,6 +80,16 @@ impl DevIssuer {
         let token = self.signer.mint(sub, handle, name, scope, ttl);
         token.ok_or_else(|| DevIssuerError::Key { path: self.path.clone() })
     }
+
+    /// The keyed hash (HMAC-SHA-256) under which development accounts have a phone number or an e-mail address in their address
+    /// books. Case, spaces and the punctuation of phone numbers make no difference.
+    pub fn contact_hash(&self, identifier: &str) -> Result<[u8; 32], DevIssuerError> {
+        let is_number = !identifier.contains('@');
+        let is_idle = |c: char| c.is_whitespace() || is_number && matches!(c, '-' | '(' | ')' | '.' | '/');
+        let plain = identifier.to_lowercase().replace(is_idle, "");
+        let hash = self.signer.hash(plain.as_bytes());
+        hash.ok_or_else(|| DevIssuerError::Key { path: self.path.clone() })
+    }
 }
 
 /// The account id of the development account with this handle: stable, and nothing like the handle.
@@ -126,17 +138,26 @@ struct Signer {
     iss: String,
     public_key_pem: String,
     key: EncodingKey,
+    /// Another key, for hashes: it follows from the first, so that there is one file to keep.
+    hash_key: EncodingKey,
 }
 
 impl Signer {
     fn from_pem(iss: &str, pem: &str) -> Option<Self> {
         let pair = KeyPair::from_pem(pem).ok().filter(|pair| pair.is_compatible(&PKCS_ED25519))?;
         let key = EncodingKey::from_ed_der(&pair.serialize_der());
-        Some(Self { iss: iss.into(), public_key_pem: pair.public_key_pem(), key })
+        let secret = Sha256::new().chain_update("duocast-dev-contacts:").chain_update(pair.serialize_der());
+        let hash_key = EncodingKey::from_secret(&secret.finalize());
+        Some(Self { iss: iss.into(), public_key_pem: pair.public_key_pem(), key, hash_key })
     }
 
     fn config(&self) -> IssuerConfig {
         IssuerConfig { iss: self.iss.clone(), public_key_pem: self.public_key_pem.clone() }
+    }
+
+    fn hash(&self, plain: &[u8]) -> Option<[u8; 32]> {
+        let text = jsonwebtoken::crypto::sign(plain, &self.hash_key, Algorithm::HS256).ok()?;
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
     }
 
     fn mint(&self, sub: &str, handle: &str, name: &str, scope: Scope, ttl: Duration) -> Option<String> {
@@ -152,5 +173,22 @@ impl Signer {
             scope: scope.as_str().into(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.key).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_is_one_however_it_is_written_and_needs_the_key() {
+        let (one, other) = (tempfile::TempDir::new().unwrap(), tempfile::TempDir::new().unwrap());
+        let hash = |dir: &Path, text| DevIssuer::load_or_create(dir).unwrap().contact_hash(text).unwrap();
+        let number = hash(one.path(), "+44 (20) 7946-0958");
+        assert_eq!(hash(one.path(), "+442079460958"), number, "also when the key is loaded again");
+        assert_ne!(hash(one.path(), "+442079460959"), number);
+        assert_ne!(hash(other.path(), "+442079460958"), number);
+        assert_eq!(hash(one.path(), " Bob.B@Example.org"), hash(one.path(), "bob.b@example.org"));
+        assert_ne!(hash(one.path(), "bob.b@example.org"), hash(one.path(), "bobb@example.org"));
     }
 }

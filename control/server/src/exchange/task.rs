@@ -298,12 +298,14 @@ impl Task {
     }
 
     fn tell_watchers(&mut self, watched: Vec<Watched>) {
-        for Watched { account, person, by, of } in watched {
+        for Watched { account, person, is_whole, by, of } in watched {
             let online = self.board.is_online(&account);
             for (watcher, may_know) in by {
                 self.tell_presence(&watcher, &account, &person, may_know && online);
             }
-            self.told.settle(&account, &person, online);
+            if is_whole {
+                self.told.settle(&account, &person, online);
+            }
             for contact in of {
                 let online = contact.visible && self.board.is_online(&contact.account);
                 self.tell_presence(&account, &contact.account, &contact.person, online);

@@ -41,8 +41,6 @@ impl Context {
         if sent.is_new {
             self.tell_request(&other, &own, true, CallRequestState::Sent, sent.created_at).await?;
             self.tell_request(&own, &other, false, CallRequestState::Sent, sent.created_at).await?;
-            // Its receiver's answer to "can they call me?" is another one now.
-            self.changed(vec![own.account, other.account], ChangedBy::First, Vec::new()).await?;
         }
         let request = CallRequest {
             person: other.person,

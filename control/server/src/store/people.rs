@@ -126,6 +126,8 @@ pub struct Watched {
     pub account: AccountId,
     /// As shown.
     pub person: Person,
+    /// `by` has everybody who might be told of it.
+    pub is_whole: bool,
     /// Those who might be told of it, and whether they may know.
     pub by: Vec<(AccountId, bool)>,
     /// Those whom it might be told of, and whether it may know.

@@ -10,5 +10,7 @@ mod directory;
 mod doors;
 mod nodes;
 mod pages;
+mod privacy;
+mod requests;
 mod restart;
 mod sessions;

@@ -3,6 +3,7 @@
 
 pub(crate) mod device;
 pub(crate) mod node;
+pub(crate) mod privacy;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use duocast_wire::v1;
 use duocast_wire::v1::call_service_client::CallServiceClient;
 use duocast_wire::v1::directory_service_client::DirectoryServiceClient;
 use duocast_wire::v1::node_service_client::NodeServiceClient;
+use duocast_wire::v1::privacy_service_client::PrivacyServiceClient;
 use http::{Request as HttpRequest, Response as HttpResponse};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -123,7 +125,11 @@ impl World {
 
     /// A person's client, not subscribed.
     pub(crate) fn person(&self, handle: &str) -> Person {
-        Person { api: CallServiceClient::new(self.wire.clone()), token: self.token(handle) }
+        Person {
+            api: CallServiceClient::new(self.wire.clone()),
+            privacy: PrivacyServiceClient::new(self.wire.clone()),
+            token: self.token(handle),
+        }
     }
 
     /// A person's device with an open stream.
@@ -151,6 +157,7 @@ impl World {
 #[derive(Clone)]
 pub(crate) struct Person {
     pub(crate) api: CallServiceClient<Wire>,
+    pub(crate) privacy: PrivacyServiceClient<Wire>,
     pub(crate) token: String,
 }
 

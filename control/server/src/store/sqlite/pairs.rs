@@ -216,7 +216,8 @@ pub(in crate::store) fn watched(
         let by = pairs.iter().map(|pair| (pair.other.account.clone(), pair.is_seen(profile))).collect();
         let of =
             if both { pairs.into_iter().map(|pair| contact(profile, pair)).collect() } else { Vec::new() };
-        found.push(Watched { account: own.account, person: own.person, by, of });
+        let is_whole = !matches!(watch, Watch::Pair(..));
+        found.push(Watched { account: own.account, person: own.person, is_whole, by, of });
     }
     Ok(found)
 }
