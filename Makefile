@@ -7,7 +7,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
 
-.PHONY: help run test check bench web setup setup-test unit web-test interop browser calls fmt policy
+.PHONY: help run test check bench web setup setup-test unit web-test interop browser calls fmt policy leak
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ bench: ## Benchmarks of the packet path and of the policy (criterion)
 policy: ## Write the tables of docs/policy.md from the code
 	@cargo run --quiet -p duocast-control-core --example policy > docs/policy.md.new || { rm docs/policy.md.new; exit 1; }
 	@mv docs/policy.md.new docs/policy.md
+
+leak: setup-test web ## The whole leak test in network namespaces (needs root; tests/net/README.md)
+	cargo build -p duocast
+	tests/net/run.sh
 
 unit: ## Rust tests only
 	cargo $(NEXTEST) --workspace

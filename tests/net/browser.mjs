@@ -14,11 +14,21 @@ const [origin, ca, handle, token] = process.argv.slice(2);
 function watch() {
   const received = [];
   const descriptions = [];
-  Object.defineProperty(window, "netlab", { value: { received, descriptions } });
+  const netlab = { received, descriptions, peers: 0, session: "", call: "", muted: "" };
+  Object.defineProperty(window, "netlab", { value: netlab });
   const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
   const plainFetch = window.fetch.bind(window);
+  /** The first two fields of ConnectLeg: the ids of session and call. */
+  const noteIds = (frame) => {
+    const text = (at) => new TextDecoder().decode(frame.slice(at + 2, at + 2 + frame[at + 1]));
+    netlab.session = text(5);
+    netlab.call = text(7 + netlab.session.length);
+  };
   window.fetch = async (...given) => {
+    const [to, how] = given;
+    if (netlab.muted && String(to.url ?? to).endsWith(netlab.muted)) throw new TypeError("Failed to fetch");
+    if (String(to.url ?? to).endsWith("/ConnectLeg") && how?.body instanceof Uint8Array) noteIds(how.body);
     const answer = await plainFetch(...given);
     const lines = [...answer.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     received.push(hex(new TextEncoder().encode(lines)));
@@ -38,20 +48,22 @@ function watch() {
   window.RTCPeerConnection = class extends Native {
     constructor(...given) {
       super(...given);
+      this.number = netlab.peers++;
+      const peer = this.number;
       this.addEventListener("icecandidate", ({ candidate }) => {
-        if (candidate?.candidate) descriptions.push({ side: "local", sdp: `a=${candidate.candidate}` });
+        if (candidate?.candidate) descriptions.push({ peer, side: "local", sdp: `a=${candidate.candidate}` });
       });
     }
     async setLocalDescription(...given) {
       await super.setLocalDescription(...given);
-      descriptions.push({ side: "local", sdp: this.localDescription?.sdp ?? "" });
+      descriptions.push({ peer: this.number, side: "local", sdp: this.localDescription?.sdp ?? "" });
     }
     setRemoteDescription(description) {
-      descriptions.push({ side: "remote", sdp: description.sdp ?? "" });
+      descriptions.push({ peer: this.number, side: "remote", sdp: description.sdp ?? "" });
       return super.setRemoteDescription(description);
     }
     addIceCandidate(candidate, ...more) {
-      if (candidate?.candidate) descriptions.push({ side: "remote", sdp: `a=${candidate.candidate}` });
+      if (candidate?.candidate) descriptions.push({ peer: this.number, side: "remote", sdp: `a=${candidate.candidate}` });
       return super.addIceCandidate(candidate, ...more);
     }
   };
@@ -65,10 +77,11 @@ async function candidates() {
     for (const entry of (await peer.getStats()).values()) {
       if (entry.type === "remote-candidate" || entry.type === "local-candidate") {
         const { address, port, candidateType, relatedAddress } = entry;
-        found.push({ side: entry.type.split("-")[0], sdp: JSON.stringify({ address, port, candidateType, relatedAddress }) });
+        found.push({ peer: peer.number, side: entry.type.split("-")[0], sdp: JSON.stringify({ address, port, candidateType, relatedAddress }) });
       }
     }
-    found.push({ side: "local", sdp: peer.localDescription?.sdp ?? "" }, { side: "remote", sdp: peer.remoteDescription?.sdp ?? "" });
+    const both = { local: peer.localDescription, remote: peer.remoteDescription };
+    for (const [side, description] of Object.entries(both)) found.push({ peer: peer.number, side, sdp: description?.sdp ?? "" });
   }
   return found;
 }
@@ -109,6 +122,9 @@ const acts = {
   online: () => person.online().then(() => true),
   offline: ({ yes }) => person.context.setOffline(yes),
   networkChanged: () => person.page.evaluate(() => void window.dispatchEvent(new Event("online"))),
+  ids: () => person.page.evaluate(() => ({ session: window.netlab.session, call: window.netlab.call })),
+  mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
+  shows: ({ target }) => person.shows(target),
   keep,
   async collect() {
     await keep();

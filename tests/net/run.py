@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from netlab import browser_stories, cage, doctored, stories  # noqa: E402
+from netlab import browser_stories, cage, direct_stories, doctored, stories  # noqa: E402
 from netlab.lab import Lab  # noqa: E402
 from netlab.parties import PYTHON, ROOT  # noqa: E402
 from netlab.world import World, report, save  # noqa: E402
@@ -37,17 +37,22 @@ class Network:
         return f"IPv{self.family} {self.nats[0]}/{self.nats[1]}"
 
 
+SDK = stories.STORIES | direct_stories.SDK_STORIES | direct_stories.SYMMETRIC_STORIES
+PAGES = browser_stories.STORIES | direct_stories.PAGE_STORIES
+
 ALL = tuple(stories.STORIES)
-ALL_PAGES = tuple(browser_stories.STORIES)
+DIRECT = tuple(direct_stories.SDK_STORIES)
+NO_WAY = tuple(direct_stories.SYMMETRIC_STORIES)
+ALL_PAGES = tuple(PAGES)
 # Stories that are slow for what they add, or that other stories contain.
-LONG = ("nobody answers", "network change, ICE restart", "callee is busy", "callee blocked the caller")
+LONG = ("nobody answers", "network change, ICE restart", "callee is busy")
 SHORT = tuple(name for name in ALL if name not in LONG)
 
 MATRIX = (
-    Network(4, ("cone", "cone"), ALL, ALL_PAGES),
-    Network(4, ("symmetric", "symmetric"), ALL, ("routed call", "ICE restart", "network change")),
+    Network(4, ("cone", "cone"), ALL + DIRECT, ALL_PAGES),
+    Network(4, ("symmetric", "symmetric"), ALL + NO_WAY, ("routed call", "ICE restart", "network change")),
     Network(4, ("cone", "symmetric"), ("routed call", "forged accepts"), ("routed call",)),
-    Network(6, ("cone", "cone"), ALL, ALL_PAGES),
+    Network(6, ("cone", "cone"), ALL + DIRECT, ALL_PAGES),
 )
 SHORT_MATRIX = (
     Network(4, ("cone", "symmetric"), SHORT, ("routed call", "ICE restart")),
@@ -97,8 +102,8 @@ def main(given, duocast, directory):
 
 
 def tell(given, network, duocast, directory, outcomes, caught):
-    chosen = [("sdk", name, stories.STORIES[name]) for name in network.sdk]
-    chosen += [("chromium", name, browser_stories.STORIES[name]) for name in network.chromium]
+    chosen = [("sdk", name, SDK[name]) for name in network.sdk]
+    chosen += [("chromium", name, PAGES[name]) for name in network.chromium]
     chosen = [one for one in chosen if given.kind in (None, one[0]) and (not given.story or any(part in one[1] for part in given.story))]
     if not chosen:
         return

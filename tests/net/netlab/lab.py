@@ -49,6 +49,10 @@ class Home:
     def six(self, host=2):
         return f"2001:db8:{self.number}::{host}"
 
+    def is_public(self, address):
+        """An address that others on the internet may reach this home's client by."""
+        return str(address) in (*self.public, self.six(2), self.six(3))
+
     def know(self, address, what):
         self.addresses.setdefault(ipaddress.ip_address(address), f"{self.name}'s {what}")
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 
 from . import capture
 from .capture import MAGIC_COOKIE
+from .lab import SERVER4, SERVER6
 
 SERVER = "server"
 # Four given bytes turn up in ciphertext by chance, once in 4 GB for each form. A leak comes again; chance does not.
@@ -94,6 +95,22 @@ def stands_alone(hay, at, length):
     return not (after == b"." and hay[at + length + 1 : at + length + 2].isdigit())
 
 
+@dataclass
+class Window:
+    """A time in which two homes may know of each other, because their people said yes.
+
+    Only public addresses cross then (IPv6 ones of a host are public): never private ones. A `guess` is what a home does by
+    itself: it sends to the other's address without having been told. Then its own packets are no leak, and neither that the other's
+    NAT sees and drops them; whatever passes that NAT is one.
+    """
+
+    one: str
+    other: str
+    since: float
+    until: float = float("inf")
+    guess: bool = False
+
+
 class Search:
     """Looks for the addresses of some homes in bytes."""
 
@@ -158,9 +175,13 @@ class Search:
 class Oracle:
     """Searches the places of one story."""
 
-    def __init__(self, homes, directory):
+    def __init__(self, homes, directory, windows=()):
         self.homes = homes
         self.directory = directory
+        self.windows = windows
+        # Packets between homes that may be, by pair of homes, in order.
+        self.direct = []
+        self.crossed = 0
         self.findings = []
         self.searched = defaultdict(int)
         self.chance = 0.0
@@ -175,6 +196,25 @@ class Oracle:
     def report(self, whose, what, form, place, path, offset, packet=0):
         self.findings.append(Finding(whose, str(what), form, place, self.name(path), offset, packet))
 
+    def whose(self, address):
+        return next((name for name, home in self.homes.items() if address in home.addresses), None)
+
+    def may_know(self, owner, address, at=None):
+        """True if a direct leg told `owner` this address; `at`: then."""
+        other = self.whose(address)
+        if other is None or not self.homes[other].is_public(address):
+            return False
+        pairs = (w for w in self.windows if not w.guess and {w.one, w.other} == {owner, other})
+        return any(at is None or w.since <= at <= w.until for w in pairs)
+
+    def guessed(self, owner, namespace, packet):
+        """True for a packet that its sender's home sent to an address that nobody told it."""
+        source, destination = self.whose(packet.source), self.whose(packet.destination)
+        here = {f"home.{source}", f"nat.{source}", f"nat.{destination}", "inet"}
+        return namespace in here and any(
+            w.guess and (w.one, w.other) == (source, destination) and w.since <= packet.time <= w.until for w in self.windows
+        )
+
     def bytes_at(self, owner, place, path):
         """A file that `owner` received, or that the server keeps: searched in every form."""
         hay = path.read_bytes()
@@ -186,6 +226,8 @@ class Oracle:
                 # One spelling is one finding, whichever way it was found.
                 hits.setdefault((address, at), (whose, form))
         for (address, at), (whose, form) in hits.items():
+            if self.may_know(owner, address):
+                continue
             self.report(whose, address, form, place, path, at)
 
     def capture_at(self, owner, path):
@@ -201,17 +243,21 @@ class Oracle:
             starts.append(len(hay))
             hay += packet.payload + b"\0"
             for address, side in ((packet.source, "from"), (packet.destination, "to")):
-                if address in whose:
-                    self.report(whose[address], address, f"packet {side} it", place, path, packet.offset, packet.number)
+                if address not in whose or self.may_know(owner, address, packet.time) or self.guessed(owner, path.stem, packet):
+                    continue
+                self.report(whose[address], address, f"packet {side} it", place, path, packet.offset, packet.number)
         hay = bytes(hay)
         self.searched[place] += len(hay)
         by_start = Positions(starts, seen)
         for address, who, form, at in search.in_text(hay):
             packet, within = by_start.find(at)
-            self.report(who, address, form, place, path, packet.offset + within, packet.number)
+            if not self.may_know(owner, address, packet.time):
+                self.report(who, address, form, place, path, packet.offset + within, packet.number)
         weak = defaultdict(list)
         for address, who, form, at in search.in_binary(hay):
             packet, within = by_start.find(at)
+            if self.may_know(owner, address, packet.time):
+                continue
             found = (who, address, form, place, path, packet.offset + within, packet.number)
             in_clear = within + len(address.packed) <= capture.clear_part(packet)
             if in_clear or address.version == 6:
@@ -223,19 +269,20 @@ class Oracle:
             if len(hits) > CHANCE_HITS_MAX:
                 self.report(*hits[0])
 
-    def between(self, path, one, other):
-        """Packets from one home to another, counted where the internet sees them."""
-        first, second = ({*self.homes[name].addresses} for name in (one, other))
-        count = 0
+    def between(self, path):
+        """Packets from one home to another, where the internet sees them."""
         for packet in capture.packets(path):
-            crosses = (packet.source in first and packet.destination in second) or (
-                packet.source in second and packet.destination in first
-            )
-            if crosses:
-                count += 1
-                form = f"packet from {packet.source} to {packet.destination}"
-                self.report(f"{one} and {other}", packet.destination, form, "packets at inet", path, packet.offset, packet.number)
-        return count
+            source, destination = self.whose(packet.source), self.whose(packet.destination)
+            if source is None or destination is None or source == destination or packet.outgoing:
+                continue
+            if self.may_know(destination, packet.source, packet.time) and self.may_know(source, packet.destination, packet.time):
+                self.direct.append((source, destination, packet.time))
+                continue
+            if self.guessed(source, "inet", packet):
+                continue
+            self.crossed += 1
+            form = f"packet from {packet.source} to {packet.destination}"
+            self.report(f"{source} and {destination}", packet.destination, form, "packets at inet", path, packet.offset, packet.number)
 
     def made_by(self, owner, kind, values):
         """Identifiers that `owner`'s device made up."""
@@ -278,18 +325,25 @@ class Positions:
 
 
 def capture_identifiers(path):
-    """What a client's packets say openly: {(kind, outgoing): values}."""
+    """What a client's packets say openly: {(kind, outgoing): values}.
+
+    What the client made is taken from packets to and from the server only: a direct leg shows the other party its identifiers by
+    design, and that they are others than those on the routed leg is what this is for.
+    """
     found = defaultdict(set)
     for packet in capture.packets(path):
         payload = packet.payload
-        if packet.protocol != capture.UDP:
+        remote = str(packet.destination if packet.outgoing else packet.source)
+        with_server = remote in (SERVER4, SERVER6)
+        if packet.protocol != capture.UDP or (packet.outgoing and not with_server):
             continue
         if capture.is_stun(payload):
             names = capture.stun_usernames(payload)
             if len(names) == 2 and payload[:2] == b"\0\1":
                 to, of = names
                 found["ufrag", packet.outgoing].add(of)
-                found["ufrag", not packet.outgoing].add(to)
+                if with_server:
+                    found["ufrag", not packet.outgoing].add(to)
         elif capture.is_rtp(payload):
             ssrc = int.from_bytes(payload[8:12], "big")
             # Chromium's padding before the first frame has no source: 0 for everybody.

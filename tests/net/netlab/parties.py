@@ -21,6 +21,8 @@ PYTHON = ROOT / ".venv/bin/python"
 API_PORT = 4433
 PAGE = "http://127.0.0.1:8080"
 READY_SECONDS = 30
+# Half of what a person is given: a story of an unanswered call waits for it.
+RING_SECONDS = 20
 # A debug build on a loaded machine; a passing story never waits this long.
 PATIENCE_SECONDS = 30
 
@@ -45,6 +47,7 @@ class Server:
         # As much as a server ever logs of itself, and only warnings of the libraries that it uses.
         flags += ["--log-level", os.environ.get("NET_LOG", "warn,duocast=trace")]
         environment = os.environ | {"DUOCAST_TLS__NAMES": json.dumps([SERVER4, SERVER6]), "NO_COLOR": "1"}
+        environment["DUOCAST_CALLS__RING_SECONDS"] = str(RING_SECONDS)
         with self.log.open("wb") as log:
             command = inside("srv", duocast, "up", *flags)
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment)
@@ -265,6 +268,13 @@ class Browser(Lines):
         descriptions.write_text(json.dumps(collected["descriptions"], indent=1))
         world.received(self.home, messages)
         world.described(self.home, collected["descriptions"], descriptions)
+
+    def leave(self):
+        """Hangs up whatever there is: a call whose page is just gone would hold its account for half a minute."""
+        try:
+            self.does("home", seconds=25)
+        except AssertionError:
+            pass
 
     def close(self):
         try:

@@ -8,11 +8,20 @@ import traceback
 from dataclasses import dataclass, field
 
 from .capture import Captures
-from .oracle import SERVER, Oracle, capture_identifiers, sdp_identifiers
+from .oracle import SERVER, Oracle, Window, capture_identifiers, sdp_identifiers
 from .parties import Missing, Server
 
 # What an operator can ask of a server: each is run as each account after each story, as far as this build has it.
-SHOWN = ("contacts", "calls", "settings", "grants", "blocks", "requests", "callers", "callable", "exposure")
+SHOWN = (
+    ("contacts", "--as"),
+    ("calls", "--as"),
+    ("settings", "show"),
+    ("grants", "list"),
+    ("blocks", "list"),
+    ("requests", "list"),
+    ("callers",),
+    ("callable",),
+)
 
 
 @dataclass
@@ -48,25 +57,32 @@ class World:
         self.directory = self.root / name.replace(" ", "-")
         self.directory.mkdir(parents=True, exist_ok=True)
         self.calls = 0
-        self.processes, self.places, self.sdp = [], [], []
+        self.processes, self.places, self.sdp, self.windows = [], [], [], []
         self.log_from = self.server.log.stat().st_size
 
     def received(self, home, path):
         """A file with what reached a home's people or programs."""
         self.places.append((home.name, f"what {home.name} received", path))
 
+    def may_meet(self, since, until=float("inf"), one="a", other="b"):
+        """From then on two homes may learn each other's public address: both people said yes."""
+        window = Window(one, other, since, until)
+        self.windows.append(window)
+        return window
+
     def described(self, home, descriptions, path):
         """Session descriptions that a home's device made ("local") and was given ("remote")."""
         self.sdp.append((home.name, descriptions, path))
 
     def tell(self, kind, name, story):
-        """Tells a story under capture and searches what it left behind."""
+        """Tells a story under capture and searches what it left behind. What the story returns, if anything, looks at that as well."""
         self._begin(f"{kind} {name}")
         outcome = Outcome(name, f"{self.where} {kind}")
         began = time.monotonic()
         captures = Captures(self.lab.namespaces(), self.directory)
+        after = None
         try:
-            story(self)
+            after = story(self)
         except Missing as missing:
             outcome.missing = str(missing)
         except AssertionError as error:
@@ -82,18 +98,29 @@ class World:
                 files = {}
             finally:
                 captures.kill()
-        self.lab_restored()
+        self._restore(outcome)
         self.files = files
-        oracle = judge(self.homes, self.directory, self.places, self.sdp, files)
+        oracle = judge(self.homes, self.directory, self.places, self.sdp, files, self.windows)
+        if after and files and not outcome.error:
+            try:
+                after(oracle, files)
+            except AssertionError as error:
+                outcome.error = str(error) or traceback.format_exc(limit=-1)
         outcome.findings, outcome.between = oracle.findings, oracle.crossed
         outcome.searched, outcome.chance = sum(oracle.searched.values()), oracle.chance
         outcome.seconds = time.monotonic() - began
         return outcome
 
-    def lab_restored(self):
+    def _restore(self, outcome):
+        """What one story leaves behind must not be another's finding."""
         for home in self.homes.values():
             if home.moved:
                 self.lab.return_home(home)
+        if outcome.error:
+            for browser in self.browsers:
+                browser.leave()
+                browser.close()
+            self.browsers.clear()
 
     def _collect(self):
         for browser in self.browsers:
@@ -121,10 +148,10 @@ class World:
         for what in SHOWN:
             for handle in ("alice", "bob", "carol"):
                 try:
-                    shown = self.server.ctl(what, "--as", handle, "--json", check=False)
+                    shown = self.server.ctl(*what, handle, "--json", check=False)
                 except Missing:
                     break
-                (kept / f"ctl-{what}-{handle}.json").write_text(shown)
+                (kept / f"ctl-{what[0]}-{handle}.json").write_text(shown)
         for file in self.server.data.iterdir():
             if file.is_file():
                 shutil.copy(file, kept / file.name)
@@ -136,8 +163,9 @@ class World:
         self.server.stop()
 
 
-def judge(homes, directory, places, sdp, files):
-    oracle = Oracle(homes, directory)
+def judge(homes, directory, places, sdp, files, windows=()):
+    """The oracle over what a story left behind."""
+    oracle = Oracle(homes, directory, windows)
     open_values = {}
     for name, home in homes.items():
         if home.client in files:
@@ -146,10 +174,9 @@ def judge(homes, directory, places, sdp, files):
                 if outgoing:
                     oracle.made_by(name, kind, values)
     for owner, descriptions, _ in sdp:
-        for one in descriptions:
-            if one["side"] == "local":
-                for kind, values in sdp_identifiers(one["sdp"]).items():
-                    oracle.made_by(owner, kind, values)
+        for text in routed(descriptions):
+            for kind, values in sdp_identifiers(text).items():
+                oracle.made_by(owner, kind, values)
     oracle.identifiers = sorted(set(oracle.identifiers))
     oracle.made_twice(directory)
 
@@ -172,13 +199,15 @@ def judge(homes, directory, places, sdp, files):
         for (kind, outgoing), values in open_values.get(name, {}).items():
             if not outgoing:
                 oracle.received_values(name, kind, values, f"packets at {home.client}", files[home.client])
-    oracle.crossed = 0
     if "inet" in files:
-        names = sorted(homes)
-        for at, one in enumerate(names):
-            for other in names[at + 1 :]:
-                oracle.crossed += oracle.between(files["inet"], one, other)
+        oracle.between(files["inet"])
     return oracle
+
+
+def routed(descriptions):
+    """What a device said of itself to the router, which alone is ICE-lite, and not to the other party on a direct leg."""
+    to_router = {one.get("peer") for one in descriptions if one["side"] == "remote" and "a=ice-lite" in one["sdp"]}
+    return [one["sdp"] for one in descriptions if one["side"] == "local" and one.get("peer") in {None, *to_router}]
 
 
 def report(outcomes, first=False):
