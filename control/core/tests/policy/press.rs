@@ -1,11 +1,15 @@
 //! The five rows of the press reports of March 2024, in both profiles side by side.
 
 use duocast_control_core::policy::press::{self, Attempt, Direction, Exposed, Row};
-use duocast_control_core::policy::{Profile, evaluate};
-use duocast_model::PrivacySettings;
+use duocast_control_core::policy::{Profile, Situation, evaluate};
+use duocast_model::{DirectSetting, PrivacySettings};
 
 const DENY: &str = "deny AUDIENCE_FOLLOWING";
 const MUST_ASK: &str = "request REQUEST_NEEDED";
+
+fn on() -> PrivacySettings {
+    PrivacySettings { calling: true, ..PrivacySettings::DEFAULT }
+}
 
 /// Test → real, real → test, addresses that test's call exposes.
 fn says(row: &Row, profile: Profile) -> (String, String, u8) {
@@ -68,6 +72,20 @@ fn nothing_is_exposed_in_default_answered_or_not() {
             }
         }
     }
+}
+
+#[test]
+fn with_a_standing_yes_of_both_nothing_is_exposed_before_the_answer() {
+    let open = PrivacySettings { enhanced_call_privacy: false, direct: DirectSetting::Anyone, ..on() };
+    let exposed = |caller, callee, attempt| {
+        let situation = Situation { grant: true, ..Situation::strangers(caller, callee) };
+        press::exposed(Profile::Default, &situation, attempt).count()
+    };
+    assert_eq!(exposed(open, open, Attempt::Unanswered), 0);
+    assert_eq!(exposed(open, open, Attempt::Answered), 2);
+    assert_eq!([exposed(open, on(), Attempt::Answered), exposed(on(), open, Attempt::Answered)], [0; 2]);
+    let asks = PrivacySettings { direct: DirectSetting::Ask, ..open };
+    assert_eq!(exposed(open, asks, Attempt::Answered), 0, "picking up is no yes");
 }
 
 #[test]
