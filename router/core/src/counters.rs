@@ -49,6 +49,10 @@ drop_reasons! {
     Padding = "padding",
     /// For a leg that has ended.
     LegClosed = "leg_closed",
+    /// A bare STUN request from an IP address from which no leg authenticated.
+    BareStranger = "bare_stranger",
+    /// One bare STUN request more than an IP address may make.
+    BareTooMany = "bare_too_many",
 }
 
 impl DropReason {
@@ -87,6 +91,8 @@ pub struct Counters {
     pub offers_accepted: u64,
     /// Offers refused.
     pub offers_refused: u64,
+    /// Bare STUN requests that were answered.
+    pub bare_answered: u64,
     /// Legs whose media moved to another address of the client.
     pub legs_moved: u64,
     /// Panics that ended one call.

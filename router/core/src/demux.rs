@@ -3,8 +3,9 @@
 //! This is the security boundary: an address gets in here only after a packet from it authenticated.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use str0m::ice::StunMessage;
 
@@ -22,6 +23,14 @@ const MAX_ADDRESSES_PER_LEG: usize = 8;
 /// Most SSRCs that lead to one leg; at the bound a newer one cannot lead there, so that a client whose address changes
 /// waits for its next STUN check.
 const MAX_SSRCS_PER_LEG: usize = 16;
+
+/// Most bare STUN requests that one IP address gets answered in [`BARE_WINDOW`]; further ones get nothing. One client asks a
+/// handful of times per direct leg. Higher lets a spoofer send more answers to a client, lower makes the clients behind one
+/// NAT wait for each other.
+const MAX_BARE_ANSWERS: u32 = 50;
+
+/// See [`MAX_BARE_ANSWERS`].
+const BARE_WINDOW: Duration = Duration::from_secs(1);
 
 /// How far a datagram may be believed before it authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +57,8 @@ pub(crate) struct Demux {
     by_user: HashMap<String, LegKey>,
     /// `None`: two legs' clients chose the same one, it leads nowhere.
     by_ssrc: HashMap<u32, Option<LegKey>>,
+    /// Of each address in `by_address`, without its port.
+    by_ip: HashMap<IpAddr, Neighbour>,
     legs: HashMap<LegKey, Names>,
 }
 
@@ -57,6 +68,15 @@ struct Names {
     user: Option<String>,
     addresses: Vec<SocketAddr>,
     ssrcs: Vec<u32>,
+}
+
+/// An IP address from which a leg authenticated.
+#[derive(Debug, Default)]
+struct Neighbour {
+    /// How many entries of `by_address` it has.
+    addresses: usize,
+    window: Option<Instant>,
+    answered: u32,
 }
 
 impl Demux {
@@ -110,13 +130,40 @@ impl Demux {
                     names.addresses.retain(|a| *a != address);
                 }
             }
-            None => {}
+            None => self.by_ip.entry(address.ip()).or_default().addresses += 1,
         }
         let names = self.legs.entry(leg).or_default();
-        if names.addresses.len() == MAX_ADDRESSES_PER_LEG {
-            self.by_address.remove(&names.addresses.remove(0));
-        }
+        let is_full = names.addresses.len() == MAX_ADDRESSES_PER_LEG;
+        let oldest = is_full.then(|| names.addresses.remove(0));
         names.addresses.push(address);
+        if let Some(oldest) = oldest {
+            self.forget_address(oldest);
+        }
+    }
+
+    fn forget_address(&mut self, address: SocketAddr) {
+        self.by_address.remove(&address);
+        if let Some(neighbour) = self.by_ip.get_mut(&address.ip()) {
+            neighbour.addresses -= 1;
+            if neighbour.addresses == 0 {
+                self.by_ip.remove(&address.ip());
+            }
+        }
+    }
+
+    /// Counts a bare STUN request from this IP address. Errors: why it gets no answer.
+    pub(crate) fn admit_bare(&mut self, now: Instant, ip: IpAddr) -> Result<(), DropReason> {
+        let neighbour = self.by_ip.get_mut(&ip).ok_or(DropReason::BareStranger)?;
+        let is_over =
+            neighbour.window.is_none_or(|began| now.saturating_duration_since(began) >= BARE_WINDOW);
+        if is_over {
+            (neighbour.window, neighbour.answered) = (Some(now), 0);
+        }
+        if neighbour.answered == MAX_BARE_ANSWERS {
+            return Err(DropReason::BareTooMany);
+        }
+        neighbour.answered += 1;
+        Ok(())
     }
 
     /// A packet of this leg with this SSRC authenticated.
@@ -136,7 +183,7 @@ impl Demux {
             self.by_user.remove(&user);
         }
         for address in names.addresses {
-            self.by_address.remove(&address);
+            self.forget_address(address);
         }
         for ssrc in names.ssrcs {
             self.by_ssrc.remove(&ssrc);
@@ -145,6 +192,7 @@ impl Demux {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
 mod tests {
     use super::*;
     use crate::wire::Path;
@@ -197,6 +245,28 @@ mod tests {
         assert_eq!(demux.by_address.len(), MAX_ADDRESSES_PER_LEG);
         assert_eq!(classify(&demux, 99, &rtp(5)), Ok((LegKey(1), Standing::Known)));
         assert_eq!(classify(&demux, 0, &rtp(5)), Err(DropReason::UnknownSource));
+    }
+
+    #[test]
+    fn only_the_ip_addresses_of_legs_may_ask_where_they_are_and_not_too_often() {
+        let now = Instant::now();
+        let ip = address(1).ip();
+        let mut demux = Demux::default();
+        assert_eq!(demux.admit_bare(now, ip), Err(DropReason::BareStranger));
+        for port in 0..100 {
+            demux.learn_address(LegKey(port.into()), address(port / 2));
+        }
+        let answered = (0..200).filter(|_| demux.admit_bare(now, ip).is_ok()).count();
+        assert_eq!(answered, MAX_BARE_ANSWERS as usize);
+        assert_eq!(demux.admit_bare(now, ip), Err(DropReason::BareTooMany));
+        assert_eq!(demux.admit_bare(now + BARE_WINDOW, ip), Ok(()));
+        for leg in 0..99 {
+            demux.forget(LegKey(leg));
+        }
+        assert_eq!(demux.admit_bare(now + BARE_WINDOW, ip), Ok(()), "one leg is left");
+        demux.forget(LegKey(99));
+        assert_eq!(demux.admit_bare(now + BARE_WINDOW, ip), Err(DropReason::BareStranger));
+        assert!(demux.by_ip.is_empty());
     }
 
     #[test]

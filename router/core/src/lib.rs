@@ -2,7 +2,8 @@
 //!
 //! One [`Shard`] is the data plane of one worker thread. A batch of datagrams takes this way through it:
 //!
-//! 1. `demux` says whose a datagram is: a known source address, else the ICE user name of a STUN check.
+//! 1. `demux` says whose a datagram is: a known source address, else the ICE user name of a STUN check. A `bare` STUN
+//!    request is nobody's: it is answered here, to addresses that a leg has proven.
 //! 2. `leg` (one str0m `Rtc` each) authenticates and decrypts it.
 //! 3. `forward` says who gets it and as what: payload type, sequence number, timestamp, header extensions.
 //! 4. `leg` encrypts it for its viewer.
@@ -11,6 +12,7 @@
 //! goes back, then [`Shard::poll_transmit`] and [`Shard::poll_event`] until `None`, then sleep until
 //! [`Shard::poll_timeout`] or the next input.
 
+mod bare;
 mod check;
 mod codecs;
 mod counters;

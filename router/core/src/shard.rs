@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use duocast_model::{CallId, Generation, LegId};
 
+use crate::bare;
 use crate::counters::{Counters, LegCounters};
 use crate::demux::{Classified, Demux, LegKey};
 use crate::forward::{Delivery, Forward};
 use crate::leg::{Leg, LegOutput, Progress};
 use crate::timers::Timers;
-use crate::wire::{Datagram, Transmit};
+use crate::wire::{Datagram, Path, Transmit};
 
 pub use types::{Event, LegState, PlanOutcome, Reason, ShardConfig};
 
@@ -125,6 +126,10 @@ impl Shard {
         for (index, datagram) in batch.iter().enumerate() {
             self.counters.packets_received += 1;
             self.counters.bytes_received += datagram.contents.len() as u64;
+            if let Some(request) = bare::parse(datagram.contents) {
+                self.answer_bare(now, datagram.path, &request);
+                continue;
+            }
             match self.demux.classify(datagram) {
                 Ok(classified) => arrived.push((classified, index)),
                 Err(reason) => self.counters.drop_packet(reason),
@@ -144,6 +149,17 @@ impl Shard {
         arrived.clear();
         self.scratch.arrived = arrived;
         self.settle(now);
+    }
+
+    fn answer_bare(&mut self, now: Instant, path: Path, request: &bare::Request) {
+        match self.demux.admit_bare(now, path.remote.ip()) {
+            Ok(()) => {
+                self.counters.bare_answered += 1;
+                let contents = bare::answer(request, path.remote).into();
+                self.transmits.push_back(Transmit { path, contents });
+            }
+            Err(reason) => self.counters.drop_packet(reason),
+        }
     }
 
     /// Does what is due at `now`.

@@ -333,3 +333,55 @@ fn media_does_not_go_where_nothing_authenticates_any_more() {
     world.talk(20);
     assert!(world.clients[1].heard(Audio).len() >= heard + 18, "media goes on once the client is back");
 }
+
+/// A STUN Binding request without a user name, as clients send it before a direct leg.
+const BARE: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2];
+
+#[test]
+fn where_am_i_is_answered_only_to_the_ip_addresses_of_legs() {
+    let mut world = World::two_talking(44);
+    world.talk(2);
+    let known = world.clients[0].address.ip();
+    world.destinations.clear();
+    for stranger in ["198.51.100.99:4000", "[2001:db8::99]:4000"] {
+        world.inject(stranger.parse().unwrap(), &BARE);
+    }
+    assert!(world.destinations.is_empty(), "a stranger, spoofed or not, gets nothing");
+    assert_eq!(world.shard.counters().dropped_for(DropReason::BareStranger), 2);
+
+    for port in [1, 40_000] {
+        let asks = SocketAddr::new(known, port);
+        world.inject(asks, &BARE);
+        let (to, answer) = world.last_answer.clone().unwrap();
+        let mapped = u16::from_be_bytes([answer[26] ^ BARE[4], answer[27] ^ BARE[5]]);
+        assert_eq!((to, mapped), (asks, port), "the answer says where it went");
+        assert!(answer.len() < 64, "no lever for floods: {} bytes", answer.len());
+    }
+    world.destinations.clear();
+    for cut in 0..BARE.len() {
+        world.inject(SocketAddr::new(known, 1), &BARE[..cut]);
+    }
+    let mut broken = BARE;
+    broken[3] = 4;
+    world.inject(SocketAddr::new(known, 1), &broken);
+    broken = BARE;
+    broken[4] = 0;
+    world.inject(SocketAddr::new(known, 1), &broken);
+    assert!(world.destinations.is_empty(), "what is broken gets nothing");
+
+    for port in 0..1000 {
+        world.inject(SocketAddr::new(known, port), &BARE);
+    }
+    let answered = world.destinations.len();
+    assert!((40..=60).contains(&answered), "{answered} of 1000 at once");
+    let counters = *world.shard.counters();
+    assert_eq!(counters.dropped_for(DropReason::BareTooMany), 1000 - answered as u64);
+    assert_eq!(counters.bare_answered, answered as u64 + 2);
+
+    world.plan(&[], &[]);
+    world.run_for(Duration::from_secs(2));
+    world.destinations.clear();
+    world.inject(SocketAddr::new(known, 1), &BARE);
+    assert!(world.destinations.is_empty(), "the call is over, and so is the answering");
+    assert_eq!(world.shard.counters().panics, 0);
+}

@@ -29,6 +29,10 @@ pub fn describe() {
     );
     count("duocast_router_plans_total", "Plans from control, by result.");
     count("duocast_router_offers_total", "Offers of clients, by result.");
+    count(
+        "duocast_router_bare_stun_answered_total",
+        "STUN requests without a user name that were answered; those that were not are among the dropped packets.",
+    );
     count("duocast_router_legs_moved_total", "Legs whose media moved to another address of the client.");
     count("duocast_router_panics_total", "Panics that ended one call.");
     describe_gauge!("duocast_router_legs", Unit::Count, "Legs with a client, by worker.");
@@ -109,6 +113,7 @@ impl Published {
         counter!("duocast_router_keyframes_requested_total").increment(keyframes);
         let merged = new.keyframes_merged - old.keyframes_merged;
         counter!("duocast_router_keyframes_merged_total").increment(merged);
+        counter!("duocast_router_bare_stun_answered_total").increment(new.bare_answered - old.bare_answered);
         counter!("duocast_router_legs_moved_total").increment(new.legs_moved - old.legs_moved);
         counter!("duocast_router_panics_total").increment(new.panics - old.panics);
         counter!("duocast_router_send_failures_total").increment(send_failures - self.send_failures);
