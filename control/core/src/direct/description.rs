@@ -117,6 +117,18 @@ enum Place {
 }
 
 impl Candidate {
+    /// Both are local and in one subnet, as far as that can be seen; a name says nothing, and gives nothing away either.
+    fn is_neighbour_of(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (Place::Address(a), Place::Address(b)) => {
+                is_local(*a) && is_local(*b) && subnet(*a) == subnet(*b)
+            }
+            (Place::Mdns(_), Place::Address(b)) => is_local(*b),
+            (Place::Address(a), Place::Mdns(_)) => is_local(*a),
+            (Place::Mdns(_), Place::Mdns(_)) => true,
+        }
+    }
+
     fn is_public(&self) -> bool {
         matches!(self.place, Place::Address(address) if !is_local(address))
     }
@@ -135,15 +147,18 @@ pub(super) struct Crossing {
 
 impl Crossing {
     /// Which candidates each party needs to reach the other. Reflexive and public ones always; those of a local network only
-    /// if both are on one: they leave it by the same public address, or neither has one that the server saw as another.
+    /// if both are on one: they leave it by the same public address, or the server saw neither under another address than its own
+    /// and they are neighbours.
     pub(super) fn of(mine: [&Candidates; 2]) -> Self {
         let reflexive = |of: &Candidates| -> Vec<IpAddr> {
             let all = of.0.iter().filter(|c| c.reflexive);
             all.filter_map(|c| if let Place::Address(a) = c.place { Some(a) } else { None }).collect()
         };
         let seen = mine.map(reflexive);
-        let one_network =
-            seen.iter().all(Vec::is_empty) || seen[0].iter().any(|address| seen[1].contains(address));
+        let one_nat = seen[0].iter().any(|address| seen[1].contains(address));
+        // A server that cannot be asked also leaves both without a reflexive address: that alone proves nothing.
+        let neighbours = || mine[0].0.iter().any(|a| mine[1].0.iter().any(|b| a.is_neighbour_of(b)));
+        let one_network = one_nat || (seen.iter().all(Vec::is_empty) && neighbours());
         let needed = mine.map(|of| -> Vec<&Candidate> {
             of.0.iter().filter(|c| one_network || c.is_public()).take(PASSED_MAX).collect()
         });
@@ -305,6 +320,14 @@ fn is_local(address: IpAddr) -> bool {
     }
 }
 
+/// What a home or office network has: 24 bits of IPv4, 64 of IPv6.
+fn subnet(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4) >> 8),
+        IpAddr::V6(v6) => u128::from(v6) >> 64,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,6 +434,16 @@ mod tests {
         let crossing = Crossing::of([&alice.candidates, &bob.candidates]);
         assert_eq!((crossing.passed[0].len(), crossing.passed[1].len()), (1, 1));
         assert!(!crossing.public && crossing.local_network);
+    }
+
+    #[test]
+    fn where_the_server_could_not_be_asked_the_addresses_of_two_homes_stay_there() {
+        let alice = parse(&[HOST]);
+        let bob = parse(&["a=candidate:1 1 udp 2122260223 10.2.0.3 999 typ host"]);
+        assert!(Crossing::of([&alice.candidates, &bob.candidates]).is_empty());
+        let neighbour = parse(&["a=candidate:1 1 udp 2122260223 10.1.0.3 999 typ host"]);
+        let crossing = Crossing::of([&alice.candidates, &neighbour.candidates]);
+        assert_eq!((crossing.passed[0].len(), crossing.passed[1].len()), (1, 1));
     }
 
     #[test]
