@@ -7,7 +7,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::LogFormat;
+use crate::config::{LogFormat, PolicyProfile};
+
+mod privacy;
+
+pub use privacy::{
+    As, AudienceFlag, Blocks, Direct, Grants, Requests, Settings as SettingsCommand, SettingsChange,
+    StrangersFlag, Who,
+};
 
 /// Calls as two-party broadcasts, routed by default: nobody learns your IP address.
 #[derive(Debug, Parser)]
@@ -64,6 +71,10 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub http: Vec<SocketAddr>,
+    /// Policy settings.
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "PolicyFlags::is_empty")]
+    pub policy: PolicyFlags,
     /// Media settings.
     #[command(flatten)]
     #[serde(skip_serializing_if = "MediaFlags::is_empty")]
@@ -72,6 +83,21 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(skip_serializing_if = "LogFlags::is_empty")]
     pub log: LogFlags,
+}
+
+/// Flags of `[policy]`.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub struct PolicyFlags {
+    /// Which policy decides who may call whom (docs/policy.md) [default: default]
+    #[arg(long = "policy-profile", value_name = "PROFILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<PolicyProfile>,
+}
+
+impl PolicyFlags {
+    fn is_empty(&self) -> bool {
+        self.profile.is_none()
+    }
 }
 
 /// Flags of `[media]`.
@@ -185,6 +211,15 @@ pub struct Call {
     /// Send synthetic video packets as well (for tests: there is no picture in them)
     #[arg(long)]
     pub video: bool,
+    /// Connect directly to the other person if they agree: they see your IP address then, and you theirs
+    #[arg(long)]
+    pub direct: bool,
+    /// Go back to the server this long after the direct connection began
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "direct")]
+    pub go_private_after: Option<Duration>,
+    /// Local IP address to send media from [default: the one that leads to the server]
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<std::net::IpAddr>,
     /// Hang up after this long, counted from the answer (e.g. 20s, 2m) [default: when the other side does]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Option<Duration>,
@@ -271,6 +306,109 @@ pub enum Ctl {
         /// How many
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
         limit: u32,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// See or change who may call an account and who may learn its address
+    #[command(subcommand)]
+    Settings(SettingsCommand),
+    /// May A call B, and B call A? With the reasons that each of them hears
+    #[command(
+        after_help = "Example:\n  duocast ctl can-call alice bob\n\n\"hears\" is what the caller is told; \"sees\" is what the callee is told of the same \
+        question.\nSomebody who blocked you, is off or turns strangers away sounds the same: that is on purpose."
+    )]
+    CanCall {
+        /// One account
+        a: String,
+        /// The other one
+        b: String,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Whom can an account call? Everybody it knows who would ring
+    Callable {
+        /// Whose question
+        handle: String,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Who can call an account, and why?
+    Callers {
+        /// Whose question
+        handle: String,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Call requests: how a stranger asks for permission to call
+    #[command(subcommand)]
+    Requests(Requests),
+    /// Permissions to call that an account gave
+    #[command(subcommand)]
+    Grants(Grants),
+    /// People whom an account blocked
+    #[command(subcommand)]
+    Blocks(Blocks),
+    /// Say, as the platform, that one account sent another a direct message
+    #[command(
+        after_help = "Examples:\n  duocast ctl dm alice bob              sent\n  duocast ctl dm alice bob --accepted   and accepted by bob\n  \
+        duocast ctl dm alice bob --remove     neither"
+    )]
+    Dm {
+        /// Who sent it
+        sender: String,
+        /// To whom
+        recipient: String,
+        /// The recipient accepted it
+        #[arg(long, conflicts_with = "remove")]
+        accepted: bool,
+        /// There is none
+        #[arg(long)]
+        remove: bool,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Give an account the platform's badge, or take it
+    Verified {
+        /// Whose
+        handle: String,
+        /// On or off
+        #[arg(value_enum)]
+        verified: OnOff,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Change an account's address book
+    #[command(after_help = privacy::HASHING)]
+    AddressBook {
+        /// Whose
+        handle: String,
+        /// Phone number, e-mail address or hash to add; may be given several times
+        #[arg(long, value_name = "CONTACT")]
+        add: Vec<String>,
+        /// Phone number, e-mail address or hash to remove; may be given several times
+        #[arg(long, value_name = "CONTACT")]
+        remove: Vec<String>,
+        /// Forget what there was first
+        #[arg(long)]
+        replace: bool,
+        /// Which server.
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Say under which numbers and addresses others have an account in their address books
+    #[command(after_help = privacy::HASHING)]
+    Reachable {
+        /// Whose
+        handle: String,
+        /// Phone numbers, e-mail addresses or hashes, at most 16; none takes all away
+        #[arg(value_name = "CONTACT")]
+        contacts: Vec<String>,
         /// Which server.
         #[command(flatten)]
         target: Target,

@@ -329,7 +329,6 @@ mod tests {
             ("[calls]\nring_seconds = 0", "calls.ring_seconds: 0: choose 1 to 300"),
             ("[calls.rates]\nlegs = { burst = 0, every_ms = 5 }", "calls.rates.legs: burst = 0"),
             ("[calls.rates]\nlegs = { burst = 1, every_ms = 0 }", "calls.rates.legs: every_ms = 0"),
-            ("[calls.rates]\nlegs = { burst = 1 }", "every_ms"),
             ("[policy]\nprofile = 'mine'", "reported-2024"),
             ("[policy]\nhistory_days = 0", "policy.history_days: 0: choose 1 to 3650"),
             ("[log]\nlevel = 'a=b=c'", "log.level"),

@@ -1,4 +1,7 @@
-//! `duocast ctl`: tokens, accounts, contacts and calls of a running server.
+//! `duocast ctl`: tokens, accounts, contacts, calls and permissions of a running server.
+
+mod directory;
+mod privacy;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,6 +114,23 @@ pub async fn run(command: Ctl) -> Result<(), CtlError> {
         }
         Ctl::Contacts { account, target } => contacts(&account, &target).await,
         Ctl::Calls { account, limit, target } => calls(&account, limit, &target).await,
+        Ctl::Settings(command) => privacy::settings(command).await,
+        Ctl::CanCall { a, b, target } => privacy::can_call(&a, &b, &target).await,
+        Ctl::Callable { handle, target } => privacy::people(&handle, &target, false).await,
+        Ctl::Callers { handle, target } => privacy::people(&handle, &target, true).await,
+        Ctl::Requests(command) => privacy::requests(command).await,
+        Ctl::Grants(command) => privacy::grants(command).await,
+        Ctl::Blocks(command) => privacy::blocks(command).await,
+        Ctl::Dm { sender, recipient, accepted, remove, target } => {
+            directory::dm(&sender, &recipient, accepted, remove, &target).await
+        }
+        Ctl::Verified { handle, verified, target } => directory::verified(&handle, verified, &target).await,
+        Ctl::AddressBook { handle, add, remove, replace, target } => {
+            directory::address_book(&handle, &add, &remove, replace, &target).await
+        }
+        Ctl::Reachable { handle, contacts, target } => {
+            directory::reachable(&handle, &contacts, &target).await
+        }
     }
 }
 

@@ -1,0 +1,185 @@
+//! `duocast ctl` against a running server: what it says is what is so.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A control plane of its own, ended with the test.
+struct Server {
+    child: Child,
+    url: String,
+    dir: TempDir,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut child = duocast(dir.path())
+            .args(["control", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+            .arg(dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}"));
+        let url = started["url"].as_str().unwrap().to_owned();
+        Self { child, url, dir }
+    }
+
+    fn run(&self, words: &str, json: bool) -> Output {
+        let mut command = duocast(self.dir.path());
+        command
+            .arg("ctl")
+            .args(words.split(' '))
+            .args(["--url", &self.url, "--data-dir"])
+            .arg(self.dir.path());
+        if json {
+            command.arg("--json");
+        }
+        command.output().unwrap()
+    }
+
+    /// What a command prints as JSON.
+    fn ctl(&self, words: &str) -> Value {
+        let output = self.run(words, true);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words}: {errors}");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{words}: not JSON: {text:?}"))
+    }
+
+    /// What a command prints for people.
+    fn says(&self, words: &str) -> String {
+        let output = self.run(words, false);
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a command says when it fails.
+    fn fails(&self, words: &str) -> String {
+        let output = self.run(words, false);
+        assert!(!output.status.success(), "{words} must fail");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// "May `from` call `to`?": what the caller hears, and what the callee sees.
+    fn answer(&self, from: &str, to: &str) -> [(String, String); 2] {
+        let all = self.ctl(&format!("can-call {from} {to}"));
+        ["caller", "callee"].map(|who| {
+            let told = &all["directions"][0][who];
+            (told["outcome"].as_str().unwrap().to_owned(), told["reason"].as_str().unwrap().to_owned())
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn duocast(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_duocast"));
+    command.env("XDG_CONFIG_HOME", home).env_remove("NO_COLOR");
+    command
+}
+
+fn told(outcome: &str, reason: &str) -> (String, String) {
+    (outcome.into(), reason.into())
+}
+
+#[test]
+fn who_may_call_whom_from_the_command_line() {
+    let server = Server::start();
+    for handle in ["alice", "bob"] {
+        server.ctl(&format!("account {handle} --calling off"));
+    }
+    assert!(server.says("settings show --as alice").contains("enhanced_call_privacy  on"));
+    assert_eq!(server.ctl("settings show --as alice")["settings"]["calling"], false);
+    let off = [told("deny", "CALLER_NOT_ENABLED"), told("deny", "CALLEE_NOT_ENABLED")];
+    assert_eq!(server.answer("alice", "bob"), off);
+    for handle in ["alice", "bob"] {
+        server.ctl(&format!("settings set --as {handle} --calling on"));
+    }
+    assert_eq!(server.answer("alice", "bob")[0], told("request", "REQUEST_NEEDED"));
+
+    // A request, a grant, and back.
+    assert!(server.says("requests send bob --as alice").contains("nothing rings"));
+    assert_eq!(server.answer("alice", "bob")[0], told("request", "REQUEST_PENDING"));
+    assert!(server.says("requests list --as bob").contains("waits for you"));
+    assert!(server.says("requests accept alice --as bob --days 7").contains("7 days"));
+    assert_eq!(server.answer("alice", "bob"), [told("allow", "GRANT"), told("allow", "GRANT")]);
+    assert_eq!(server.ctl("requests list --as alice")["outgoing"][0]["state"], "accepted");
+    assert_eq!(server.ctl("grants list --as bob")["grants"][0]["handle"], "alice");
+    assert_eq!(server.ctl("callable alice")["people"][0]["handle"], "bob");
+    assert_eq!(server.ctl("callers bob")["people"][0]["handle"], "alice");
+    server.ctl("grants revoke alice --as bob");
+    assert!(server.says("callable alice").contains("requests send"), "the way on is named");
+
+    // A preview changes nothing; the change does what it said.
+    server.ctl("follow alice bob --mutual");
+    let change = "--audience verified,address_book";
+    let preview = server.ctl(&format!("settings preview --as bob {change}"));
+    assert_eq!(preview["changes"][0]["before"]["outcome"], "allow");
+    assert_eq!(preview["changes"][0]["after"]["outcome"], "request");
+    assert!(server.says(&format!("settings preview --as bob {change}")).contains("Nothing was changed"));
+    assert_eq!(server.answer("alice", "bob")[0].0, "allow");
+    server.ctl(&format!("settings set --as bob {change}"));
+    assert_eq!(server.answer("alice", "bob")[0].0, "request");
+
+    // What the platform says.
+    server.ctl("verified alice on");
+    assert_eq!(server.answer("alice", "bob"), [told("allow", "CALLEE_ALLOWS"), told("allow", "VERIFIED")]);
+    server.ctl("verified alice off");
+    server.ctl("reachable alice +44(20)7946-0958");
+    server.ctl("address-book bob --add +442079460958");
+    assert_eq!(server.answer("alice", "bob")[1], told("allow", "ADDRESS_BOOK"), "however it is written");
+    server.ctl("settings set --as bob --audience dm_accepted");
+    server.ctl("dm alice bob");
+    assert_eq!(server.answer("alice", "bob")[0].0, "request");
+    server.ctl("dm alice bob --accepted");
+    assert_eq!(server.answer("alice", "bob")[0], told("allow", "DM_ACCEPTED"));
+
+    // A block beats it all, and is not told.
+    server.ctl("blocks add alice --as bob");
+    let blocked = [told("deny", "CALLEE_NOT_REACHABLE"), told("deny", "BLOCKED_BY_CALLEE")];
+    assert_eq!(server.answer("alice", "bob"), blocked);
+    assert_eq!(server.ctl("blocks list --as bob")["blocks"][0]["handle"], "alice");
+    assert!(server.fails("grants add alice --as bob").contains("unblock them first"));
+    server.ctl("blocks remove alice --as bob");
+    assert_eq!(server.answer("alice", "bob")[0].0, "allow");
+
+    server.ctl("settings set --as bob --audience nobody --strangers deny --direct ask");
+    let settings = &server.ctl("settings show --as bob")["settings"];
+    assert_eq!((settings["audience"].to_string(), &settings["direct"]), ("[]".into(), &"ask".into()));
+    assert!(server.fails("can-call alice nobody_there").contains("check its spelling"));
+    assert!(server.fails("settings set --as bob").contains("--calling"), "it says what could be changed");
+}
+
+#[test]
+fn a_policy_that_there_is_not_is_refused_before_anything_binds() {
+    let dir = TempDir::new().unwrap();
+    let output = duocast(dir.path())
+        .args(["control", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env("DUOCAST_POLICY__PROFILE", "generous")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(errors.contains("generous") && errors.contains("reported-2024"), "{errors}");
+    assert!(!dir.path().join("data").exists(), "nothing was made");
+
+    let printed = duocast(dir.path()).args(["config", "--policy-profile", "reported-2024"]).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(
+        printed.contains("profile = \"reported-2024\"") && printed.contains("history_days = 90"),
+        "{printed}"
+    );
+}
