@@ -35,6 +35,7 @@ policy: ## Write the tables of docs/policy.md from the code
 leak: setup-test web ## The whole leak test in network namespaces (needs root; tests/net/README.md)
 	cargo build -p duocast
 	tests/net/run.sh
+	tests/net/switches/run.py
 
 unit: ## Rust tests only
 	cargo $(NEXTEST) --workspace

@@ -136,18 +136,22 @@ def ready(given):
     return None if wrong else duocast
 
 
-if __name__ == "__main__":
-    given = arguments()
+def caged(given, run):
+    """Runs `run` in a cage, if there can be one; gives the exit code."""
     try:
         cage.possible()
         binary = ready(given)
         if binary is None:
-            sys.exit(1)
+            return 1
         directory = workplace()
-        sys.exit(cage.run(lambda: main(given, binary, directory)))
+        return cage.run(lambda: run(given, binary, directory))
     except cage.NoNamespaces as error:
         if os.environ.get("DUOCAST_SKIP_NETNS") == "1":
-            print(f"leak: skipped, {error}")
-            sys.exit(0)
+            print(f"leak: skipped, network namespaces are not available ({error})")
+            return 0
         print(f"leak: network namespaces are not available ({error}): run it as root, or set DUOCAST_SKIP_NETNS=1", file=sys.stderr)
-        sys.exit(1)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(caged(arguments(), main))

@@ -10,7 +10,7 @@ from .browser_stories import end, live, pages
 from .cage import until
 from .lab import SERVER4, SERVER6, inside
 from .oracle import Window
-from .parties import Missing, Sdk
+from .parties import Foreign, Missing, Sdk
 from .stories import both_heard, flows, offer_with_everything, talking, watch
 
 # After "go private now" nothing may go to the other party's address later than this.
@@ -30,15 +30,15 @@ def sets(watcher, change):
 
 
 @contextmanager
-def settings(watchers, changes):
-    """Settings of alice and bob for the length of a story."""
+def settings(world, watchers, changes):
+    """Settings of alice and bob for the length of a story. Home c takes them back: the others may have moved by then."""
     try:
         for watcher, change in zip(watchers, changes, strict=True):
             sets(watcher, change)
         yield
     finally:
         for watcher in watchers:
-            sets(watcher, NEVER)
+            sets(Foreign(world, world.homes["c"], watcher.handle), NEVER)
 
 
 def present(watcher):
@@ -149,7 +149,7 @@ def sdk_call(world, watchers, *, alice=(), bob=(), seconds=8):
 
 def both_yes(world):
     watchers = watch(world)
-    with settings(watchers, (ASK, ASK)):
+    with settings(world, watchers, (ASK, ASK)):
         caller, callee = sdk_call(world, watchers, alice=["--direct"], bob=["--direct"])
         since = seconds(present(watchers[0])["acceptedAt"])
         world.may_meet(since)
@@ -162,7 +162,7 @@ def both_yes(world):
 def standing_yes(world):
     """Both settings say yes to anyone beforehand."""
     watchers = watch(world)
-    with settings(watchers, (ANYONE, ANYONE)):
+    with settings(world, watchers, (ANYONE, ANYONE)):
         caller, callee = sdk_call(world, watchers)
         since = seconds(present(watchers[0])["acceptedAt"])
         world.may_meet(since)
@@ -174,7 +174,7 @@ def standing_yes(world):
 
 def one_yes(world):
     watchers = watch(world)
-    with settings(watchers, (ASK, ASK)):
+    with settings(world, watchers, (ASK, ASK)):
         caller, callee = sdk_call(world, watchers, alice=["--direct"], seconds=5)
         both_heard(caller, callee)
         unexposed(watchers)
@@ -182,7 +182,7 @@ def one_yes(world):
 
 def never(world):
     watchers = watch(world)
-    with settings(watchers, (ANYONE, NEVER)):
+    with settings(world, watchers, (ANYONE, NEVER)):
         caller, callee = sdk_call(world, watchers, alice=["--direct"], bob=["--direct"], seconds=5)
         both_heard(caller, callee)
         unexposed(watchers)
@@ -191,7 +191,7 @@ def never(world):
 def yes_in_mid_call(world):
     """Nothing crosses until the second yes, by a change of settings in the call; then media does."""
     watchers = watch(world)
-    with settings(watchers, (ASK, ASK)):
+    with settings(world, watchers, (ASK, ASK)):
         caller, callee = sdk_call(world, watchers, seconds=10)
         sets(watchers[0], ANYONE)
         time.sleep(2)
@@ -208,7 +208,7 @@ def yes_in_mid_call(world):
 def go_private(world):
     """By the settings, with another device: the device in the call must follow at once."""
     watchers = watch(world)
-    with settings(watchers, (ANYONE, ANYONE)):
+    with settings(world, watchers, (ANYONE, ANYONE)):
         caller, callee = sdk_call(world, watchers, seconds=9)
         window = world.may_meet(seconds(present(watchers[0])["acceptedAt"]))
         active(world)
@@ -224,7 +224,7 @@ def go_private(world):
 def go_private_by_itself(world):
     """`duocast call --go-private-after`: the moment shows in the capture, where RTP goes to the server again."""
     watchers = watch(world)
-    with settings(watchers, (ASK, ASK)):
+    with settings(world, watchers, (ASK, ASK)):
         caller, callee = sdk_call(world, watchers, alice=["--direct", "--go-private-after", "2s"], bob=["--direct"], seconds=9)
         window = world.may_meet(seconds(present(watchers[0])["acceptedAt"]))
         active(world)
@@ -247,7 +247,7 @@ def go_private_by_itself(world):
 def no_way_through(world):
     """Both behind symmetric NAT: the attempt fails, the call goes on by the server."""
     watchers = watch(world)
-    with settings(watchers, (ANYONE, ANYONE)):
+    with settings(world, watchers, (ANYONE, ANYONE)):
         caller, callee = sdk_call(world, watchers, seconds=18)
         world.may_meet(seconds(present(watchers[0])["acceptedAt"]))
         result = both_heard(caller, callee, at_least=400)
@@ -257,7 +257,7 @@ def no_way_through(world):
 def network_change_while_direct(world):
     """Alice's addresses are gone in mid-call: media comes back to the server, and both hear each other."""
     watchers = watch(world)
-    with settings(watchers, (ANYONE, ANYONE)):
+    with settings(world, watchers, (ANYONE, ANYONE)):
         caller, callee = sdk_call(world, watchers, seconds=16)
         world.may_meet(seconds(present(watchers[0])["acceptedAt"]))
         active(world)
@@ -275,7 +275,7 @@ def page_call(world, changes):
     """A call with pictures between two pages, with these settings."""
     alice, bob = pages(world)
     watchers = watch(world)
-    with settings(watchers, changes):
+    with settings(world, watchers, changes):
         alice.does("calls", callee="bob")
         bob.does("accepts")
         live(alice, bob, video=True)
