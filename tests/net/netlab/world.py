@@ -15,10 +15,10 @@ from .parties import Missing, Server
 SHOWN = (
     ("contacts", "--as"),
     ("calls", "--as"),
-    ("settings", "show"),
-    ("grants", "list"),
-    ("blocks", "list"),
-    ("requests", "list"),
+    ("settings", "show", "--as"),
+    ("grants", "list", "--as"),
+    ("blocks", "list", "--as"),
+    ("requests", "list", "--as"),
     ("callers",),
     ("callable",),
 )
@@ -54,7 +54,7 @@ class World:
         self._begin("start")
 
     def _begin(self, name):
-        self.directory = self.root / name.replace(" ", "-")
+        self.directory = self.root / name.replace(" ", "-").replace(":", "")
         self.directory.mkdir(parents=True, exist_ok=True)
         self.calls = 0
         self.processes, self.places, self.sdp, self.windows = [], [], [], []
@@ -148,7 +148,7 @@ class World:
         for what in SHOWN:
             for handle in ("alice", "bob", "carol"):
                 try:
-                    shown = self.server.ctl(*what, handle, "--json", check=False)
+                    shown = self.server.ctl(*what, handle, "--json")
                 except Missing:
                     break
                 (kept / f"ctl-{what[0]}-{handle}.json").write_text(shown)

@@ -27,7 +27,7 @@ CONCEALED_MS, VIDEO_GAP_MS, LEFT_MS = 60, 250, 300
 
 
 def p95(values):
-    return statistics.quantiles(values, n=20)[-1] if len(values) > 1 else max(values, default=float("nan"))
+    return statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else max(values, default=float("nan"))
 
 
 def story(count, results):
