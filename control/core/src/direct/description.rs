@@ -146,19 +146,15 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    /// Which candidates each party needs to reach the other. Reflexive and public ones always; those of a local network only
-    /// if both are on one: they leave it by the same public address, or the server saw neither under another address than its own
-    /// and they are neighbours.
+    /// Which candidates each party needs to reach the other. Reflexive and public ones always; those of a local network only if the
+    /// server saw neither under another address than its own and they are neighbours.
+    ///
+    /// Two clients behind one NAT share a reflexive address, but one that says so may lie to learn the other's local addresses: they
+    /// reach each other through the NAT, or stay on the router.
     pub(super) fn of(mine: [&Candidates; 2]) -> Self {
-        let reflexive = |of: &Candidates| -> Vec<IpAddr> {
-            let all = of.0.iter().filter(|c| c.reflexive);
-            all.filter_map(|c| if let Place::Address(a) = c.place { Some(a) } else { None }).collect()
-        };
-        let seen = mine.map(reflexive);
-        let one_nat = seen[0].iter().any(|address| seen[1].contains(address));
-        // A server that cannot be asked also leaves both without a reflexive address: that alone proves nothing.
+        let seen_elsewhere = mine.iter().any(|of| of.0.iter().any(|c| c.reflexive));
         let neighbours = || mine[0].0.iter().any(|a| mine[1].0.iter().any(|b| a.is_neighbour_of(b)));
-        let one_network = one_nat || (seen.iter().all(Vec::is_empty) && neighbours());
+        let one_network = !seen_elsewhere && neighbours();
         let needed = mine.map(|of| -> Vec<&Candidate> {
             of.0.iter().filter(|c| one_network || c.is_public()).take(PASSED_MAX).collect()
         });
@@ -416,15 +412,18 @@ mod tests {
     }
 
     #[test]
-    fn behind_one_nat_the_local_addresses_cross_too_because_many_nats_do_not_hairpin() {
+    fn who_claims_to_be_behind_ones_nat_learns_nothing_of_what_is_behind_it() {
         let alice = parse(&[HOST, REFLEXIVE]);
-        let bob = parse(&[
+        let liar = parse(&[
             "a=candidate:1 1 udp 2122260223 10.1.0.3 999 typ host",
             "a=candidate:2 1 udp 1686052607 203.0.113.10 777 typ srflx raddr 10.1.0.3 rport 999",
         ]);
-        let crossing = Crossing::of([&alice.candidates, &bob.candidates]);
-        assert_eq!((crossing.passed[0].len(), crossing.passed[1].len()), (2, 2));
-        assert!(crossing.public && crossing.local_network);
+        let crossing = Crossing::of([&alice.candidates, &liar.candidates]);
+        assert!(
+            lines(&crossing, 0).iter().all(|line| line.contains(" 203.0.113.10 ")),
+            "the public one only"
+        );
+        assert!(crossing.public && !crossing.local_network);
     }
 
     #[test]
