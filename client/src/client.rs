@@ -1,10 +1,11 @@
 //! Sign in, see who is there, call and be called.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use duocast_model::{CallId, DeviceId, Handle, MediaState};
+use duocast_model::{CallId, DeviceId, Handle, MediaState, PrivacySettings};
 use duocast_transport::Door;
 use duocast_transport::client::{Channel, ChannelConfig, ConnectError as ChannelError, DoorChoice, Roots};
 use duocast_wire::v1;
@@ -13,9 +14,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call::{Call, CallSettings, Media};
 use crate::error::CallError;
-use crate::session::{CallInfo, Connection, Contact, Person};
+use crate::media::shell::Network;
+use crate::privacy::CallRequest;
+use crate::session::{CallInfo, Connection, Contact, DirectSignal, Person};
 use crate::signal::{InvalidToken, Signaller, Token};
 
+mod privacy;
 mod task;
 
 /// Events that may wait for an application; at the bound it gets [`ClientEvent::Missed`] and reads [`Client::calls`].
@@ -47,6 +51,8 @@ pub struct ClientConfig {
     /// The application makes its own [`Peer`](crate::media::Peer)s and connects them with [`Call::connect_leg`]; calls have
     /// no media task then.
     pub manual_media: bool,
+    /// The local address that media is sent from; without, the one that leads to the router.
+    pub bind: Option<IpAddr>,
 }
 
 impl ClientConfig {
@@ -62,6 +68,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(15),
             latency_marks: false,
             manual_media: false,
+            bind: None,
         }
     }
 }
@@ -92,6 +99,12 @@ pub enum ClientEvent {
     CallUpdated(Call, CallInfo),
     /// A contact came or went.
     ContactUpdated(Contact),
+    /// Somebody asks for permission to call, or answered when this account asked.
+    CallRequestUpdated(CallRequest),
+    /// The account's settings are these now, changed on whichever device.
+    SettingsUpdated(PrivacySettings),
+    /// The other party's step towards a direct leg. Only with [`ClientConfig::manual_media`].
+    Direct(Call, DirectSignal),
     /// The conversation with the server changed.
     Connection(Connection),
     /// The application was too slow for so many events; [`Client::calls`] tells what is.
@@ -144,7 +157,10 @@ impl Client {
     /// configuration tell where it leads.
     pub async fn over(channel: Channel, config: ClientConfig) -> Result<Self, ConnectError> {
         let settings = CallSettings {
-            server_is_loopback: crate::media::shell::is_loopback(&config.url),
+            network: Network {
+                server_is_loopback: crate::media::shell::is_loopback(&config.url),
+                local: config.bind,
+            },
             latency_marks: config.latency_marks,
             manual_media: config.manual_media,
         };
@@ -198,6 +214,11 @@ impl Client {
     /// The RPCs underneath.
     pub fn signaller(&self) -> &Signaller {
         &self.0.link.signaller
+    }
+
+    /// The present session, which commands of [`Client::signaller`] name.
+    pub fn session_id(&self) -> String {
+        self.0.link.id()
     }
 
     /// Calls somebody. Gives the call when it exists; its leg is prepared while it rings, and `media` flows from the moment
@@ -309,6 +330,17 @@ impl SessionLink {
             sdp_offer,
         };
         self.signaller.connect_leg(request).await
+    }
+
+    pub(crate) async fn send_direct(
+        &self,
+        call: CallId,
+        attempt: u32,
+        step: v1::send_direct_request::Step,
+    ) -> Result<(), CallError> {
+        let (session_id, call_id) = (self.id(), call.to_string());
+        let request = v1::SendDirectRequest { session_id, call_id, attempt, step: Some(step) };
+        self.signaller.send_direct(request).await.map(drop)
     }
 
     async fn tell(&self, command: SessionCommand) {

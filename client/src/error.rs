@@ -5,6 +5,9 @@ use std::fmt;
 use duocast_wire::error::reason;
 use tonic::{Code, Status};
 
+/// The server's word for: a call request is open to you.
+const REQUEST_NEEDED: &str = "REQUEST_NEEDED";
+
 /// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
@@ -12,6 +15,14 @@ pub enum CallError {
     #[error("{sentence}")]
     Refused {
         /// Stable code such as `CALLEE_OFFLINE`; empty if a proxy or a library answered.
+        reason: String,
+        /// For people.
+        sentence: String,
+    },
+    /// The callee takes no calls of this account yet, but a call request is open to it.
+    #[error("{sentence}")]
+    RequestNeeded {
+        /// Why, as a stable code.
         reason: String,
         /// For people.
         sentence: String,
@@ -51,6 +62,9 @@ pub enum NextStep {
     SignIn,
     /// Trying again later may work.
     TryLater,
+    /// The callee takes no calls of this account, but may be asked:
+    /// [`Client::send_call_request`](crate::Client::send_call_request).
+    AskFirst,
     /// Tell the person; repeating changes nothing.
     TellUser,
     /// Nothing: it is over.
@@ -62,6 +76,7 @@ impl fmt::Display for NextStep {
         f.write_str(match self {
             Self::SignIn => "sign in again",
             Self::TryLater => "try again in a moment",
+            Self::AskFirst => "send a call request",
             Self::TellUser => "tell the person what the sentence says",
             Self::Nothing => "nothing to do",
         })
@@ -72,9 +87,9 @@ impl CallError {
     /// The server's stable reason code, if it gave one.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Refused { reason, .. } | Self::SignedOut { reason, .. } => {
-                Some(reason.as_str()).filter(|reason| !reason.is_empty())
-            }
+            Self::Refused { reason, .. }
+            | Self::RequestNeeded { reason, .. }
+            | Self::SignedOut { reason, .. } => Some(reason.as_str()).filter(|reason| !reason.is_empty()),
             _ => None,
         }
     }
@@ -84,7 +99,12 @@ impl CallError {
         match self {
             Self::SignedOut { .. } => NextStep::SignIn,
             Self::Unreachable(_) | Self::TimedOut => NextStep::TryLater,
-            Self::Refused { reason, .. } if reason == "NO_CAPACITY" => NextStep::TryLater,
+            Self::RequestNeeded { .. } => NextStep::AskFirst,
+            Self::Refused { reason, .. }
+                if ["NO_CAPACITY", "RING_BUDGET", "REQUEST_BUDGET"].contains(&reason.as_str()) =>
+            {
+                NextStep::TryLater
+            }
             Self::Refused { .. } | Self::InvalidHandle(_) | Self::Unreadable(_) => NextStep::TellUser,
             Self::Over | Self::Closed => NextStep::Nothing,
         }
@@ -98,6 +118,7 @@ impl From<Status> for CallError {
         match status.code() {
             Code::Unauthenticated => Self::SignedOut { reason, sentence },
             Code::Unavailable if reason.is_empty() => Self::Unreachable(sentence),
+            Code::PermissionDenied if reason == REQUEST_NEEDED => Self::RequestNeeded { reason, sentence },
             Code::DeadlineExceeded | Code::Cancelled => Self::TimedOut,
             _ => Self::Refused { reason, sentence },
         }
@@ -125,5 +146,9 @@ mod tests {
         assert_eq!(step(Status::unavailable("no connection")), NextStep::TryLater);
         assert_eq!(step(Status::deadline_exceeded("")), NextStep::TryLater);
         assert_eq!(step(Status::not_found("no such call")), NextStep::TellUser);
+        let refused = |code, reason| duocast_wire::error::status(code, reason, "a sentence");
+        assert_eq!(step(refused(Code::PermissionDenied, "REQUEST_NEEDED")), NextStep::AskFirst);
+        assert_eq!(step(refused(Code::PermissionDenied, "CALLEE_NOT_REACHABLE")), NextStep::TellUser);
+        assert_eq!(step(refused(Code::ResourceExhausted, "RING_BUDGET")), NextStep::TryLater);
     }
 }

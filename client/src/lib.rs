@@ -23,7 +23,7 @@
 //! ```
 //!
 //! - [`Client`], [`Call`]: the API of an application.
-
+//! - [`privacy`]: who may call, call requests, and what became known of whom.
 //! - [`headless`]: a whole call as one function, for the command line and tests.
 //! - [`media`], [`audio`], [`session`], [`Signaller`]: the pieces, for who drives many calls in one process.
 
@@ -33,17 +33,20 @@ mod client;
 mod error;
 pub mod headless;
 pub mod media;
+pub mod privacy;
 pub mod session;
 mod signal;
 mod stats;
 
 pub use call::{Call, Media, Updates};
 pub use client::{Client, ClientConfig, ClientEvent, ConnectError, Events};
-pub use duocast_model::{CallId, CallState, DeviceId, EndReason, Handle, MediaState, Party};
+pub use duocast_model::{
+    CallId, CallState, DeviceId, DirectConsent, EndReason, Exposure, Handle, MediaState, Party,
+};
 pub use duocast_transport::Door;
 pub use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
 pub use error::{CallError, NextStep};
-pub use session::{CallInfo, Connection, Contact, Person};
+pub use session::{CallInfo, Connection, Contact, DirectEnd, DirectInfo, DirectPhase, Person};
 pub use signal::{InvalidToken, Signaller, Token};
 pub use stats::{CallStats, LatencyStats};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
 use duocast_wire::v1::call_service_client::CallServiceClient;
+use duocast_wire::v1::privacy_service_client::PrivacyServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -77,17 +78,18 @@ impl Interceptor for Bearer {
 /// The API as one account, over a channel that many accounts may share. Cheap to clone.
 #[derive(Clone)]
 pub struct Signaller {
-    service: CallServiceClient<InterceptedService<Channel, Bearer>>,
+    calls: CallServiceClient<InterceptedService<Channel, Bearer>>,
+    privacy: PrivacyServiceClient<InterceptedService<Channel, Bearer>>,
     channel: Channel,
 }
 
 macro_rules! commands {
-    ($($(#[$doc:meta])* $name:ident: $request:ident => $response:ident;)*) => {
+    ($service:ident: $($(#[$doc:meta])* $name:ident: $request:ident => $response:ident;)*) => {
         $(
             $(#[$doc])*
             pub async fn $name(&self, request: v1::$request) -> Result<v1::$response, CallError> {
                 let attempt = |message: v1::$request| {
-                    let mut service = self.service.clone();
+                    let mut service = self.$service.clone();
                     async move { service.$name(with_deadline(message)).await.map(Response::into_inner) }
                 };
                 retry(|| attempt(request.clone())).await
@@ -99,10 +101,13 @@ macro_rules! commands {
 impl Signaller {
     /// Signs in with `token` on each RPC.
     pub fn new(channel: Channel, token: Token) -> Self {
-        let service = CallServiceClient::with_interceptor(channel.clone(), Bearer(token))
+        let calls = CallServiceClient::with_interceptor(channel.clone(), Bearer(token.clone()))
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
-        Self { service, channel }
+        let privacy = PrivacyServiceClient::with_interceptor(channel.clone(), Bearer(token))
+            .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
+        Self { calls, privacy, channel }
     }
 
     /// The channel under it.
@@ -112,10 +117,11 @@ impl Signaller {
 
     /// Opens the event stream. No retry: [`Session`](crate::session::Session) decides when to try again.
     pub async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Streaming<v1::Event>, Status> {
-        self.service.clone().subscribe(request).await.map(Response::into_inner)
+        self.calls.clone().subscribe(request).await.map(Response::into_inner)
     }
 
     commands! {
+        calls:
         /// Rings the callee.
         place_call: PlaceCallRequest => CallResponse;
         /// Answers.
@@ -128,6 +134,10 @@ impl Signaller {
         connect_leg: ConnectLegRequest => ConnectLegResponse;
         /// Muted, camera.
         update_media: UpdateMediaRequest => CallResponse;
+        /// Yes or no to a direct leg.
+        set_direct: SetDirectRequest => CallResponse;
+        /// A step towards a direct leg.
+        send_direct: SendDirectRequest => SendDirectResponse;
         /// One call.
         get_call: GetCallRequest => CallResponse;
         /// Past and present calls.
@@ -136,6 +146,40 @@ impl Signaller {
         list_contacts: ListContactsRequest => ListContactsResponse;
         /// Who this token says it is.
         get_profile: GetProfileRequest => GetProfileResponse;
+    }
+
+    commands! {
+        privacy:
+        /// The account's settings.
+        get_settings: GetSettingsRequest => GetSettingsResponse;
+        /// Changes some of them.
+        update_settings: UpdateSettingsRequest => UpdateSettingsResponse;
+        /// What a change would do.
+        preview_settings: PreviewSettingsRequest => PreviewSettingsResponse;
+        /// Who of two people may call whom.
+        can_call: CanCallRequest => CanCallResponse;
+        /// Whom this account can call.
+        list_callable: ListPeopleRequest => ListPeopleResponse;
+        /// Who can call this account.
+        list_callers: ListPeopleRequest => ListPeopleResponse;
+        /// Asks for permission to call.
+        send_call_request: SendCallRequestRequest => SendCallRequestResponse;
+        /// Requests in both directions.
+        list_call_requests: ListCallRequestsRequest => ListCallRequestsResponse;
+        /// Accepts or declines a request.
+        answer_call_request: AnswerCallRequestRequest => AnswerCallRequestResponse;
+        /// Permissions that this account gave.
+        list_grants: ListGrantsRequest => ListGrantsResponse;
+        /// Gives one.
+        create_grant: CreateGrantRequest => CreateGrantResponse;
+        /// Takes one back.
+        revoke_grant: RevokeGrantRequest => RevokeGrantResponse;
+        /// Who is blocked.
+        list_blocks: ListBlocksRequest => ListBlocksResponse;
+        /// Blocks.
+        block: BlockRequest => BlockResponse;
+        /// Unblocks.
+        unblock: UnblockRequest => UnblockResponse;
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::media::SwitchStats;
+
 /// A call in numbers, as of the last update (4 a second, and once more at the end). Times are in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct CallStats {
@@ -21,7 +23,9 @@ pub struct CallStats {
     pub jitter_ms: f64,
     /// Delay that the jitter buffer aims at.
     pub buffer_target_ms: f64,
-    /// Audio received.
+    /// Audio sent; a packet that goes on two legs counts once.
+    pub audio_packets_out: u64,
+    /// Audio received; a packet that comes on two legs counts once.
     pub audio_packets_in: u64,
     /// Audio packets that were not there when due.
     pub audio_packets_lost: u64,
@@ -55,6 +59,16 @@ pub struct CallStats {
     pub leg_reconnects: u32,
     /// A leg is connected.
     pub connected: bool,
+    /// The other party's media comes directly.
+    pub direct: bool,
+    /// RTP packets sent to the other party's own address.
+    pub direct_packets_out: u64,
+    /// RTP packets received from it.
+    pub direct_packets_in: u64,
+    /// Changes between the two ways so far.
+    pub switch_count: u64,
+    /// The latest of them, oldest first.
+    pub switches: Vec<SwitchStats>,
 }
 
 /// Summary of latencies.

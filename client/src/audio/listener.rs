@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::splice::Splice;
 use super::{AudioError, AudioSink, FRAME, JitterBuffer, JitterCounters, Playout, SAMPLE_RATE};
-use crate::media::ReceivedRtp;
+use crate::media::{Path, ReceivedRtp};
 
 /// Samples of each channel in the longest Opus packet (120 ms, RFC 6716 section 2.1.4).
 const PACKET_SAMPLES_MAX: usize = 5760;
@@ -33,6 +34,9 @@ pub struct ListenerStats {
 /// Plays one stream into a sink on an absolute 20 ms schedule that starts when it is made. Feed packets as they come, call
 /// [`Listener::handle_timeout`] at [`Listener::poll_timeout`].
 pub struct Listener {
+    splice: Splice,
+    /// What [`Splice`] gave out, from packet to packet the same memory.
+    placed: Vec<ReceivedRtp>,
     buffer: JitterBuffer,
     decoder: opus::Decoder,
     sink: Box<dyn AudioSink>,
@@ -49,6 +53,8 @@ impl Listener {
     pub fn new(now: Instant, sink: Box<dyn AudioSink>) -> Result<Self, AudioError> {
         let channels = sink.channels();
         Ok(Self {
+            splice: Splice::default(),
+            placed: Vec::new(),
             buffer: JitterBuffer::default(),
             decoder: opus::Decoder::new(SAMPLE_RATE, channels.opus())?,
             channels: channels.count(),
@@ -60,14 +66,34 @@ impl Listener {
         })
     }
 
-    /// Takes an Opus packet.
+    /// Takes an Opus packet of the only leg there is.
     pub fn handle_packet(&mut self, packet: ReceivedRtp) {
-        self.buffer.handle_packet(packet.arrived, packet.sequence, packet.rtp_time, packet.payload);
+        self.handle_packet_on(Path::Routed, packet);
     }
 
-    /// A new leg replaced the one that packets came on: its numbering has nothing to do with the old one's.
-    pub fn start_over(&mut self) {
-        self.buffer.start_over();
+    /// Takes an Opus packet that came on this path. A frame that comes on both is played once.
+    pub fn handle_packet_on(&mut self, path: Path, packet: ReceivedRtp) {
+        self.splice.handle_packet(path, packet, &mut self.placed);
+        for packet in self.placed.drain(..) {
+            self.buffer.handle_packet(packet.arrived, packet.sequence, packet.rtp_time, packet.payload);
+        }
+    }
+
+    /// A direct leg is there (true), or gone.
+    pub fn set_double(&mut self, is_double: bool) {
+        self.splice.set_double(is_double);
+    }
+
+    /// From which path to play, where the two carry different frames.
+    pub fn set_lead(&mut self, path: Path) {
+        self.splice.set_lead(path);
+    }
+
+    /// A new leg replaced the one that packets of this path came on.
+    pub fn start_over(&mut self, path: Path) {
+        if self.splice.start_over(path) {
+            self.buffer.start_over();
+        }
     }
 
     /// When the next frame is due.

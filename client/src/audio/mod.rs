@@ -10,6 +10,7 @@
 mod jitter;
 mod listener;
 mod resample;
+mod splice;
 mod talker;
 mod wav;
 

@@ -1,20 +1,26 @@
-//! Keeps one call's leg in the shape that the planner wants.
+//! Keeps one call's legs in the shape that the planners want.
+
+mod direct;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duocast_model::CallId;
+use duocast_model::{CallId, MediaState};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use super::direct::DirectPlanner;
 use super::leg::{LegAction, LegPlanner};
 use crate::client::SessionLink;
 use crate::error::CallError;
-use crate::media::EngineEvent;
 use crate::media::shell::{self, LegCommand, LegError, LegTask};
-use crate::session::CallInfo;
+use crate::media::{EngineEvent, Health};
+use crate::session::{CallInfo, DirectSignal};
+
+use direct::Done;
 
 /// Longest time without a turn, when nothing is due.
 const IDLE_TURN: Duration = Duration::from_secs(60);
@@ -30,6 +36,14 @@ enum ConnectError {
     Gone,
 }
 
+/// What a call's driver is told besides the call's state.
+pub(crate) enum DriverCommand {
+    /// This party says yes or no to a direct leg.
+    Consent(bool),
+    /// The other party's step towards one.
+    Signal(DirectSignal),
+}
+
 type Connecting = Pin<Box<dyn Future<Output = Result<String, ConnectError>> + Send>>;
 
 /// The task of one call: watches its state and its path, and asks the server for legs.
@@ -39,8 +53,14 @@ pub(super) struct Driver {
     info: watch::Receiver<CallInfo>,
     media: mpsc::Sender<LegCommand>,
     events: mpsc::Receiver<EngineEvent>,
+    health: watch::Receiver<Health>,
+    commands: mpsc::Receiver<DriverCommand>,
     network_changed: Arc<Notify>,
     planner: LegPlanner,
+    direct: DirectPlanner,
+    /// What is under way for the direct leg.
+    doing: JoinSet<Done>,
+    peer_media: Option<MediaState>,
     is_open: bool,
 }
 
@@ -50,11 +70,26 @@ impl Driver {
         session: SessionLink,
         info: watch::Receiver<CallInfo>,
         task: LegTask,
+        commands: mpsc::Receiver<DriverCommand>,
         network_changed: Arc<Notify>,
     ) -> Self {
         let planner = LegPlanner::new(Instant::now());
-        let LegTask { commands: media, events, .. } = task;
-        Self { id, session, info, media, events, network_changed, planner, is_open: false }
+        let LegTask { commands: media, events, health, .. } = task;
+        Self {
+            id,
+            session,
+            info,
+            media,
+            events,
+            health,
+            commands,
+            network_changed,
+            planner,
+            direct: DirectPlanner::default(),
+            doing: JoinSet::new(),
+            peer_media: None,
+            is_open: false,
+        }
     }
 
     pub(super) async fn run(mut self, cancel: CancellationToken) {
@@ -64,7 +99,9 @@ impl Driver {
             if let Some(action) = self.planner.poll_action(Instant::now()) {
                 connecting = Some(self.connect(action));
             }
-            let due = self.planner.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_TURN);
+            self.act_direct().await;
+            let due = [self.planner.poll_timeout(), self.direct.poll_timeout()].into_iter().flatten().min();
+            let due = due.unwrap_or_else(|| Instant::now() + IDLE_TURN);
             tokio::select! {
                 () = cancel.cancelled() => return,
                 changed = self.info.changed() => match changed {
@@ -76,8 +113,20 @@ impl Driver {
                     connecting = None;
                     self.on_connect(result);
                 }
-                () = self.network_changed.notified() => self.planner.handle_network_change(Instant::now()),
-                () = sleep_until(due.into()) => self.planner.handle_timeout(Instant::now()),
+                Some(command) = self.commands.recv() => self.on_command(command).await,
+                Ok(()) = self.health.changed() => {
+                    let health = *self.health.borrow_and_update();
+                    self.direct.handle_health(Instant::now(), health);
+                }
+                Some(Ok(done)) = self.doing.join_next() => self.on_done(done).await,
+                () = self.network_changed.notified() => {
+                    self.planner.handle_network_change(Instant::now());
+                    self.direct.handle_network_change();
+                }
+                () = sleep_until(due.into()) => {
+                    self.planner.handle_timeout(Instant::now());
+                    self.direct.handle_timeout(Instant::now());
+                }
             }
         }
     }
@@ -90,6 +139,10 @@ impl Driver {
             // A media task that is gone has been cancelled, and so is this one.
             let _ = self.media.send(LegCommand::Open).await;
         }
+        if self.peer_media.replace(info.peer_media) != Some(info.peer_media) {
+            let _ = self.media.send(LegCommand::PeerMedia(info.peer_media)).await;
+        }
+        self.direct.handle_call(Instant::now(), &info);
     }
 
     fn on_event(&mut self, event: EngineEvent) {

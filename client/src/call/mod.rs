@@ -1,6 +1,7 @@
 //! One call, as its application holds it.
 
-mod driver;
+mod direct;
+pub(crate) mod driver;
 mod leg;
 
 use std::fmt;
@@ -16,9 +17,15 @@ use crate::audio::{AudioSink, AudioSource, Discard, Silence};
 use crate::client::SessionLink;
 use crate::error::CallError;
 use crate::media::SyntheticVideoConfig;
-use crate::media::shell::{self, LegCommand};
-use crate::session::{CallInfo, Person};
+use crate::media::shell::{self, LegCommand, Network};
+use crate::session::{CallInfo, DirectSignal, Person};
 use crate::stats::CallStats;
+
+use driver::DriverCommand;
+
+/// Commands and signals that may wait for a call's driver; at the bound a signal is dropped, and that attempt at a direct
+/// leg fails.
+const COMMANDS_MAX: usize = 32;
 
 /// What a party sends and plays.
 pub struct Media {
@@ -59,7 +66,7 @@ impl fmt::Debug for Media {
 /// How calls of a client are run.
 #[derive(Debug, Clone)]
 pub(crate) struct CallSettings {
-    pub(crate) server_is_loopback: bool,
+    pub(crate) network: Network,
     pub(crate) latency_marks: bool,
     pub(crate) manual_media: bool,
 }
@@ -76,6 +83,7 @@ struct Shared {
     stats: watch::Receiver<CallStats>,
     /// `None` if the application drives media itself.
     media: Option<mpsc::Sender<LegCommand>>,
+    driver: mpsc::Sender<DriverCommand>,
     network_changed: Arc<tokio::sync::Notify>,
     cancel: CancellationToken,
 }
@@ -102,16 +110,18 @@ impl Call {
         let id = info.id;
         let (info_tx, info_rx) = watch::channel(info);
         let network_changed = Arc::new(tokio::sync::Notify::new());
+        let (driver, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (media, stats) = if settings.manual_media {
             (None, watch::channel(CallStats::default()).1)
         } else {
-            let task = shell::spawn(settings.server_is_loopback, settings.latency_marks, cancel.clone());
+            let task = shell::spawn(settings.network, settings.latency_marks, cancel.clone());
             let (commands, stats) = (task.commands.clone(), task.stats.clone());
-            let driver = driver::Driver::new(id, session.clone(), info_rx, task, network_changed.clone());
+            let changed = network_changed.clone();
+            let driver = driver::Driver::new(id, session.clone(), info_rx, task, commands_rx, changed);
             tokio::spawn(driver.run(cancel.clone()));
             (Some(commands), stats)
         };
-        Self(Arc::new(Shared { id, session, info: info_tx, stats, media, network_changed, cancel }))
+        Self(Arc::new(Shared { id, session, info: info_tx, stats, media, driver, network_changed, cancel }))
     }
 
     /// Which call.
@@ -193,6 +203,29 @@ impl Call {
         self.announce(MediaState { video: on, ..own }).await
     }
 
+    /// Says yes or no to a direct leg: media that goes straight to the other party, who then sees this one's IP address.
+    /// It takes both parties' yes. A no takes effect here at once, before any server knows, and whatever the other party
+    /// does.
+    ///
+    /// Errors: `DIRECT_NOT_ALLOWED` if this account's settings rule direct legs out, `CALL_NOT_LIVE` before the call is live.
+    pub async fn set_direct(&self, yes: bool) -> Result<(), CallError> {
+        // Without a driver, the application has its own legs to look after.
+        let _ = self.0.driver.send(DriverCommand::Consent(yes)).await;
+        let request = v1::SetDirectRequest {
+            session_id: self.0.session.id(),
+            call_id: self.0.id.to_string(),
+            consent: yes,
+        };
+        let answer = self.0.session.signaller.set_direct(request).await?;
+        self.0.session.merge(answer.call).await.map(drop)
+    }
+
+    /// Drops the direct leg's sockets without a word, as a lost network does: for tests of what happens then.
+    #[doc(hidden)]
+    pub async fn break_direct(&self) -> Result<(), CallError> {
+        self.tell_media(LegCommand::DirectBreak).await
+    }
+
     /// Waits until the call is over.
     pub async fn ended(&self) -> EndReason {
         let mut info = self.0.info.subscribe();
@@ -222,6 +255,13 @@ impl Call {
         self.0.info.send_replace(info);
         if is_over {
             self.0.cancel.cancel();
+        }
+    }
+
+    /// The other party's step towards a direct leg.
+    pub(crate) fn signal(&self, signal: DirectSignal) {
+        if self.0.driver.try_send(DriverCommand::Signal(signal)).is_err() {
+            tracing::debug!(call = %self.0.id, "nobody takes a direct signal");
         }
     }
 

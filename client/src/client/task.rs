@@ -14,7 +14,7 @@ use tonic::{Code, Status, Streaming};
 use super::{ClientEvent, Registry, SessionCommand, SessionLink};
 use crate::call::{Call, CallSettings};
 use crate::error::CallError;
-use crate::session::{CallInfo, Connection, Effect, News, Session, StreamEnd};
+use crate::session::{CallInfo, Connection, DirectSignal, Effect, News, Session, StreamEnd};
 
 /// Longest time without a turn, when nothing is due.
 const IDLE_TURN: Duration = Duration::from_secs(60);
@@ -109,6 +109,11 @@ impl SessionTask {
                 Effect::LookUp(id) => self.look_up(id),
                 Effect::Tell(News::Call(info)) => self.on_call(*info),
                 Effect::Tell(News::Contact(contact)) => self.emit(ClientEvent::ContactUpdated(contact)),
+                Effect::Tell(News::Direct(id, signal)) => self.on_direct(id, signal),
+                Effect::Tell(News::CallRequest(request)) => {
+                    self.emit(ClientEvent::CallRequestUpdated(request));
+                }
+                Effect::Tell(News::Settings(settings)) => self.emit(ClientEvent::SettingsUpdated(settings)),
                 Effect::Tell(News::Connection(connection)) => {
                     self.outputs.connection.send_replace(connection.clone());
                     self.emit(ClientEvent::Connection(connection));
@@ -150,6 +155,15 @@ impl SessionTask {
             self.emit(ClientEvent::Incoming(call.clone()));
         }
         self.emit(ClientEvent::CallUpdated(call, info));
+    }
+
+    fn on_direct(&mut self, id: CallId, signal: DirectSignal) {
+        let Some(call) = self.registry.get(id) else { return };
+        if self.settings.manual_media {
+            self.emit(ClientEvent::Direct(call, signal));
+        } else {
+            call.signal(signal);
+        }
     }
 
     fn start(&mut self, info: CallInfo) -> Call {

@@ -1,13 +1,21 @@
-//! Everything a call does with media on this device, without a socket or a clock: the leg, what is said and what is heard.
+//! Everything a call does with media on this device, without a socket or a clock: the legs, what is said and what is heard.
+
+mod direct;
 
 use std::time::{Duration, Instant};
 
+use duocast_model::MediaState;
+
 use crate::audio::{AudioError, Listener, Talker};
 use crate::call::Media;
+use crate::media::reception::Reception;
+use crate::media::switches::Switches;
 use crate::media::{
-    ConnectionState, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, WireStats, mark,
+    ConnectionState, Course, Path, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, WireStats, mark,
 };
 use crate::stats::{CallStats, LatencyStats, millis};
+
+use direct::DirectLeg;
 
 /// A connected leg on which nothing arrives for this long is taken for lost: two answers to the checks that go out every
 /// second are missing. Higher notices a dead path later, lower restarts over a hiccup.
@@ -24,6 +32,16 @@ pub(crate) enum EngineEvent {
 /// [`Engine::handle_timeout`] at [`Engine::poll_timeout`].
 pub(crate) struct Engine {
     peer: Option<Peer>,
+    direct: Option<DirectLeg>,
+    course: Course,
+    /// What each path brings, [`Path::Routed`] first.
+    reception: [Reception; 2],
+    /// What the other party says it sends.
+    peer_media: MediaState,
+    /// Whose frames are shown: the path that is played, once it has a frame to show.
+    video_from: Path,
+    shown_at: Option<Instant>,
+    switches: Switches,
     /// What to send and play, until the call is accepted and a leg is there.
     waiting: Option<Media>,
     is_open: bool,
@@ -54,6 +72,13 @@ impl Engine {
     pub(crate) fn new(now: Instant, marks: bool, wall_clock: fn() -> u64) -> Self {
         Self {
             peer: None,
+            direct: None,
+            course: Course::default(),
+            reception: Default::default(),
+            peer_media: MediaState::default(),
+            video_from: Path::Routed,
+            shown_at: None,
+            switches: Switches::default(),
             waiting: None,
             is_open: false,
             is_muted: false,
@@ -76,16 +101,15 @@ impl Engine {
     /// Puts a new leg in the place of the present one.
     pub(crate) fn handle_leg(&mut self, now: Instant, peer: Peer) {
         if let Some(old) = self.peer.replace(peer) {
-            let counters = old.counters();
-            self.earlier_packets.0 += counters.packets_out;
-            self.earlier_packets.1 += counters.packets_in;
+            self.keep_counters(&old);
             self.stats.leg_reconnects += 1;
         }
         self.wire = WireStats::default();
         self.is_silent = false;
         if let Some(listener) = &mut self.listener {
-            listener.start_over();
+            listener.start_over(Path::Routed);
         }
+        self.reception[Path::Routed as usize].frames.start_over();
         if let Some(video) = &mut self.video {
             video.source.request_keyframe();
         }
@@ -147,6 +171,7 @@ impl Engine {
         if let Some(peer) = self.peer.as_mut().filter(|peer| peer.poll_timeout() <= now) {
             peer.handle_timeout(now);
         }
+        self.direct_timeout(now);
         self.after(now);
         self.send_audio(now);
         self.send_video(now);
@@ -154,6 +179,7 @@ impl Engine {
             listener.handle_timeout(now);
             self.note_first_audio();
         }
+        self.switches.handle_timeout(now, concealed(self.listener.as_ref()));
         self.watch_silence(now);
     }
 
@@ -162,16 +188,18 @@ impl Engine {
         self.peer.as_mut()
     }
 
-    /// Ends the leg and says so to the router.
+    /// Ends the routed leg and says so to the router.
     pub(crate) fn close(&mut self, now: Instant) {
         if let Some(peer) = &mut self.peer {
             peer.close(now);
         }
     }
 
+    /// The next datagram, and on which leg's socket it goes.
     #[must_use]
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.peer.as_mut()?.poll_transmit()
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Transmit)> {
+        let routed = self.peer.as_mut().and_then(Peer::poll_transmit).map(|t| (Path::Routed, t));
+        routed.or_else(|| self.direct.as_mut()?.peer.poll_transmit().map(|t| (Path::Direct, t)))
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<EngineEvent> {
@@ -186,15 +214,22 @@ impl Engine {
         let talker = self.talker.as_ref().and_then(Talker::poll_timeout);
         let video = self.video.as_ref().filter(|video| video.is_on).map(|video| video.next_at);
         let listener = self.listener.as_ref().map(Listener::poll_timeout);
-        [peer.map(Peer::poll_timeout), silence, talker, video, listener].into_iter().flatten().min()
+        let direct = self.direct.as_ref().map(|direct| direct.peer.poll_timeout());
+        [peer.map(Peer::poll_timeout), direct, silence, talker, video, listener].into_iter().flatten().min()
     }
 
     /// The call in numbers.
     pub(crate) fn stats(&self) -> CallStats {
         let mut stats = self.stats.clone();
         let counters = self.peer.as_ref().map(Peer::counters).unwrap_or_default();
-        stats.packets_out = self.earlier_packets.0 + counters.packets_out;
-        stats.packets_in = self.earlier_packets.1 + counters.packets_in;
+        let direct = self.direct.as_ref().map(|direct| direct.peer.counters()).unwrap_or_default();
+        stats.packets_out = self.earlier_packets.0 + counters.packets_out + direct.packets_out;
+        stats.packets_in = self.earlier_packets.1 + counters.packets_in + direct.packets_in;
+        stats.direct_packets_out += direct.packets_out;
+        stats.direct_packets_in += direct.packets_in;
+        stats.direct = self.course.play == Path::Direct;
+        stats.switch_count = self.switches.count();
+        stats.switches = self.switches.all();
         stats.bytes_out = self.wire.bytes_out;
         stats.bytes_in = self.wire.bytes_in;
         stats.rtt_ms = self.wire.rtt.map(millis);
@@ -222,7 +257,9 @@ impl Engine {
             return Ok(());
         }
         if let Some(sink) = self.waiting.as_mut().and_then(|media| media.sink.take()) {
-            self.listener = Some(Listener::new(now, sink)?);
+            let mut listener = Listener::new(now, sink)?;
+            listener.set_double(self.direct.is_some());
+            self.listener = Some(listener);
         }
         if !self.peer.as_ref().is_some_and(Peer::is_connected) {
             return Ok(());
@@ -244,18 +281,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Each frame is encoded once, and goes on as many legs as the course says.
     fn send_audio(&mut self, now: Instant) {
-        let (Some(talker), Some(peer)) = (&mut self.talker, &mut self.peer) else { return };
+        let Some(talker) = &mut self.talker else { return };
         while let Some(mut packet) = talker.poll_packet(now) {
             if self.marks {
                 packet = Talker::marked(packet, (self.wall_clock)());
             }
-            peer.send_audio(now, packet.rtp_time, packet.payload, packet.marker);
+            self.stats.audio_packets_out += 1;
+            for peer in sending(self.course, &mut self.peer, &mut self.direct) {
+                peer.send_audio(now, packet.rtp_time, packet.payload.clone(), packet.marker);
+            }
         }
     }
 
     fn send_video(&mut self, now: Instant) {
-        let (Some(video), Some(peer)) = (&mut self.video, &mut self.peer) else { return };
+        let Some(video) = &mut self.video else { return };
         if !video.is_on || video.next_at > now {
             return;
         }
@@ -264,21 +305,24 @@ impl Engine {
         video.next_at =
             if now - video.next_at > interval { now + interval } else { video.next_at + interval };
         let frame = video.source.next_frame(self.marks.then(self.wall_clock));
-        peer.send_video(now, frame.rtp_time, &frame.packets);
+        for peer in sending(self.course, &mut self.peer, &mut self.direct) {
+            peer.send_video(now, frame.rtp_time, &frame.packets);
+        }
         self.stats.video_frames_out += 1;
     }
 
-    /// Takes in what the leg had to tell.
+    /// Takes in what the legs had to tell.
     fn after(&mut self, now: Instant) {
         while let Some(event) = self.peer.as_mut().and_then(Peer::poll_event) {
             match event {
                 PeerEvent::Connection(state) => self.on_connection(now, state),
-                PeerEvent::Audio(packet) => self.on_audio(packet),
-                PeerEvent::Video(packet) => self.on_video(&packet),
+                PeerEvent::Audio(packet) => self.on_audio(Path::Routed, packet),
+                PeerEvent::Video(packet) => self.on_video(Path::Routed, &packet),
                 PeerEvent::KeyframeWanted => self.on_keyframe_wanted(),
                 PeerEvent::Stats(wire) => self.on_wire(wire),
             }
         }
+        self.after_direct(now);
     }
 
     fn on_connection(&mut self, now: Instant, state: ConnectionState) {
@@ -293,19 +337,34 @@ impl Engine {
         self.events.push(EngineEvent::Connection(state));
     }
 
-    fn on_audio(&mut self, packet: ReceivedRtp) {
+    fn on_audio(&mut self, path: Path, packet: ReceivedRtp) {
         self.note_latency(&packet.payload);
+        self.reception[path as usize].handle_audio(&packet);
         // Before the call is open there is no listener, and nothing is played.
         if let Some(listener) = self.listener.as_mut().filter(|_| packet.codec == str0m::format::Codec::Opus)
         {
-            listener.handle_packet(packet);
+            listener.handle_packet_on(path, packet);
         }
     }
 
-    fn on_video(&mut self, packet: &ReceivedRtp) {
+    fn on_video(&mut self, path: Path, packet: &ReceivedRtp) {
         self.note_latency(&packet.payload);
         self.stats.video_packets_in += 1;
-        self.stats.video_frames_in += u64::from(packet.marker);
+        let frames = &mut self.reception[path as usize].frames;
+        let shown = frames.handle_packet(packet);
+        if frames.must_ask(packet.arrived) {
+            self.request_keyframe(packet.arrived, path);
+        }
+        if shown > 0 && path == self.course.play {
+            self.video_from = path;
+        }
+        if shown > 0 && path == self.video_from {
+            self.stats.video_frames_in += shown;
+            if let Some(before) = self.shown_at.replace(packet.arrived) {
+                let gap = packet.arrived.saturating_duration_since(before);
+                self.switches.handle_frame(packet.arrived, path, gap);
+            }
+        }
     }
 
     fn on_keyframe_wanted(&mut self) {
@@ -320,6 +379,12 @@ impl Engine {
             talker.set_loss(loss);
         }
         self.wire = wire;
+    }
+
+    fn keep_counters(&mut self, old: &Peer) {
+        let counters = old.counters();
+        self.earlier_packets.0 += counters.packets_out;
+        self.earlier_packets.1 += counters.packets_in;
     }
 
     fn note_latency(&mut self, payload: &[u8]) {
@@ -346,4 +411,19 @@ impl Engine {
             self.events.push(EngineEvent::Connection(ConnectionState::Disconnected));
         }
     }
+}
+
+/// The legs that frames go on now.
+fn sending<'a>(
+    course: Course,
+    routed: &'a mut Option<Peer>,
+    direct: &'a mut Option<DirectLeg>,
+) -> impl Iterator<Item = &'a mut Peer> {
+    let routed = routed.as_mut().filter(|_| course.send.includes(Path::Routed));
+    let direct = direct.as_mut().filter(|_| course.send.includes(Path::Direct));
+    routed.into_iter().chain(direct.map(|direct| &mut direct.peer))
+}
+
+fn concealed(listener: Option<&Listener>) -> u64 {
+    listener.map_or(0, |listener| listener.stats().jitter.concealed_frames)
 }

@@ -8,21 +8,33 @@
 
 use std::sync::Arc;
 
+mod course;
 mod engine;
+mod frames;
+pub(crate) mod gather;
 pub mod mark;
 mod peer;
+mod reception;
 mod route;
 pub(crate) mod shell;
+mod switches;
 mod synthetic_video;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use course::Path;
+pub(crate) use course::{Course, Health, SendOn};
+#[cfg(test)]
+pub(crate) use engine::Engine;
 pub(crate) use engine::EngineEvent;
 pub use peer::{
-    ConnectionState, MAX_POLLED, Peer, PeerConfig, PeerCounters, PeerError, PeerEvent, ReceivedRtp, Transmit,
-    WireStats,
+    ConnectionState, LocalCandidate, MAX_POLLED, Peer, PeerConfig, PeerCounters, PeerError, PeerEvent,
+    ReceivedRtp, Transmit, WireStats,
 };
-pub use route::{MAX_CANDIDATES, RouteError, candidates, choose_target, local_address_towards};
+pub use route::{
+    MAX_CANDIDATES, RouteError, candidates, choose_target, choose_target_from, local_address_towards,
+};
+pub use switches::SwitchStats;
 pub use synthetic_video::{SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket};
 
 /// One RTP payload. Cloning copies a pointer, so one encoded frame serves any number of legs.

@@ -1,5 +1,6 @@
 //! One leg's end of the media path, without a socket, a clock or a task.
 
+mod direct;
 mod types;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 
 use super::{Payload, VideoPacket};
 
+pub use direct::LocalCandidate;
 pub use types::{
     ConnectionState, PeerConfig, PeerCounters, PeerError, PeerEvent, ReceivedRtp, Transmit, WireStats,
 };
@@ -23,7 +25,7 @@ pub use types::{
 /// counted. Higher lets a slow caller lag behind for longer, lower costs less memory per leg.
 pub const MAX_POLLED: usize = 2048;
 
-/// One end of a media path to an ICE-lite router.
+/// One end of a media path: to an ICE-lite router, or ([`Peer::offer_direct`], [`Peer::answer_direct`]) to the other party.
 ///
 /// Order of calls: [`Peer::offer`] → send the SDP, get the answer → [`Peer::accept_answer`] → then for ever:
 /// `handle_datagram` for what the socket gives, `handle_timeout` at `poll_timeout`, `send_*` for media; after each of
@@ -61,34 +63,29 @@ impl Peer {
     /// Makes a leg and its SDP offer: sendrecv Opus audio, and sendrecv video if asked for. The offer names no
     /// candidate: the router is ICE-lite and learns the address from authenticated checks.
     pub fn offer(now: Instant, config: PeerConfig) -> (Self, String) {
-        let mut rtc_config = RtcConfig::new()
-            .set_rtp_mode(true)
-            .clear_codecs()
-            .enable_opus(true, false)
-            .enable_vp8(true)
-            .enable_vp9(true)
-            .enable_h264(true)
-            .enable_av1(true)
-            .set_stats_interval(config.stats_interval);
-        if let Some(certificate) = config.certificate {
-            rtc_config = rtc_config.set_dtls_cert(certificate);
-        }
-        // Two lost connectivity checks cost 150 ms instead of 750 ms; the router is one hop of ICE away.
-        rtc_config.set_initial_stun_rto(Duration::from_millis(50));
         // A check a second, so that a quiet path is known to be alive or dead within seconds.
-        rtc_config.set_max_stun_rto(Duration::from_secs(1));
-        let mut rtc = rtc_config.build(now);
+        let rtc = build(now, &config, Duration::from_secs(1));
+        let (peer, offer) = Self::offer_on(now, rtc, &config);
+        (peer, without_candidates(&offer))
+    }
 
+    fn offer_on(now: Instant, mut rtc: Rtc, config: &PeerConfig) -> (Self, String) {
         let mut api = rtc.sdp_api();
         let audio = api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         let video =
             config.video.then(|| api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None));
         let (offer, pending) = api.apply().expect("added media always needs an offer");
-        let peer = Self {
+        let mut peer = Self::new(now, rtc, Outgoing::new(audio), video.map(Outgoing::new), config);
+        peer.pending = Some(pending);
+        (peer, offer.to_sdp_string())
+    }
+
+    fn new(now: Instant, rtc: Rtc, audio: Outgoing, video: Option<Outgoing>, config: &PeerConfig) -> Self {
+        Self {
             rtc,
-            pending: Some(pending),
-            audio: Outgoing::new(audio),
-            video: video.map(Outgoing::new),
+            pending: None,
+            audio,
+            video,
             resend_packets: config.resend_packets,
             local: None,
             codecs: [None; 128],
@@ -97,8 +94,7 @@ impl Peer {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: PeerCounters::default(),
-        };
-        (peer, without_candidates(&offer.to_sdp_string()))
+        }
     }
 
     /// Takes the router's answer and starts connecting from `local`, the address the leg's socket is bound to.
@@ -136,10 +132,20 @@ impl Peer {
 
     /// Takes a datagram from the leg's socket. What is not this leg's, or makes no sense, is counted and dropped.
     pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let Some(local) = self.local else {
-            self.counters.refused_datagrams += 1;
-            return;
-        };
+        match self.local {
+            Some(local) => self.handle_datagram_on(now, local, source, datagram),
+            None => self.counters.refused_datagrams += 1,
+        }
+    }
+
+    /// The same for a leg with several sockets: `local` is the address of the one that the datagram came in on.
+    pub fn handle_datagram_on(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
         let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) else {
             self.counters.refused_datagrams += 1;
             return;
@@ -301,7 +307,8 @@ impl Peer {
                     break;
                 }
                 Ok(Output::Transmit(t)) => {
-                    let transmit = Transmit { destination: t.destination, contents: t.contents.into() };
+                    let (source, destination) = (t.source, t.destination);
+                    let transmit = Transmit { source, destination, contents: t.contents.into() };
                     push_bounded(&mut self.transmits, transmit, &mut self.counters);
                 }
                 Ok(Output::Event(event)) => self.on_event(event),
@@ -375,6 +382,26 @@ impl Peer {
     fn push(&mut self, event: PeerEvent) {
         push_bounded(&mut self.events, event, &mut self.counters);
     }
+}
+
+/// An engine for one leg; `check_max`: the longest time between two checks of a quiet path.
+fn build(now: Instant, config: &PeerConfig, check_max: Duration) -> Rtc {
+    let mut rtc_config = RtcConfig::new()
+        .set_rtp_mode(true)
+        .clear_codecs()
+        .enable_opus(true, false)
+        .enable_vp8(true)
+        .enable_vp9(true)
+        .enable_h264(true)
+        .enable_av1(true)
+        .set_stats_interval(config.stats_interval);
+    if let Some(certificate) = &config.certificate {
+        rtc_config = rtc_config.set_dtls_cert(certificate.clone());
+    }
+    // Two lost connectivity checks cost 150 ms instead of 750 ms; the router is one hop of ICE away.
+    rtc_config.set_initial_stun_rto(Duration::from_millis(50));
+    rtc_config.set_max_stun_rto(check_max);
+    rtc_config.build(now)
 }
 
 fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, counters: &mut PeerCounters) {

@@ -37,6 +37,17 @@ pub fn choose_target(candidates: &[SocketAddr], server_is_loopback: bool) -> Opt
     candidates.iter().find(same_kind).or(candidates.first()).copied()
 }
 
+/// The same for a machine that is to use the address `local`: of its family as well, if there is one.
+pub fn choose_target_from(
+    candidates: &[SocketAddr],
+    server_is_loopback: bool,
+    local: Option<IpAddr>,
+) -> Option<SocketAddr> {
+    let fits = |c: &&SocketAddr| local.is_none_or(|ip| ip.is_ipv4() == c.is_ipv4());
+    let fitting: Vec<SocketAddr> = candidates.iter().filter(fits).copied().collect();
+    choose_target(&fitting, server_is_loopback).or_else(|| choose_target(candidates, server_is_loopback))
+}
+
 /// The address this machine would send from to reach `target`, with port 0. No packet is sent.
 pub fn local_address_towards(target: SocketAddr) -> io::Result<SocketAddr> {
     let any: IpAddr = match target {
@@ -73,6 +84,16 @@ mod tests {
         assert_eq!(choose_target(&found, false), Some("198.51.100.7:3478".parse().unwrap()));
         assert_eq!(choose_target(&[], false), None);
         assert_eq!(choose_target(&found[1..], false), Some(found[1]), "better than nothing");
+    }
+
+    #[test]
+    fn a_given_local_address_chooses_the_family() {
+        let both = ["198.51.100.7:3478", "[2001:db8::7]:3478"].map(|a| a.parse().unwrap());
+        let chosen =
+            |local: Option<&str>| choose_target_from(&both, false, local.map(|l| l.parse().unwrap()));
+        assert_eq!(chosen(Some("2001:db8::1")), Some(both[1]));
+        assert_eq!([chosen(Some("192.0.2.1")), chosen(None)], [Some(both[0]); 2]);
+        assert_eq!(choose_target_from(&both[..1], false, "2001:db8::1".parse().ok()), Some(both[0]));
     }
 
     #[test]

@@ -1,21 +1,28 @@
-//! The socket and the task around an [`Engine`].
+//! The sockets and the task around an [`Engine`].
+
+mod direct;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use duocast_model::MediaState;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, EngineEvent};
+use super::gather::Way;
 use super::{
-    Peer, PeerConfig, PeerError, RouteError, candidates, choose_target, local_address_towards, mark,
+    Course, Health, Path, Peer, PeerConfig, PeerError, RouteError, candidates, choose_target_from,
+    local_address_towards, mark,
 };
 use crate::audio::AudioError;
 use crate::call::Media;
 use crate::stats::CallStats;
+
+use direct::DirectSockets;
 
 /// Commands that may wait for the media task; the sender waits at the bound.
 const COMMANDS_MAX: usize = 16;
@@ -66,6 +73,24 @@ pub(crate) enum LegCommand {
     Mute(bool),
     /// Stop or resume sending video.
     Video(bool),
+    /// What the other party says it sends.
+    PeerMedia(MediaState),
+    /// From which addresses a direct leg could be made.
+    DirectWays { ways: oneshot::Sender<Vec<Way>> },
+    /// A direct leg, offered or answered.
+    DirectInstall { attempt: u32, peer: Box<Peer>, sockets: Vec<UdpSocket> },
+    /// The other party's answer to it.
+    DirectAnswer { attempt: u32, answer: String, done: oneshot::Sender<Result<(), LegError>> },
+    /// The other party's candidates.
+    DirectCandidates { attempt: u32, candidates: Vec<String> },
+    /// Send and play so.
+    Course(Course),
+    /// Ask the other party for a key frame.
+    AskKeyframe(Path),
+    /// Close the direct leg; nothing goes to the other party's address after this.
+    DirectClose { attempt: u32 },
+    /// Drop the direct leg's sockets, as a lost network does. For tests.
+    DirectBreak,
 }
 
 /// The media task of one call.
@@ -73,24 +98,48 @@ pub(crate) struct LegTask {
     pub(crate) commands: mpsc::Sender<LegCommand>,
     pub(crate) events: mpsc::Receiver<EngineEvent>,
     pub(crate) stats: watch::Receiver<CallStats>,
+    pub(crate) health: watch::Receiver<Health>,
+}
+
+/// How a call's media reaches the network.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Network {
+    /// The server is on this machine: media goes over loopback too.
+    pub(crate) server_is_loopback: bool,
+    /// The local address to bind; without, the one that leads to the router.
+    pub(crate) local: Option<IpAddr>,
 }
 
 /// Starts the media task of a call; it runs until `cancel`, tells the router that the leg is over, and publishes final
 /// statistics.
-pub(crate) fn spawn(server_is_loopback: bool, marks: bool, cancel: CancellationToken) -> LegTask {
+pub(crate) fn spawn(network: Network, marks: bool, cancel: CancellationToken) -> LegTask {
     let (command_tx, command_rx) = mpsc::channel(COMMANDS_MAX);
     let (event_tx, event_rx) = mpsc::channel(EVENTS_MAX);
     let (stats_tx, stats_rx) = watch::channel(CallStats::default());
+    let (health_tx, health) = watch::channel(Health::default());
     let engine = Engine::new(Instant::now(), marks, mark::now_unix_micros);
-    let shell = Shell { engine, socket: None, server_is_loopback, events: event_tx, stats: stats_tx };
+    let shell = Shell {
+        engine,
+        socket: None,
+        targets: Vec::new(),
+        direct: DirectSockets::default(),
+        network,
+        events: event_tx,
+        stats: stats_tx,
+        health: health_tx,
+    };
     tokio::spawn(shell.run(command_rx, cancel));
-    LegTask { commands: command_tx, events: event_rx, stats: stats_rx }
+    LegTask { commands: command_tx, events: event_rx, stats: stats_rx, health }
+}
+
+/// What every leg of a call is made of.
+pub(crate) fn leg_config() -> PeerConfig {
+    PeerConfig { video: true, ..PeerConfig::default() }
 }
 
 /// Makes a leg and its offer.
 pub(crate) fn offer() -> (Box<Peer>, String) {
-    let config = PeerConfig { video: true, ..PeerConfig::default() };
-    let (peer, offer) = Peer::offer(Instant::now(), config);
+    let (peer, offer) = Peer::offer(Instant::now(), leg_config());
     (Box::new(peer), offer)
 }
 
@@ -105,9 +154,13 @@ pub(crate) fn is_loopback(url: &str) -> bool {
 struct Shell {
     engine: Engine,
     socket: Option<UdpSocket>,
-    server_is_loopback: bool,
+    /// Where the router's answer says that it is, the chosen one first.
+    targets: Vec<SocketAddr>,
+    direct: DirectSockets,
+    network: Network,
     events: mpsc::Sender<EngineEvent>,
     stats: watch::Sender<CallStats>,
+    health: watch::Sender<Health>,
 }
 
 impl Shell {
@@ -126,11 +179,13 @@ impl Shell {
                 },
                 () = sleep_until(due.into()) => self.engine.handle_timeout(Instant::now()),
                 () = readable(self.socket.as_ref()) => self.receive(&mut buffer),
+                () = self.direct.readable() => self.direct.receive(&mut self.engine, &mut buffer),
                 _ = publish.tick() => self.publish(),
             }
         }
         self.engine.close(Instant::now());
-        self.flush().await;
+        let attempt = self.engine.health(Instant::now()).attempt;
+        self.close_direct(attempt).await;
         self.publish();
     }
 
@@ -159,37 +214,44 @@ impl Shell {
             }
             LegCommand::Mute(muted) => self.engine.handle_muted(muted),
             LegCommand::Video(on) => self.engine.handle_video(now, on),
+            command => self.on_direct_command(now, command).await,
         }
     }
 
     async fn install(&mut self, mut peer: Peer, answer: &str) -> Result<(), LegError> {
-        let socket = self.bind(answer)?;
+        let (socket, targets) = self.bind(answer)?;
         peer.accept_answer(Instant::now(), answer, socket.local_addr()?)?;
         self.engine.close(Instant::now());
         self.flush().await;
-        self.socket = Some(socket);
+        (self.socket, self.targets) = (Some(socket), targets);
         self.engine.handle_leg(Instant::now(), peer);
         Ok(())
     }
 
     fn answer_restart(&mut self, answer: &str) -> Result<(), LegError> {
-        let socket = self.bind(answer)?;
+        let (socket, targets) = self.bind(answer)?;
         let local = socket.local_addr()?;
         let peer = self.engine.peer().ok_or(LegError::NoLeg)?;
         peer.accept_answer(Instant::now(), answer, local)?;
-        self.socket = Some(socket);
+        (self.socket, self.targets) = (Some(socket), targets);
         self.engine.handle_restarted(Instant::now());
         Ok(())
     }
 
-    /// A socket on the address that routes to the router.
-    fn bind(&self, answer: &str) -> Result<UdpSocket, LegError> {
-        let candidates = candidates(answer);
-        let target = choose_target(&candidates, self.server_is_loopback).ok_or(RouteError::NoCandidate)?;
-        let local = local_address_towards(target).map_err(RouteError::Unreachable)?;
+    /// A socket on the address that routes to the router, and the router's addresses, the one it routes to first.
+    fn bind(&self, answer: &str) -> Result<(UdpSocket, Vec<SocketAddr>), LegError> {
+        let mut targets = candidates(answer);
+        let Network { server_is_loopback, local } = self.network;
+        let target =
+            choose_target_from(&targets, server_is_loopback, local).ok_or(RouteError::NoCandidate)?;
+        targets.sort_by_key(|candidate| *candidate != target);
+        let local = match local.filter(|ip| ip.is_ipv4() == target.is_ipv4()) {
+            Some(ip) => SocketAddr::new(ip, 0),
+            None => local_address_towards(target).map_err(RouteError::Unreachable)?,
+        };
         let socket = std::net::UdpSocket::bind(local)?;
         socket.set_nonblocking(true)?;
-        Ok(UdpSocket::from_std(socket)?)
+        Ok((UdpSocket::from_std(socket)?, targets))
     }
 
     fn receive(&mut self, buffer: &mut [u8]) {
@@ -207,11 +269,17 @@ impl Shell {
     }
 
     async fn flush(&mut self) {
-        while let Some(transmit) = self.engine.poll_transmit() {
-            if let Some(socket) = &self.socket {
+        while let Some((path, transmit)) = self.engine.poll_transmit() {
+            let socket = match path {
+                Path::Routed => self.socket.as_ref(),
+                Path::Direct => self.direct.at(transmit.source),
+            };
+            if let Some(socket) = socket {
                 send(socket, &transmit.contents, transmit.destination).await;
             }
         }
+        let health = self.engine.health(Instant::now());
+        self.health.send_if_modified(|known| std::mem::replace(known, health) != health);
         for event in self.engine.take_events() {
             if event == EngineEvent::FirstAudio {
                 self.publish();

@@ -81,7 +81,8 @@ impl EchoRouter {
                 }
                 Output::Transmit(t) => {
                     let contents = t.contents.into();
-                    self.transmits.push_back(Transmit { destination: t.destination, contents });
+                    let (source, destination) = (t.source, t.destination);
+                    self.transmits.push_back(Transmit { source, destination, contents });
                 }
                 Output::Event(Event::RtpPacket(packet)) => self.echo(now, packet),
                 Output::Event(_) => {}

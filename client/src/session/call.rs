@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use duocast_model::{CallId, CallState, EndReason, Handle, InvalidId, MediaState, Party, UnixMillis};
+use duocast_model::{
+    CallId, CallState, EndReason, Exposure, Handle, InvalidId, MediaState, Party, UnixMillis,
+};
 use duocast_wire::v1;
+
+use super::direct::{DirectInfo, exposure};
 
 /// Why a wire call cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +71,12 @@ pub struct CallInfo {
     pub on_this_device: bool,
     /// True when this device must connect its media (again).
     pub leg_wanted: bool,
+    /// The direct leg, while the call is live.
+    pub direct: Option<DirectInfo>,
+    /// What the other party learned of this one's addresses; `None`: nothing.
+    pub own_exposure: Option<Exposure>,
+    /// What this party learned of the other one's.
+    pub peer_exposure: Option<Exposure>,
 }
 
 impl CallInfo {
@@ -125,6 +135,9 @@ impl TryFrom<v1::Call> for CallInfo {
             peer_connected: wire.peer_connected,
             on_this_device: wire.on_this_device,
             leg_wanted: wire.leg_wanted,
+            direct: wire.direct.map(DirectInfo::try_from).transpose()?,
+            own_exposure: wire.own_exposure.as_ref().map(exposure),
+            peer_exposure: wire.peer_exposure.as_ref().map(exposure),
         })
     }
 }
@@ -155,7 +168,7 @@ fn end_reason(reason: v1::EndReason) -> Result<EndReason, InvalidCall> {
     })
 }
 
-fn millis(at: &prost_types::Timestamp) -> UnixMillis {
+pub(crate) fn millis(at: &prost_types::Timestamp) -> UnixMillis {
     let seconds = u64::try_from(at.seconds).unwrap_or(0);
     let sub = u64::try_from(at.nanos / 1_000_000).unwrap_or(0);
     UnixMillis(seconds.saturating_mul(1000).saturating_add(sub))

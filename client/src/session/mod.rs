@@ -5,15 +5,21 @@
 
 mod backoff;
 mod call;
+mod direct;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use duocast_model::{CallId, CallState, EndReason};
+use duocast_model::{CallId, CallState, EndReason, PrivacySettings};
 use duocast_wire::v1;
 
+use crate::privacy::CallRequest;
+
 pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, Jitter, backoff};
+pub(crate) use call::millis;
 pub use call::{CallInfo, Contact, InvalidCall, Person};
+pub(crate) use direct::consent;
+pub use direct::{DirectEnd, DirectInfo, DirectPhase, DirectSignal, DirectStep};
 
 /// Longest silence of a stream: two heartbeats of 15 s and some. Higher notices a dead path later, lower breaks streams
 /// over a hiccup.
@@ -90,6 +96,12 @@ pub enum News {
     Call(Box<CallInfo>),
     /// A contact came or went.
     Contact(Contact),
+    /// The other party's step towards a direct leg of this call.
+    Direct(CallId, DirectSignal),
+    /// A call request came, or one was answered.
+    CallRequest(CallRequest),
+    /// The account's settings are these now.
+    Settings(PrivacySettings),
 }
 
 /// Why [`Session::poll_timeout`] is due.
@@ -303,6 +315,22 @@ impl Session {
             v1::event::Kind::ContactUpdated(v1::ContactUpdated { contact: Some(contact) }) => {
                 if let Ok(contact) = Contact::try_from(contact) {
                     self.effects.push_back(Effect::Tell(News::Contact(contact)));
+                }
+            }
+            v1::event::Kind::DirectSignal(signal) => {
+                let id = signal.call_id.parse();
+                if let (Ok(id), Ok(signal)) = (id, DirectSignal::try_from(signal)) {
+                    self.effects.push_back(Effect::Tell(News::Direct(id, signal)));
+                }
+            }
+            v1::event::Kind::CallRequestUpdated(v1::CallRequestUpdated { request: Some(request) }) => {
+                if let Ok(request) = CallRequest::try_from(request) {
+                    self.effects.push_back(Effect::Tell(News::CallRequest(request)));
+                }
+            }
+            v1::event::Kind::SettingsUpdated(v1::SettingsUpdated { settings: Some(settings) }) => {
+                if let Ok(settings) = crate::privacy::settings(&settings) {
+                    self.effects.push_back(Effect::Tell(News::Settings(settings)));
                 }
             }
             _ => {}

@@ -254,3 +254,26 @@ fn a_call_that_cannot_be_read_is_skipped_without_losing_the_place() {
     world.event(3, updated(call(7, 1, v1::CallState::Ringing)));
     assert_eq!(told_calls(&world.effects()), [(1, CallState::Ringing)]);
 }
+
+#[test]
+fn direct_signals_requests_and_settings_are_told_and_nonsense_is_not() {
+    let mut world = World::online();
+    let id = CallId::from_u128(7);
+    let signal = |call_id: String, kind| v1::DirectSignal { call_id, attempt: 3, kind };
+    let offer = v1::direct_signal::Kind::Offer("sdp".into());
+    world.event(2, Kind::DirectSignal(signal(id.to_string(), Some(offer.clone()))));
+    world.event(3, Kind::DirectSignal(signal(id.to_string(), None)));
+    world.event(4, Kind::DirectSignal(signal("nonsense".into(), Some(offer))));
+    let settings = v1::Settings::from(PrivacySettings::DEFAULT);
+    world.event(5, Kind::SettingsUpdated(v1::SettingsUpdated { settings: Some(settings.clone()) }));
+    let unknown = v1::Settings { strangers: 99, ..settings };
+    world.event(6, Kind::SettingsUpdated(v1::SettingsUpdated { settings: Some(unknown) }));
+    let step = DirectStep::Offer("sdp".into());
+    let expected = [
+        Effect::Tell(News::Direct(id, DirectSignal { attempt: 3, step })),
+        Effect::Tell(News::Settings(PrivacySettings::DEFAULT)),
+    ];
+    let told = world.effects();
+    assert_eq!(told, expected);
+    assert!(!format!("{told:?}").contains("sdp"), "a signal may hold addresses: {told:?}");
+}

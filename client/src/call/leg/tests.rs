@@ -28,6 +28,9 @@ impl Story {
             peer_connected: true,
             on_this_device: role == Party::Caller || !state.is_before_accept(),
             leg_wanted,
+            direct: None,
+            own_exposure: None,
+            peer_exposure: None,
         };
         self.planner.handle_call(self.now, &call);
     }

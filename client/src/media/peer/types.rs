@@ -1,5 +1,6 @@
 //! What goes into a leg and what comes out of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ pub enum PeerError {
     /// There was no offer to answer, or a newer one was made meanwhile.
     #[error("there is no offer waiting for an answer: make a new offer first")]
     NoOffer,
+    /// The other party's description is no SDP, or does not fit this side's.
+    #[error("the other side's description cannot be used: the call stays on the server")]
+    Description,
     /// The local address cannot be an ICE candidate, for example because it is unspecified (0.0.0.0).
     #[error("the local address cannot be used for media: bind to a specific, routable address")]
     LocalAddress,
@@ -105,12 +109,19 @@ pub enum PeerEvent {
 }
 
 /// A datagram to send.
-#[derive(Debug)]
 pub struct Transmit {
+    /// From which of the leg's sockets.
+    pub source: SocketAddr,
     /// To whom.
     pub destination: SocketAddr,
     /// What.
     pub contents: Vec<u8>,
+}
+
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transmit").field("len", &self.contents.len()).finish_non_exhaustive()
+    }
 }
 
 /// What a leg has sent and received, and what it refused.

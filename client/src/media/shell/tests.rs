@@ -10,6 +10,8 @@ use crate::media::{ConnectionState, SyntheticVideoConfig};
 /// Long enough for any machine; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const LOOPBACK: Network = Network { server_is_loopback: true, local: None };
+
 struct Heard(std_mpsc::Sender<Vec<i16>>);
 
 impl AudioSink for Heard {
@@ -74,7 +76,7 @@ async fn stats_until(task: &mut LegTask, is_reached: impl FnMut(&CallStats) -> b
 async fn a_leg_over_real_sockets_is_silent_until_it_opens_and_then_heard() {
     let cancel = CancellationToken::new();
     let router = router(cancel.clone()).await;
-    let mut task = spawn(true, true, cancel.clone());
+    let mut task = spawn(LOOPBACK, true, cancel.clone());
     let (heard_tx, heard) = std_mpsc::channel();
     let media = Media::audio(Tone::new(440.0), Heard(heard_tx));
     let media = media.with_synthetic_video(SyntheticVideoConfig::default());
@@ -108,7 +110,7 @@ async fn a_leg_over_real_sockets_is_silent_until_it_opens_and_then_heard() {
 async fn a_restarted_and_a_replaced_leg_go_on_with_the_same_call() {
     let cancel = CancellationToken::new();
     let first_router = router(cancel.clone()).await;
-    let mut task = spawn(true, false, cancel.clone());
+    let mut task = spawn(LOOPBACK, false, cancel.clone());
     let media = Media::audio(Tone::new(440.0), Discard);
     command(&task, |done| LegCommand::Attach { media, done }).await.unwrap();
     task.commands.send(LegCommand::Open).await.ok().unwrap();
@@ -137,7 +139,7 @@ async fn a_restarted_and_a_replaced_leg_go_on_with_the_same_call() {
 #[tokio::test]
 async fn a_useless_answer_is_refused_and_the_task_lives_on() {
     let cancel = CancellationToken::new();
-    let task = spawn(true, false, cancel.clone());
+    let task = spawn(LOOPBACK, false, cancel.clone());
     let (peer, _) = offer();
     let install = |done| LegCommand::Install { peer, answer: "v=0\r\n".to_owned(), done };
     let error = command(&task, install).await.unwrap_err();

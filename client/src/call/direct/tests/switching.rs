@@ -1,0 +1,399 @@
+//! Two whole engines and planners, each 40 ms from a server of a few lines, on virtual time: what is heard and seen while
+//! media changes its way, with loss on every path.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use duocast_model::MediaState;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use super::world::call_with;
+use crate::audio::{Discard, Tone};
+use crate::call::Media;
+use crate::call::direct::{DirectAction, DirectPlanner};
+use crate::media::{Engine, LocalCandidate, Path, Peer, PeerConfig, SyntheticVideoConfig};
+use crate::session::{DirectInfo, DirectPhase, DirectSignal, DirectStep};
+use duocast_model::DirectConsent;
+use std::time::{Duration, Instant};
+
+/// To the server, to the other party, and through the router alike.
+const ONE_WAY: Duration = Duration::from_millis(40);
+
+const LOSS: f64 = 0.03;
+
+const MEDIA: MediaState = MediaState { audio: true, video: true };
+
+enum News {
+    View(DirectInfo),
+    Signal(DirectSignal),
+}
+
+enum Said {
+    Consent(bool),
+    Offer(String),
+    Answer(String),
+    Decoding,
+    Failed,
+}
+
+struct Party {
+    engine: Engine,
+    planner: DirectPlanner,
+    /// Where its routed and its direct socket are.
+    addresses: [SocketAddr; 2],
+}
+
+struct World {
+    now: Instant,
+    rng: StdRng,
+    parties: [Party; 2],
+    /// On the way: when, to whom, on which path, what.
+    flying: VecDeque<(Instant, usize, Path, Vec<u8>)>,
+    news: VecDeque<(Instant, usize, News)>,
+    said: VecDeque<(Instant, usize, u32, Said)>,
+    view: [DirectInfo; 2],
+    descriptions: [Option<Vec<String>>; 2],
+    decoding: [bool; 2],
+    /// Nothing gets through on the direct path.
+    is_cut: bool,
+    /// When each party last sent a packet to the other one's own address.
+    last_direct: [Option<Instant>; 2],
+}
+
+fn config() -> PeerConfig {
+    PeerConfig { video: true, ..PeerConfig::default() }
+}
+
+fn at(base: SocketAddr) -> LocalCandidate {
+    LocalCandidate { base, mapped: None }
+}
+
+fn candidates_of(sdp: &str) -> Vec<String> {
+    sdp.lines().filter(|l| l.starts_with("a=candidate:")).map(|l| l[2..].to_owned()).collect()
+}
+
+impl World {
+    /// A call with sound and pictures on the routed legs. The router is left out: a routed leg here ends at the other
+    /// party, under addresses of its own.
+    fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        let addresses = [["192.0.2.1:1", "192.0.2.1:2"], ["198.51.100.1:1", "198.51.100.1:2"]]
+            .map(|pair| pair.map(|a| a.parse().unwrap()));
+        let (mut a, offer) = Peer::offer_direct(now, config(), &[at(addresses[0][0])]).unwrap();
+        let (mut b, answer) = Peer::answer_direct(now, config(), &offer, &[at(addresses[1][0])]).unwrap();
+        a.accept_direct_answer(now, &answer).unwrap();
+        a.add_remote_candidates(now, &candidates_of(&answer));
+        b.add_remote_candidates(now, &candidates_of(&offer));
+        let mut tones = [440.0, 554.0].into_iter();
+        let mut party = |peer: Peer, addresses| {
+            let mut engine = Engine::new(now, false, || 0);
+            let video = SyntheticVideoConfig { keyframe_bytes: 12_000, ..SyntheticVideoConfig::default() };
+            let media = Media::audio(Tone::new(tones.next().unwrap()), Discard).with_synthetic_video(video);
+            engine.handle_media(now, media).unwrap();
+            engine.handle_open(now).unwrap();
+            engine.handle_peer_media(MEDIA);
+            engine.handle_leg(now, peer);
+            Party { engine, planner: DirectPlanner::default(), addresses }
+        };
+        let parties = [party(a, addresses[0]), party(b, addresses[1])];
+        let view = [true, false].map(|offerer| DirectInfo {
+            phase: DirectPhase::Routed,
+            attempt: 0,
+            offerer,
+            own_consent: DirectConsent::NotGiven,
+            peer_consent: DirectConsent::NotGiven,
+            last_end: None,
+        });
+        let rng = StdRng::seed_from_u64(seed);
+        let mut world = Self {
+            now,
+            rng,
+            parties,
+            flying: VecDeque::new(),
+            news: VecDeque::new(),
+            said: VecDeque::new(),
+            view,
+            descriptions: [None, None],
+            decoding: [false; 2],
+            is_cut: false,
+            last_direct: [None; 2],
+        };
+        world.run(Duration::from_secs(3));
+        world
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !done(self) {
+            assert!(self.now - start < Duration::from_secs(15), "{what} does not happen");
+            self.step();
+        }
+        self.now - start
+    }
+
+    fn step(&mut self) {
+        self.now += Duration::from_millis(1);
+        let now = self.now;
+        while self.flying.front().is_some_and(|(due, ..)| *due <= now) {
+            let (_, to, path, bytes) = self.flying.pop_front().unwrap();
+            let (own, source) =
+                (self.parties[to].addresses[path as usize], self.parties[1 - to].addresses[path as usize]);
+            let engine = &mut self.parties[to].engine;
+            match path {
+                Path::Routed => engine.handle_datagram(now, source, &bytes),
+                Path::Direct => engine.handle_direct_datagram(now, own, source, &bytes),
+            }
+        }
+        while self.said.front().is_some_and(|(due, ..)| *due <= now) {
+            let (_, party, attempt, said) = self.said.pop_front().unwrap();
+            self.serve(party, attempt, said);
+        }
+        while self.news.front().is_some_and(|(due, ..)| *due <= now) {
+            let (_, to, news) = self.news.pop_front().unwrap();
+            let planner = &mut self.parties[to].planner;
+            match news {
+                News::View(view) => planner.handle_call(now, &call_with(view)),
+                News::Signal(signal) => planner.handle_signal(now, signal),
+            }
+        }
+        for n in 0..2 {
+            let party = &mut self.parties[n];
+            if party.engine.poll_timeout().is_some_and(|due| due <= now) {
+                party.engine.handle_timeout(now);
+            }
+            let health = party.engine.health(now);
+            party.planner.handle_health(now, health);
+            party.planner.handle_timeout(now);
+            self.act(n);
+            self.flush(n);
+        }
+    }
+
+    fn flush(&mut self, n: usize) {
+        while let Some((path, transmit)) = self.parties[n].engine.poll_transmit() {
+            assert_eq!(transmit.source, self.parties[n].addresses[path as usize]);
+            if path == Path::Direct {
+                self.last_direct[n] = Some(self.now);
+            }
+            let is_lost = self.rng.random_bool(LOSS) || (self.is_cut && path == Path::Direct);
+            if !is_lost {
+                self.flying.push_back((self.now + ONE_WAY, 1 - n, path, transmit.contents));
+            }
+        }
+    }
+
+    fn act(&mut self, n: usize) {
+        let now = self.now;
+        while let Some(action) = self.parties[n].planner.poll_action() {
+            let Party { engine, addresses, .. } = &mut self.parties[n];
+            let here = [at(addresses[1])];
+            let said = match action {
+                DirectAction::Offer(attempt) => {
+                    let (peer, offer) = Peer::offer_direct(now, config(), &here).unwrap();
+                    engine.handle_direct_leg(now, attempt, peer);
+                    (attempt, Said::Offer(offer))
+                }
+                DirectAction::Answer(attempt, offer) => {
+                    let (peer, answer) = Peer::answer_direct(now, config(), &offer, &here).unwrap();
+                    engine.handle_direct_leg(now, attempt, peer);
+                    (attempt, Said::Answer(answer))
+                }
+                DirectAction::TakeAnswer(attempt, answer) => {
+                    engine.handle_direct_answer(now, attempt, &answer).unwrap();
+                    continue;
+                }
+                DirectAction::TakeCandidates(attempt, candidates) => {
+                    engine.handle_direct_candidates(now, attempt, &candidates);
+                    continue;
+                }
+                DirectAction::Course(course) => {
+                    engine.handle_course(now, course);
+                    continue;
+                }
+                DirectAction::AskKeyframe(path) => {
+                    engine.request_keyframe(now, path);
+                    continue;
+                }
+                DirectAction::Close(attempt) => {
+                    engine.close_direct(now, attempt);
+                    self.flush(n);
+                    self.parties[n].engine.forget_direct();
+                    continue;
+                }
+                DirectAction::TellDecoding(attempt) => (attempt, Said::Decoding),
+                DirectAction::TellFailed(attempt) => (attempt, Said::Failed),
+            };
+            self.said.push_back((now + ONE_WAY, n, said.0, said.1));
+        }
+    }
+
+    /// What the server does, in short.
+    fn serve(&mut self, party: usize, attempt: u32, said: Said) {
+        let present = self.view[0].attempt;
+        let is_on = self.view[0].phase != DirectPhase::Routed && attempt == present;
+        match said {
+            Said::Consent(yes) => {
+                let consent = if yes { DirectConsent::Given } else { DirectConsent::NotGiven };
+                self.view[party].own_consent = consent;
+                self.view[1 - party].peer_consent = consent;
+                let both = self.view.iter().all(|view| view.own_consent == DirectConsent::Given);
+                match (both, self.view[0].phase) {
+                    (true, DirectPhase::Routed) => {
+                        (self.descriptions, self.decoding) = ([None, None], [false; 2]);
+                        self.turn(DirectPhase::Negotiating, present + 1);
+                    }
+                    (false, phase) if phase != DirectPhase::Routed => self.turn(DirectPhase::Routed, present),
+                    _ => self.tell(),
+                }
+            }
+            Said::Offer(sdp) if is_on => {
+                self.descriptions[party] = Some(candidates_of(&sdp));
+                self.signal(1 - party, DirectStep::Offer(sdp));
+            }
+            Said::Answer(sdp) if is_on => {
+                self.descriptions[party] = Some(candidates_of(&sdp));
+                self.turn(DirectPhase::Connecting, attempt);
+                self.signal(1 - party, DirectStep::Answer(sdp));
+                for to in 0..2 {
+                    let others = self.descriptions[1 - to].clone().unwrap();
+                    self.signal(to, DirectStep::Candidates(others));
+                }
+            }
+            Said::Decoding if is_on => {
+                self.decoding[party] = true;
+                if self.decoding == [true; 2] {
+                    self.turn(DirectPhase::Active, attempt);
+                }
+            }
+            Said::Failed if is_on => self.turn(DirectPhase::Routed, attempt),
+            _ => {}
+        }
+    }
+
+    fn turn(&mut self, phase: DirectPhase, attempt: u32) {
+        for view in &mut self.view {
+            (view.phase, view.attempt) = (phase, attempt);
+        }
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        for to in 0..2 {
+            self.news.push_back((self.now + ONE_WAY, to, News::View(self.view[to])));
+        }
+    }
+
+    fn signal(&mut self, to: usize, step: DirectStep) {
+        let signal = DirectSignal { attempt: self.view[to].attempt, step };
+        self.news.push_back((self.now + ONE_WAY, to, News::Signal(signal)));
+    }
+
+    fn says(&mut self, n: usize, yes: bool) {
+        self.parties[n].planner.handle_consent(self.now, yes);
+        self.said.push_back((self.now + ONE_WAY, n, 0, Said::Consent(yes)));
+    }
+
+    fn go_direct(&mut self) {
+        self.says(0, true);
+        self.says(1, true);
+        self.run_until("direct", |w| w.both_play(Path::Direct) && w.view[0].phase == DirectPhase::Active);
+        self.run(Duration::from_millis(1500));
+    }
+
+    fn both_play(&self, path: Path) -> bool {
+        self.parties.iter().all(|p| p.planner.course.play == path)
+    }
+
+    fn assert_heard_and_seen(&mut self) {
+        let before = [0, 1].map(|n| self.parties[n].engine.stats());
+        self.run(Duration::from_secs(1));
+        for (n, before) in before.iter().enumerate() {
+            let after = self.parties[n].engine.stats();
+            let heard = after.audio_packets_in - before.audio_packets_in;
+            let seen = after.video_frames_in - before.video_frames_in;
+            assert!(heard > 40 && seen > 15, "{heard} packets and {seen} frames in a second");
+        }
+    }
+}
+
+fn p95(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * 95).div_ceil(100) - 1]
+}
+
+#[test]
+fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
+    let (mut concealed, mut gaps) = (Vec::new(), Vec::new());
+    for seed in 0..5 {
+        let mut world = World::new(seed);
+        for n in 0..20 {
+            world.go_direct();
+            world.says(n % 2, false);
+            world.run_until("back", |w| w.both_play(Path::Routed));
+            world.run(Duration::from_millis(1500));
+        }
+        for party in &world.parties {
+            let stats = party.engine.stats();
+            assert_eq!(stats.switch_count, 40);
+            concealed.extend(stats.switches.iter().map(|s| s.concealed_ms));
+            gaps.extend(stats.switches.iter().filter_map(|s| s.video_gap_ms));
+            let late = stats.audio_packets_late as f64 / stats.audio_packets_in as f64;
+            assert!(late < 0.01, "frames that came twice are not late ones: {late}");
+        }
+        world.assert_heard_and_seen();
+    }
+    assert_eq!((concealed.len(), gaps.len()), (400, 400));
+    let (concealed, gaps) = (p95(concealed), p95(gaps));
+    assert!(concealed <= 60.0, "{concealed} ms of sound concealed at p95");
+    assert!(gaps <= 250.0, "{gaps} ms without a picture at p95");
+}
+
+#[test]
+fn going_private_stops_every_packet_to_the_other_address_within_300_ms() {
+    for deaf in [false, true] {
+        let mut world = World::new(7);
+        world.go_direct();
+        let pressed = world.now;
+        world.says(0, false);
+        if deaf {
+            // The server never hears of it, and so the other party goes on as before.
+            world.said.clear();
+        }
+        world.run_until("closed", |w| w.parties[0].planner.attempt.is_none());
+        let closed = world.now - pressed;
+        assert!(closed <= Duration::from_millis(205), "{closed:?}");
+        world.run(Duration::from_secs(2));
+        let last = world.last_direct[0].unwrap() - pressed;
+        assert!(last <= Duration::from_millis(300), "{last:?}");
+        world.assert_heard_and_seen();
+    }
+}
+
+#[test]
+fn a_direct_path_that_dies_is_left_within_a_second_and_some() {
+    let mut world = World::new(9);
+    world.go_direct();
+    world.is_cut = true;
+    let took = world.run_until("back", |w| w.both_play(Path::Routed));
+    assert!(took <= Duration::from_millis(1300), "{took:?}");
+    world.run(Duration::from_millis(500));
+    world.assert_heard_and_seen();
+    assert_eq!(world.view[0].phase, DirectPhase::Routed);
+}
+
+#[test]
+fn a_path_that_is_never_there_leaves_the_call_as_it_is() {
+    let mut world = World::new(11);
+    world.is_cut = true;
+    world.says(0, true);
+    world.says(1, true);
+    world.run_until("given up", |w| w.parties.iter().all(|p| p.planner.over == 1));
+    world.assert_heard_and_seen();
+}
