@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use duocast_client::headless::{self, Action, HeadlessError, Options, Progress, Report};
 use duocast_client::media::SyntheticVideoConfig;
 use duocast_client::session::Connection;
-use duocast_client::{ClientConfig, DeviceId, DoorChoice, EndReason, Handle, InvalidToken, Token};
+use duocast_client::{
+    CallInfo, ClientConfig, DeviceId, DirectEnd, DirectPhase, DoorChoice, EndReason, Handle, InvalidToken,
+    Token,
+};
 use duocast_control::auth::Scope;
+use duocast_model::UnixMillis;
 
 use crate::cli::{Call, DoorFlag};
 use crate::ctl::CtlError;
@@ -99,6 +103,7 @@ fn options(args: &Call) -> Result<Options, CallError> {
         DoorFlag::H3 => DoorChoice::H3,
         DoorFlag::H2 => DoorChoice::H2,
     };
+    client.bind = args.bind;
     let peer = args.to.as_deref().map(Handle::new).transpose()?;
     let action = match peer {
         Some(callee) if !args.answer => Action::Place(callee),
@@ -109,6 +114,8 @@ fn options(args: &Call) -> Result<Options, CallError> {
     options.audio_repeats = args.r#loop;
     options.record = args.record.clone();
     options.duration = args.duration;
+    options.direct = args.direct;
+    options.go_private_after = args.go_private_after;
     options.video = args.video.then(SyntheticVideoConfig::default);
     Ok(options)
 }
@@ -127,12 +134,51 @@ fn tell(at: Duration, progress: &Progress) {
             format!("the other side {}", if *muted { "is muted" } else { "speaks again" })
         }
         Progress::PeerVideo(on) => format!("the other side's camera is {}", if *on { "on" } else { "off" }),
+        Progress::Privacy(call) => match privacy_words(call) {
+            Some(words) => words,
+            None => return,
+        },
         Progress::PeerAway(true) => "the other side lost its connection; waiting for it".into(),
         Progress::PeerAway(false) => "the other side is back".into(),
         Progress::Connection(connection) => connection_words(connection),
         Progress::Ended { reason } => ended_words(*reason),
     };
     term::note(&format!("{}  {text}", paint(FAINT, &format!("{:>6.2} s", at.as_secs_f64()))));
+}
+
+/// Who sees whose IP address, and what is asked; `None` while that is about to be known.
+fn privacy_words(call: &CallInfo) -> Option<String> {
+    let direct = call.direct?;
+    let name = &call.peer.display_name;
+    if direct.is_asked() {
+        return Some(format!(
+            "{name} asks for a direct connection. It would show your IP address to {name}, and theirs to you."
+        ));
+    }
+    let text = match (direct.phase, call.own_exposure.map(|exposure| clock(exposure.since))) {
+        (DirectPhase::Connecting, Some(since)) => {
+            format!("Connecting directly: your IP address is visible to {name} since {since}.")
+        }
+        (DirectPhase::Active, since) => {
+            let since = since.unwrap_or_else(|| "now".into());
+            format!("Direct: your IP address is visible to {name} since {since}.")
+        }
+        (DirectPhase::Routed, Some(since)) => {
+            let why = if direct.last_end == Some(DirectEnd::Failed) { "No direct connection. " } else { "" };
+            format!("{why}Through the server again. {name} saw your IP address from {since}.")
+        }
+        (DirectPhase::Routed, None) => {
+            "Your call goes through the server. They cannot see your IP address.".into()
+        }
+        (DirectPhase::Negotiating | DirectPhase::Connecting, _) => return None,
+    };
+    Some(text)
+}
+
+/// Hours and minutes of the day, in UTC.
+fn clock(at: UnixMillis) -> String {
+    let minutes = at.0 / 60_000 % (24 * 60);
+    format!("{:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
 fn connection_words(connection: &Connection) -> String {
@@ -170,11 +216,65 @@ fn summary(report: &Report) {
         ("audio packets", format!("{} in, {} lost", stats.audio_packets_in, stats.audio_packets_lost)),
         ("concealed", ms(Some(stats.concealed_ms))),
         ("round trip", ms(stats.rtt_ms)),
+        ("ways changed", format!("{} times", stats.switch_count)),
     ];
     for (name, value) in rows {
         term::note(&format!("  {}  {value}", paint(FAINT, &format!("{name:<17}"))));
     }
     if let Some(path) = &report.record {
         term::note(&format!("  {}  {}", paint(FAINT, &format!("{:<17}", "recorded")), path.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duocast_client::{CallId, CallState, DirectConsent, DirectInfo, Exposure, MediaState, Party, Person};
+
+    use super::*;
+
+    fn call(phase: DirectPhase, own: DirectConsent, peer: DirectConsent, exposed: bool) -> CallInfo {
+        let since = UnixMillis((12 * 60 + 3) * 60_000 + 86_400_000);
+        let direct = DirectInfo {
+            phase,
+            attempt: 1,
+            offerer: true,
+            own_consent: own,
+            peer_consent: peer,
+            last_end: None,
+        };
+        CallInfo {
+            id: CallId::from_u128(1),
+            revision: 1,
+            state: CallState::Live,
+            role: Party::Caller,
+            peer: Person { handle: "bob".parse().unwrap(), display_name: "Bob".into() },
+            video: false,
+            accepted_at: None,
+            own_media: MediaState::default(),
+            peer_media: MediaState::default(),
+            peer_connected: true,
+            on_this_device: true,
+            leg_wanted: false,
+            direct: Some(direct),
+            own_exposure: exposed.then_some(Exposure { since, public: true, local_network: false }),
+            peer_exposure: None,
+        }
+    }
+
+    #[test]
+    fn the_privacy_of_a_call_is_said_in_plain_words() {
+        use DirectConsent::{Given, NotGiven};
+        use DirectPhase::{Active, Connecting, Negotiating, Routed};
+        let words = |phase, own, peer, exposed| privacy_words(&call(phase, own, peer, exposed));
+        let routed = "Your call goes through the server. They cannot see your IP address.";
+        assert_eq!(words(Routed, NotGiven, NotGiven, false).as_deref(), Some(routed));
+        let direct = "Direct: your IP address is visible to Bob since 12:03 UTC.";
+        assert_eq!(words(Active, Given, Given, true).as_deref(), Some(direct));
+        let again = "Through the server again. Bob saw your IP address from 12:03 UTC.";
+        assert_eq!(words(Routed, NotGiven, NotGiven, true).as_deref(), Some(again));
+        assert!(words(Connecting, Given, Given, true).unwrap().contains("visible to Bob since 12:03"));
+        let asked = words(Routed, NotGiven, Given, false).unwrap();
+        assert!(asked.starts_with("Bob asks for a direct connection."), "{asked}");
+        assert_eq!(words(Negotiating, Given, Given, false), None);
     }
 }

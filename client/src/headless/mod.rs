@@ -2,6 +2,7 @@
 //!
 //! The engine of `duocast call`. [`run`] needs a tokio runtime and tells its progress through a callback.
 
+mod private;
 mod report;
 
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ use crate::session::{CallInfo, Connection, Person};
 use crate::{Door, EndReason};
 
 pub use report::Report;
+
+use private::Privacy;
 
 /// How long the end of a call may take to be written down: final numbers, and the recording's header.
 const FINISH_MAX: Duration = Duration::from_secs(5);
@@ -52,6 +55,10 @@ pub struct Options {
     pub record: Option<PathBuf>,
     /// Hang up this long after accept; without, the call lasts until somebody hangs up.
     pub duration: Option<Duration>,
+    /// Wants media to go directly: asks for it, and says yes when asked.
+    pub direct: bool,
+    /// Goes back to the server this long after media began to go directly, and stays there.
+    pub go_private_after: Option<Duration>,
     /// Send synthetic video.
     pub video: Option<SyntheticVideoConfig>,
     /// Give up waiting for a call after this long (only [`Action::Answer`]).
@@ -70,6 +77,8 @@ impl Options {
             audio_repeats: false,
             record: None,
             duration: None,
+            direct: false,
+            go_private_after: None,
             video: None,
             answer_timeout: None,
             stop: CancellationToken::new(),
@@ -109,6 +118,8 @@ pub enum Progress {
     PeerMuted(bool),
     /// The other party switched its camera.
     PeerVideo(bool),
+    /// Which way media goes, what became known, or what the other party asks for.
+    Privacy(Box<CallInfo>),
     /// The other party lost its connection (true) or came back (false).
     PeerAway(bool),
     /// The own connection to the server changed.
@@ -283,6 +294,7 @@ async fn watch(
     let mut accepted_at = None;
     let mut has_audio = false;
     let (mut is_stopping, mut is_hung_up) = (false, false);
+    let mut privacy = Privacy::new(options);
     loop {
         let hang_up_at = options
             .duration
@@ -298,6 +310,7 @@ async fn watch(
                 if info.state.is_ended() {
                     break;
                 }
+                privacy.follow(call, &info, on_progress).await;
                 known = Some(info);
             }
             Ok(()) = stats.changed(), if !has_audio => {
@@ -311,6 +324,7 @@ async fn watch(
                     on_progress(Progress::Connection(connection));
                 }
             }
+            () = reached(privacy.leave_at()) => privacy.leave(call).await,
             () = reached(hang_up_at), if !is_stopping => is_stopping = true,
             () = options.stop.cancelled(), if !is_stopping => is_stopping = true,
         }
