@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
 import { hangUp } from "./lib/person.mjs";
+import { allowsDirect, privacySays } from "./lib/settings.mjs";
 import { ROOT, Server } from "./lib/server.mjs";
 
 const OUT = join(ROOT, "out/screens");
@@ -138,6 +139,65 @@ test("an audio call, and somebody who is not reachable", async () => {
   assert.equal((await alice.ended()).title, "Dave is not reachable");
   await look(alice.page, "12-not-reachable");
   await press(alice.page, "ended-close");
+});
+
+test("the first question, by keyboard alone", async () => {
+  const nina = await chromiumPerson(browser, server, "nina");
+  await nina.shows("screen-first-run");
+  await look(nina.page, "14-first-run");
+  await press(nina.page, "calling-yes");
+  await nina.shows("screen-home");
+  await nina.close();
+});
+
+test("calls and privacy: changed, previewed and saved by keyboard alone", async () => {
+  await server.account("erin", []);
+  const erin = await chromiumPerson(browser, server, "erin");
+  await erin.page.getByTestId("search").fill("bob");
+  await erin.click("stranger-bob");
+  await erin.shows("ask-permission");
+  await look(erin.page, "15-stranger");
+  await press(erin.page, "ask-permission");
+  await bob.shows("requests-badge");
+  await press(bob.page, "open-privacy");
+  await bob.shows("request-accept-erin");
+  await bob.shows("callers");
+  await press(bob.page, "set-audience-mutuals", "Space");
+  await bob.shows("preview-says");
+  await look(bob.page, "16-calls-and-privacy");
+  await press(bob.page, "privacy-discard");
+  await bob.hides("privacy-discard");
+  await press(bob.page, "request-accept-erin");
+  await bob.shows("revoke-erin");
+  await press(bob.page, "revoke-erin");
+  await bob.hides("revoke-erin");
+  await press(bob.page, "privacy-back");
+  await bob.shows("screen-home");
+  await erin.close();
+});
+
+test("who can see whose address, in a call", async () => {
+  await allowsDirect(alice);
+  await allowsDirect(bob);
+  await press(alice.page, "audio-bob");
+  await bob.rings();
+  await press(bob.page, "accept");
+  await Promise.all([alice.isLive(), bob.isLive()]);
+  await look(alice.page, "17-through-the-server");
+  await press(alice.page, "go-direct");
+  await bob.shows("direct-question");
+  await look(bob.page, "18-direct-question");
+  await press(bob.page, "direct-yes");
+  await privacySays(alice, /^Direct: your IP address is visible to Bob since /);
+  await look(alice.page, "19-direct");
+  await press(alice.page, "go-private");
+  await privacySays(alice, /^Through the server again/);
+  await look(alice.page, "20-private-again");
+  await press(alice.page, "call-more");
+  await press(alice.page, "block");
+  await look(alice.page, "21-block");
+  await press(alice.page, "block-cancel");
+  await hangUp(alice, bob);
 });
 
 test("the server is away", async () => {

@@ -247,19 +247,19 @@ export const FIXTURES: Readonly<Record<string, () => ViewState>> = {
   }),
   "call-connecting": () => live({ ...audio, state: "accepted", liveAt: null }, { leg: "connecting", quality: UNKNOWN_QUALITY }),
   "call-audio": () => live(audio),
-  "call-video": () => live({}, { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true }] }),
+  "call-video": () => live({}, { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true, drawn: () => undefined }] }),
   "call-peer-off": () =>
     live({ peerMedia: { audio: false, video: false } }, { selfVideo: me(), calls: calls({ peerMedia: { audio: false, video: false } }) }),
   "call-muted": () => live(audio, { calls: calls(audio, { want: { mic: false, cam: false, callId: "call-1" } }) }),
-  "call-poor": () => live({ peerConnected: false }, { quality: POOR, selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true }] }),
+  "call-poor": () => live({ peerConnected: false }, { quality: POOR, selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true, drawn: () => undefined }] }),
   "call-troubles": () =>
     live(audio, { mic: "denied", soundBlocked: true, connection: { name: "waiting" }, failedTries: 2, leg: "interrupted" }),
   "call-question": () => live({ ...audio, ...direct({ own: "not_given" }) }),
   "call-question-video": () =>
-    live(direct({ own: "not_given" }), { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true }] }),
+    live(direct({ own: "not_given" }), { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true, drawn: () => undefined }] }),
   "call-waiting": () => live({ ...audio, ...direct({ peer: "not_given" }) }),
   "call-direct": () =>
-    live(direct({ phase: "active", attempt: 1 }, NOW - 60_000), { selfVideo: me(), remotePictures: [{ path: "direct", stream: ann(), shown: true }] }),
+    live(direct({ phase: "active", attempt: 1 }, NOW - 60_000), { selfVideo: me(), remotePictures: [{ path: "direct", stream: ann(), shown: true, drawn: () => undefined }] }),
   "call-private-again": () => live({ ...audio, ...direct({ own: "not_given", peer: "not_given", attempt: 1, lastEnd: "withdrawn" }, NOW - 60_000) }),
   "call-never": () => live({ ...audio, ...direct({ own: "never", peer: "not_given" }) }),
   "first-run": () => ({ ...BASE, privacy: { ...PRIVACY, decided: false, saved: { ...SAVED, calling: false } } }),

@@ -120,6 +120,7 @@ export const privacyText = {
 
   call: {
     goDirect: "Go direct",
+    askAgain: "Ask again",
     goPrivate: "Go private now",
     withdraw: "Stay private",
     yes: "Yes",
@@ -207,14 +208,14 @@ function names(all: readonly string[], count: number): string {
 
 /** Who can see whose address, during a call. */
 export function privacyLine(view: PrivacyView, name: string): string {
-  const seen = "seen" in view && view.seen !== null ? time(view.seen) : null;
+  const seen = view.seen === null ? null : time(view.seen);
   switch (view.kind) {
     case "direct":
       return seen ? `Direct: your IP address is visible to ${name} since ${seen}.` : `Direct: your IP address is visible to ${name}.`;
     case "connecting":
       return `Setting up a direct connection. ${seen ? `Your IP address is visible to ${name} since ${seen}.` : ""}`.trim();
     case "waiting":
-      return `${through(seen, name)} Waiting for ${name} to agree to a direct connection.`;
+      return `${through(seen, name)} ${view.left ? `${name} went private.` : `Waiting for ${name} to agree to a direct connection.`}`;
     case "question":
       return through(seen, name);
     case "routed":

@@ -7,9 +7,11 @@ import {
   NO_DIRECT,
   OWN_LEAVE_MS_MAX,
   PEER_LEAVE_MS_MAX,
+  PICTURE_AFTER_MS,
   PICTURE_PATIENCE_MS,
   QUIET_MS,
   SETUP_MS_MAX,
+  WARM_MS,
   type DirectCore,
   type DirectEffect,
   type DirectEvent,
@@ -20,6 +22,9 @@ const BOTH: MediaState = { audio: true, video: true };
 const NOTHING: MediaState = { audio: false, video: false };
 /** How often the shell looks at what is decoded. */
 const LOOK_MS = 10;
+
+/** Enough for either path to be played. */
+const WARM = Math.max(WARM_MS.direct.audio, WARM_MS.direct.video) + 50;
 
 const ROUTED: DirectState = { phase: "routed", attempt: 0, offerer: true, own: "given", peer: "given", lastEnd: "none" };
 
@@ -77,7 +82,8 @@ class Story {
 
   get paths(): string {
     const { routed, direct } = sends(this.state);
-    return [routed && "routed", direct && "direct"].filter(Boolean).join("+");
+    const said = (path: string, { audio, video }: MediaState): string => (video ? path : audio ? `${path} sound` : "");
+    return [said("routed", routed), said("direct", direct)].filter(Boolean).join("+");
   }
 
   get plays(): string {
@@ -117,7 +123,7 @@ class Story {
   active(offerer = true, attempt = 1): this {
     this.both(offerer, attempt);
     this.arrives = { routed: BOTH, direct: BOTH };
-    this.wait(50).hears({ phase: "active" });
+    this.wait(WARM).hears({ phase: "active" });
     this.arrives = { routed: NOTHING, direct: BOTH };
     return this.wait(2 * QUIET_MS);
   }
@@ -143,15 +149,19 @@ describe("an attempt at a direct connection", () => {
 
   it("sends on both paths once connected, plays the direct one once it decodes, and then says so, once", () => {
     const story = new Story().both();
-    expect(story.paths).toBe("routed+direct");
-    story.wait(100);
-    expect(story.plays).toBe("routed");
+    expect(story.paths, "the picture follows").toBe("routed+direct sound");
+    story.wait(PICTURE_AFTER_MS);
+    expect([story.paths, story.plays]).toEqual(["routed+direct", "routed"]);
     story.arrives = { routed: BOTH, direct: { audio: true, video: false } };
+    story.wait(WARM_MS.direct.audio - LOOK_MS);
+    expect(story.plays, "its sound is not steady yet").toBe("routed");
     story.wait(50);
     expect(story.plays).toBe("direct/routed");
     expect(story.did).not.toContain("tell decoding 1");
     story.arrives = { routed: BOTH, direct: BOTH };
-    story.wait(100);
+    story.wait(WARM_MS.direct.video - 100);
+    expect(story.plays, "its picture is not steady yet").toBe("direct/routed");
+    story.wait(150);
     expect(story.plays).toBe("direct");
     expect(story.did.filter((one) => one === "tell decoding 1")).toHaveLength(1);
     expect(story.paths).toBe("routed+direct");
@@ -166,7 +176,7 @@ describe("an attempt at a direct connection", () => {
   it("does not wait for a picture for ever", () => {
     const story = new Story().both();
     story.arrives = { routed: BOTH, direct: { audio: true, video: false } };
-    story.wait(PICTURE_PATIENCE_MS - 100);
+    story.wait(PICTURE_PATIENCE_MS + WARM_MS.direct.audio - 100);
     expect(story.did).not.toContain("tell decoding 1");
     story.wait(200);
     expect(story.did).toContain("tell decoding 1");
@@ -191,7 +201,7 @@ describe("an attempt at a direct connection", () => {
     story.wait(100);
     expect(story.did).not.toContain("tell decoding 1");
     story.arrives = { routed: BOTH, direct: { audio: false, video: true } };
-    story.wait(LOOK_MS);
+    story.wait(WARM);
     expect(story.did).toContain("tell decoding 1");
   });
 });
@@ -237,7 +247,7 @@ describe("an attempt that fails", () => {
   it("while both paths carry media goes back without a gap", () => {
     const story = new Story().both();
     story.arrives = { routed: BOTH, direct: BOTH };
-    story.wait(50).on({ type: "broken", attempt: 1 });
+    story.wait(WARM).on({ type: "broken", attempt: 1 });
     expect(story.paths).toBe("routed+direct");
     story.wait(LOOK_MS);
     expect([story.paths, story.plays, story.did.at(-1)]).toEqual(["routed", "routed", "close 1"]);
@@ -292,6 +302,8 @@ describe("going private", () => {
     story.wait(50);
     expect(story.plays).toBe("direct");
     story.arrives = { routed: BOTH, direct: BOTH };
+    story.wait(WARM_MS.routed.audio);
+    expect([story.paths, story.plays], "its sound is not steady yet").toEqual(["routed+direct", "direct/routed"]);
     story.wait(LOOK_MS);
     expect([story.paths, story.plays, story.did.at(-1)]).toEqual(["routed", "routed", "close 1"]);
   });
@@ -343,7 +355,7 @@ describe("going private", () => {
     for (let round = 1; round <= 10; round += 1) {
       story.active(round % 2 === 0, round).on({ type: "go_private" });
       story.arrives = { routed: BOTH, direct: BOTH };
-      story.wait(50).hears({ phase: "routed", lastEnd: "withdrawn" });
+      story.wait(100).hears({ phase: "routed", lastEnd: "withdrawn" });
       story.arrives = { routed: BOTH, direct: NOTHING };
       expect([story.paths, story.plays, story.state.attempt]).toEqual(["routed", "routed", null]);
     }
@@ -356,7 +368,7 @@ describe("the other side", () => {
   it("goes private: its media on the router's path is played at once, and answered there, before the server says why", () => {
     const story = new Story().active();
     story.arrives = { routed: BOTH, direct: BOTH };
-    story.wait(2 * LOOK_MS);
+    story.wait(WARM_MS.routed.audio + LOOK_MS);
     expect([story.paths, story.plays]).toEqual(["routed+direct", "routed"]);
     story.hears({ phase: "routed", peer: "not_given", lastEnd: "withdrawn" }).wait(LOOK_MS);
     expect([story.paths, story.did.at(-1)]).toEqual(["routed", "close 1"]);
@@ -384,19 +396,20 @@ describe("the other side", () => {
   it("hears of the switch late and sends on both for a while: nothing is switched back for that", () => {
     const story = new Story().both();
     story.arrives = { routed: BOTH, direct: BOTH };
-    story.wait(50).hears({ phase: "active" }).wait(3_000);
+    story.wait(WARM).hears({ phase: "active" }).wait(3_000);
     expect([story.paths, story.plays]).toEqual(["direct", "direct"]);
   });
 
   it("still sends on both paths when the direct one stutters: the router's fills in", () => {
     const story = new Story().both();
     story.arrives = { routed: BOTH, direct: BOTH };
-    story.wait(50).hears({ phase: "active" }).wait(50);
+    story.wait(WARM).hears({ phase: "active" }).wait(50);
     story.arrives = { routed: BOTH, direct: NOTHING };
     story.wait(500);
     expect([story.paths, story.plays]).toEqual(["direct", "routed"]);
     story.arrives = { routed: BOTH, direct: BOTH };
-    expect(story.wait(LOOK_MS).plays).toBe("direct");
+    expect(story.wait(2 * LOOK_MS).plays, "not before it is steady again").toBe("routed");
+    expect(story.wait(WARM).plays).toBe("direct");
   });
 
   it("falls silent: the direct path is dead after a second, and the router's is used", () => {
@@ -409,7 +422,8 @@ describe("the other side", () => {
     expect(story.did.at(-1)).toBe("tell failed 1");
     story.arrives = { routed: BOTH, direct: NOTHING };
     story.wait(LOOK_MS);
-    expect([story.paths, story.plays]).toEqual(["routed", "routed"]);
+    expect(story.plays, "there is nothing else to wait for").toBe("routed");
+    expect(story.wait(100).paths).toBe("routed");
   });
 
   it("unmutes: a second without sound counts from then", () => {

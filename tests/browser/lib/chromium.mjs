@@ -28,10 +28,10 @@ export async function launchChromium({ wav, quic, trustKey, args = [] } = {}) {
 }
 
 /** A person at a window of their own: own storage, own sign-in. Errors of the page fail the test through `person.errors`. */
-export async function chromiumPerson(browser, server, handle, { rawMic = false, origin, options = {}, context } = {}) {
+export async function chromiumPerson(browser, server, handle, { rawMic = false, camera = {}, origin, options = {}, context } = {}) {
   context ??= await browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
-  await page.addInitScript(watchPeers, { rawMic });
+  await page.addInitScript(watchPeers, { rawMic, camera });
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.message));
   const person = new Person(handle, {

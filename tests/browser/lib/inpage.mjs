@@ -1,9 +1,20 @@
 // What runs inside a page. Each function is sent there as text: it may use nothing from outside itself.
 
-/** Before the page's own code: keeps its peer connections at hand in `window.peers`, and may leave its microphone raw. */
-export function watchPeers({ rawMic }) {
+/**
+ * Before the page's own code: keeps its peer connections at hand in `window.peers` and its sound elements in
+ * `window.sounds`, may leave its microphone raw, and may give it a smaller camera.
+ */
+export function watchPeers({ rawMic, camera }) {
   const peers = [];
   Object.defineProperty(window, "peers", { value: peers });
+  const sounds = [];
+  Object.defineProperty(window, "sounds", { value: sounds });
+  window.Audio = class extends window.Audio {
+    constructor(...given) {
+      super(...given);
+      sounds.push(this);
+    }
+  };
   const Native = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Native {
     constructor(...given) {
@@ -11,11 +22,12 @@ export function watchPeers({ rawMic }) {
       peers.push(this);
     }
   };
-  if (!rawMic || !navigator.mediaDevices) return;
+  if (!navigator.mediaDevices) return;
   // What a browser does for a voice in a room (echo, noise, level) would be scored as damage.
   const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  navigator.mediaDevices.getUserMedia = (wish) => open(wish.audio ? { ...wish, audio: { ...wish.audio, ...raw } } : wish);
+  const raw = rawMic ? { echoCancellation: false, noiseSuppression: false, autoGainControl: false } : {};
+  navigator.mediaDevices.getUserMedia = (wish) =>
+    open(wish.audio ? { ...wish, audio: { ...wish.audio, ...raw } } : { ...wish, video: { ...wish.video, ...camera } });
 }
 
 /** Offer and answer of the page's newest connection, and every candidate that its statistics know. */
@@ -51,4 +63,42 @@ export async function recordHeard(seconds) {
   let bytes = "";
   for (const part of parts) for (const byte of new Uint8Array(part.buffer)) bytes += String.fromCharCode(byte);
   return { rate, base64: btoa(bytes) };
+}
+
+/** From now on notes in `window.noted` when each picture of the other side was drawn, and whether it could be seen. */
+export function watchPictures() {
+  if (window.noted) return;
+  const noted = (window.noted = []);
+  const watched = new WeakSet();
+  const look = () => {
+    for (const video of document.querySelectorAll("video[data-path]")) {
+      if (watched.has(video)) continue;
+      watched.add(video);
+      const onFrame = (at) => {
+        noted.push({ at, path: video.dataset.path, seen: video.dataset.shown === "true" });
+        video.requestVideoFrameCallback(onFrame);
+      };
+      video.requestVideoFrameCallback(onFrame);
+    }
+  };
+  look();
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+}
+
+/** How the page stands at this moment: its clock, what it heard, how many connections are open, which elements sound. */
+export async function soundings() {
+  const { heard } = await window.duocast.stats();
+  return {
+    at: performance.now(),
+    heard,
+    open: window.peers.filter((peer) => peer.connectionState !== "closed").length,
+    audible: window.sounds.filter((sound) => sound.srcObject && !sound.muted && !sound.paused).length,
+  };
+}
+
+/** The longest time between two pictures that could be seen, from `since` until now. */
+export function longestPictureGap(since) {
+  const seen = window.noted.filter((frame) => frame.seen && frame.at >= since - 500).map((frame) => frame.at);
+  const times = [...seen, performance.now()];
+  return Math.max(...times.slice(1).map((at, index) => at - times[index]), 0);
 }

@@ -5,8 +5,8 @@
 
 import type { DirectState, MediaState } from "./model";
 
-/** From the start of an attempt to its media. The server gives up after 10 s; this is for when it cannot be heard. */
-export const SETUP_MS_MAX = 12_000;
+/** From the start of an attempt to its media. The server gives up after 12 s; this is for when it cannot be heard. */
+export const SETUP_MS_MAX = 14_000;
 
 /** How long the direct path outlives "go private": the other side's way back to the router, and never a packet later. */
 export const OWN_LEAVE_MS_MAX = 200;
@@ -19,6 +19,23 @@ export const DEAD_AFTER_MS = 1_000;
 
 /** Media this old is still "arriving": a few packets may be late. Higher prolongs the gap when a path falls silent. */
 export const FRESH_MS = { audio: 120, video: 400 } as const;
+
+/**
+ * What is to be played next must have come without a break for this long. A jitter buffer that has just begun makes up
+ * 30-100 ms of sound, and after the first picture of a new path the next one may take 300 ms, as the bandwidth is not known
+ * yet. The direct path can take its time, because the other one goes on; on the way back the direct one may be gone
+ * after OWN_LEAVE_MS_MAX.
+ */
+export const WARM_MS = { direct: { audio: 300, video: 400 }, routed: { audio: 60, video: 0 } } as const;
+
+/** A break: media that comes later than this after what came before. */
+export const BREAK_MS = { audio: 120, video: 150 } as const;
+
+/**
+ * The picture follows the sound onto the direct path after this long. Encoding it twice is what an attempt costs most, and
+ * on a slow machine that is heard; lower makes it last longer, higher delays the switch.
+ */
+export const PICTURE_AFTER_MS = 200;
 
 /** How long "I decode you" waits for the picture once there is sound. Higher delays the switch, lower may cost pictures. */
 export const PICTURE_PATIENCE_MS = 1_500;
@@ -50,6 +67,8 @@ export interface Attempt {
   readonly since: number;
   /** When it must be over; null for none. */
   readonly until: number | null;
+  /** The picture is sent on the direct path, too. */
+  readonly picture: boolean;
   /** Sound was decoded on the direct path for the first time. */
   readonly audioAt: number | null;
   readonly toldDecoding: boolean;
@@ -69,6 +88,8 @@ export interface DirectCore {
   readonly peer: MediaState & { readonly audioSince: number };
   /** When media was last decoded. */
   readonly heard: Readonly<Record<Path, Readonly<Record<MediaKind, number>>>>;
+  /** Since when it comes without a break. */
+  readonly steady: Readonly<Record<Path, Readonly<Record<MediaKind, number>>>>;
   readonly plays: Readonly<Record<MediaKind, Path>>;
 }
 
@@ -112,14 +133,19 @@ export const NO_DIRECT: DirectCore = {
   done: 0,
   peer: { audio: true, video: false, audioSince: 0 },
   heard: { routed: { audio: NEVER, video: NEVER }, direct: { audio: NEVER, video: NEVER } },
+  steady: { routed: { audio: NEVER, video: NEVER }, direct: { audio: NEVER, video: NEVER } },
   plays: { audio: "routed", video: "routed" },
 };
 
-/** On which paths this device sends. Through the router whenever there is any doubt about the direct one. */
-export function sends({ attempt }: DirectCore): Readonly<Record<Path, boolean>> {
-  if (!attempt || attempt.stage === "setup") return { routed: true, direct: false };
-  return { routed: attempt.stage !== "active" || attempt.returned, direct: true };
+/** What this device sends on each path. Through the router whenever there is any doubt about the direct one. */
+export function sends({ attempt }: DirectCore): Readonly<Record<Path, MediaState>> {
+  if (!attempt || attempt.stage === "setup") return { routed: ALL, direct: NOTHING };
+  return { routed: attempt.stage !== "active" || attempt.returned ? ALL : NOTHING, direct: attempt.picture ? ALL : SOUND };
 }
+
+const ALL: MediaState = { audio: true, video: true };
+const SOUND: MediaState = { audio: true, video: false };
+const NOTHING: MediaState = { audio: false, video: false };
 
 /** When "timer" is due; null for never. */
 export function deadline(state: DirectCore): number | null {
@@ -187,7 +213,7 @@ function follow(state: DirectCore, view: DirectState | null, now: number): Direc
 }
 
 function settle(state: DirectCore, attempt: Attempt, now: number): DirectCore {
-  return { ...state, attempt: { ...attempt, stage: "active", since: now, until: null } };
+  return { ...state, attempt: { ...attempt, stage: "active", since: now, until: null, picture: true } };
 }
 
 function begin(state: DirectCore, number: number, offer: string | null, now: number): DirectStep {
@@ -196,13 +222,19 @@ function begin(state: DirectCore, number: number, offer: string | null, now: num
     stage: "setup",
     since: now,
     until: now + SETUP_MS_MAX,
+    picture: false,
     audioAt: null,
     toldDecoding: false,
     quiet: false,
     returned: false,
   };
   return {
-    state: { ...state, attempt, heard: { ...state.heard, direct: NO_DIRECT.heard.direct } },
+    state: {
+      ...state,
+      attempt,
+      heard: { ...state.heard, direct: NO_DIRECT.heard.direct },
+      steady: { ...state.steady, direct: NO_DIRECT.steady.direct },
+    },
     effects: [{ type: "open", attempt: number, offer }],
   };
 }
@@ -285,7 +317,16 @@ function heard(state: DirectCore, event: Extract<DirectEvent, { type: "heard" }>
     audio: event[path].audio ? now : state.heard[path].audio,
     video: event[path].video ? now : state.heard[path].video,
   });
-  const next = { ...state, heard: { routed: at("routed"), direct: at("direct") } };
+  const since = (path: Path, kind: MediaKind): number => {
+    const broke = now - state.heard[path][kind] > BREAK_MS[kind];
+    return event[path][kind] && broke ? now : state.steady[path][kind];
+  };
+  const steady = (path: Path): Record<MediaKind, number> => ({ audio: since(path, "audio"), video: since(path, "video") });
+  const next = {
+    ...state,
+    heard: { routed: at("routed"), direct: at("direct") },
+    steady: { routed: steady("routed"), direct: steady("direct") },
+  };
   const step = react(next, state.attempt, now);
   return { state: { ...step.state, plays: choose(step.state, now) }, effects: step.effects };
 }
@@ -305,14 +346,15 @@ function react(state: DirectCore, attempt: Attempt, now: number): DirectStep {
 
 /** Says once that the other side is decoded on the direct path: its sound, and its picture if that comes soon. */
 function decoding(state: DirectCore, attempt: Attempt, now: number): DirectStep {
-  const { heard: { direct }, peer } = state;
-  const audio = direct.audio >= attempt.since || !peer.audio;
-  const video = direct.video >= attempt.since || !peer.video;
+  const { peer } = state;
+  const audio = isWarm(state, "direct", "audio", now) || !peer.audio;
+  const video = isWarm(state, "direct", "video", now) || !peer.video;
+  const picture = attempt.picture || now - attempt.since >= PICTURE_AFTER_MS;
   const audioAt = attempt.audioAt ?? (audio ? now : null);
   const patience = audioAt !== null && peer.audio && now - audioAt >= PICTURE_PATIENCE_MS;
   const ready = audio && (video || patience) && !attempt.toldDecoding;
   return {
-    state: { ...state, attempt: { ...attempt, audioAt, toldDecoding: attempt.toldDecoding || ready } },
+    state: { ...state, attempt: { ...attempt, picture, audioAt, toldDecoding: attempt.toldDecoding || ready } },
     effects: ready ? [{ type: "tell", attempt: attempt.number, step: { kind: "decoding" } }] : [],
   };
 }
@@ -328,10 +370,15 @@ function watchReturn({ heard: { routed } }: DirectCore, attempt: Attempt, now: n
   return attempt.quiet && !attempt.returned && silentMs < QUIET_MS ? { ...attempt, returned: true } : attempt;
 }
 
+function isWarm({ heard, steady }: DirectCore, path: Path, kind: MediaKind, now: number): boolean {
+  return now - heard[path][kind] <= FRESH_MS[kind] && now - steady[path][kind] >= WARM_MS[path][kind];
+}
+
 /** The routed path is decoded again since the way back began. */
-function caughtUp({ heard: { routed }, peer }: DirectCore, attempt: Attempt, now: number): boolean {
-  const fresh = (kind: MediaKind): boolean => routed[kind] > attempt.since && now - routed[kind] <= FRESH_MS[kind];
-  return (fresh("audio") || !peer.audio) && (fresh("video") || !peer.video);
+function caughtUp(state: DirectCore, attempt: Attempt, now: number): boolean {
+  const { heard: { routed }, peer } = state;
+  const back = (kind: MediaKind): boolean => routed[kind] > attempt.since && isWarm(state, "routed", kind, now);
+  return (back("audio") || !peer.audio) && (back("video") || !peer.video);
 }
 
 /** The path that is meant, as soon as it decodes; another one only while the path that is meant is silent. */
@@ -341,8 +388,9 @@ function choose(state: DirectCore, now: number): Readonly<Record<MediaKind, Path
   const meant: Path = (attempt.stage === "both" || attempt.stage === "active") && !attempt.returned ? "direct" : "routed";
   const pick = (kind: MediaKind): Path => {
     const fresh = (path: Path): boolean => now - state.heard[path][kind] <= FRESH_MS[kind];
-    if (fresh(meant)) return meant;
     const other: Path = meant === "direct" ? "routed" : "direct";
+    const ready = plays[kind] === meant || isWarm(state, meant, kind, now) || !fresh(other);
+    if (fresh(meant) && ready) return meant;
     return fresh(other) ? other : plays[kind];
   };
   const next = { audio: pick("audio"), video: pick("video") };

@@ -13,8 +13,8 @@ export interface DirectWish {
 export type PrivacyView =
   /** Through the server. `seen`: since when the other side knows the address from an earlier direct connection. */
   | { readonly kind: "routed"; readonly seen: number | null; readonly ask: "possible" | "never" | "not_yet"; readonly failed: boolean }
-  /** The other side has not said yes (yet). */
-  | { readonly kind: "waiting"; readonly seen: number | null }
+  /** The other side has not said yes (yet). `left`: it did, and went private again. */
+  | { readonly kind: "waiting"; readonly seen: number | null; readonly left: boolean }
   | { readonly kind: "question"; readonly seen: number | null }
   | { readonly kind: "connecting"; readonly seen: number | null }
   | { readonly kind: "direct"; readonly seen: number | null };
@@ -30,7 +30,7 @@ export function privacyView(call: Call | null, wish: DirectWish | null): Privacy
   if (!left && direct.phase === "active") return { kind: "direct", seen };
   if (!left && direct.phase !== "routed") return { kind: "connecting", seen };
   if (direct.peer === "given" && direct.own !== "given" && !own?.hushed && !own?.yes) return { kind: "question", seen };
-  if (!left && direct.own === "given" && direct.lastEnd !== "failed") return { kind: "waiting", seen };
+  if (!left && direct.own === "given" && direct.lastEnd !== "failed") return { kind: "waiting", seen, left: direct.lastEnd === "withdrawn" };
   return { kind: "routed", seen, ask: "possible", failed: !left && direct.lastEnd === "failed" };
 }
 

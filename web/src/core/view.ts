@@ -28,6 +28,8 @@ export interface RemotePicture {
   readonly path: Path;
   readonly stream: MediaStream;
   readonly shown: boolean;
+  /** To be called for each picture that is drawn. */
+  readonly drawn: () => void;
 }
 
 export interface ViewState {

@@ -122,9 +122,13 @@ export class App implements Actions {
   wishDirect(callId: string, yes: boolean): void {
     // Back to the router needs nobody's answer, so it does not wait for one.
     if (!yes) this.media.goPrivate();
+    const asked = yes && currentCall(this.#calls)?.direct?.own === "given";
     this.#directWish = { callId, yes, hushed: !yes };
     this.#directFailure = null;
-    void this.#setDirect(callId, yes);
+    // A yes that stands already would be no question to the other side: it is taken back first.
+    void (asked ? this.#setDirect(callId, false) : Promise.resolve()).then(() => {
+      if (this.#directWish?.yes === yes) void this.#setDirect(callId, yes);
+    });
     this.#changed();
   }
 

@@ -8,7 +8,7 @@ import type { Leg } from "./leg";
 import { failureOf } from "./rpc";
 
 /** How often it is looked what is decoded. Finer costs CPU, coarser delays the moment of a switch. */
-const LOOK_EVERY_MS = 10;
+const LOOK_EVERY_MS = 20;
 
 export interface DirectWorld {
   /** The leg through the router, if there is one. */
@@ -42,10 +42,11 @@ export class Direct {
     const before = this.#state;
     const { state, effects } = stepDirect(before, event, performance.now());
     this.#state = state;
+    const moved = state.attempt !== before.attempt || state.plays !== before.plays || state.callId !== before.callId;
+    // The other path is played before one is closed.
+    if (moved) this.world.onChange(before);
     for (const effect of effects) this.#carryOut(effect, state.callId ?? before.callId ?? "");
     this.#arm();
-    const moved = state.attempt !== before.attempt || state.plays !== before.plays || state.callId !== before.callId;
-    if (moved) this.world.onChange(before);
   }
 
   #carryOut(effect: DirectEffect, callId: string): void {

@@ -1,7 +1,7 @@
 // What tests and bug reports may read: `window.duocast`. Nothing can be changed through it.
 
 import { currentCall, incomingCall } from "../core/call";
-import type { DirectPhase } from "../core/model";
+import type { DirectPhase, MediaState } from "../core/model";
 import type { MediaKind, Path, Stage } from "../core/direct";
 import type { LegStats } from "../core/stats";
 import type { App } from "./app";
@@ -29,7 +29,7 @@ export interface HookState {
     readonly stage: Stage | null;
     readonly attempt: number;
     readonly plays: Readonly<Record<MediaKind, Path>>;
-    readonly sends: Readonly<Record<Path, boolean>>;
+    readonly sends: Readonly<Record<Path, MediaState>>;
   };
   /** Of the account: null until the server has said. */
   readonly calling: boolean | null;

@@ -91,7 +91,7 @@ export class Media {
   get remotePictures(): readonly RemotePicture[] {
     return PATHS.flatMap((path) => {
       const lines = this.#lines(path);
-      return lines ? [{ path, stream: lines.remoteVideo, shown: this.#direct.state.plays.video === path }] : [];
+      return lines ? [{ path, stream: lines.remoteVideo, shown: this.#direct.state.plays.video === path, drawn: lines.drawn }] : [];
     });
   }
 
@@ -224,8 +224,7 @@ export class Media {
     const cam = wish?.cam ? this.capture.track("cam") : null;
     const { sends } = this.#direct;
     for (const path of PATHS) {
-      const give = live !== null && sends[path];
-      this.#lines(path)?.send(give ? mic : null, give ? cam : null);
+      this.#lines(path)?.send(live === null ? null : mic, live === null ? null : cam, sends[path]);
       this.#speakers.play(path, live ? (this.#lines(path)?.remoteAudio ?? null) : null);
     }
     this.#speakers.hear(this.#direct.state.plays.audio);

@@ -1,5 +1,6 @@
 // What the two paths of a call's media, through the router and direct, have in common.
 
+import type { MediaState } from "../core/model";
 import { Sending } from "./sending";
 
 /** Enough for 720p30 of a face; the bandwidth estimate lowers it where the network is narrower. */
@@ -13,6 +14,7 @@ export class MediaLines {
   readonly #audio: Sending;
   readonly #video: Sending;
   #seen = { audio: 0, video: 0 };
+  #drawn = 0;
 
   constructor(
     readonly audio: RTCRtpTransceiver,
@@ -20,14 +22,20 @@ export class MediaLines {
   ) {
     this.remoteAudio = new MediaStream([audio.receiver.track]);
     this.remoteVideo = new MediaStream([video.receiver.track]);
-    this.#audio = new Sending(audio.sender);
-    this.#video = new Sending(video.sender);
+    this.#audio = new Sending(audio.sender, "encoding");
+    this.#video = new Sending(video.sender, "track");
   }
 
-  send(audio: MediaStreamTrack | null, video: MediaStreamTrack | null): void {
-    this.#audio.send(audio);
-    this.#video.send(video);
+  /** Sends those of these tracks that are `on`. */
+  send(audio: MediaStreamTrack | null, video: MediaStreamTrack | null, on: MediaState): void {
+    this.#audio.send(audio, on.audio);
+    this.#video.send(video, on.video);
   }
+
+  /** A picture of this path has been drawn, in sight or behind another one. */
+  readonly drawn = (): void => {
+    this.#drawn += 1;
+  };
 
   /**
    * What was decoded since this was last asked. A source's timestamp is that of the media which was handed on last to
@@ -35,9 +43,19 @@ export class MediaLines {
    */
   heard(): { audio: boolean; video: boolean } {
     const before = this.#seen;
-    this.#seen = { audio: newest(this.audio.receiver), video: newest(this.video.receiver) };
+    this.#seen = { audio: newest(this.audio.receiver), video: this.#newestPicture() };
     return { audio: this.#seen.audio !== before.audio, video: this.#seen.video !== before.video };
   }
+
+  /** Between the decoder and the first picture of an element that has just begun lie some hundred milliseconds. */
+  #newestPicture(): number {
+    return drawsPictures() ? this.#drawn : newest(this.video.receiver);
+  }
+}
+
+/** Pictures are drawn only on a page that is in sight. */
+function drawsPictures(): boolean {
+  return "requestVideoFrameCallback" in HTMLVideoElement.prototype && !document.hidden;
 }
 
 function newest(receiver: RTCRtpReceiver): number {

@@ -7,8 +7,8 @@ import { withRetry } from "./rpc";
 import { toPerson } from "./wire";
 import { fromChange, toBlocked, toDecision, toGrant, toPersonDecision, toPreview, toRequest, toSettings } from "./wireprivacy";
 
-/** Callers shown; who has more sees that the list goes on. */
-const CALLERS_MAX = 500;
+/** People shown in each list: the most that one answer holds. */
+const PEOPLE_MAX = 500;
 
 export class PrivacyApi {
   readonly #client;
@@ -38,9 +38,9 @@ export class PrivacyApi {
 
   async lists(): Promise<Lists> {
     const [callers, { grants }, { blocks }] = await Promise.all([
-      withRetry((options) => this.#client.listCallers({ pageSize: CALLERS_MAX }, options)),
-      withRetry((options) => this.#client.listGrants({}, options)),
-      withRetry((options) => this.#client.listBlocks({}, options)),
+      withRetry((options) => this.#client.listCallers({ pageSize: PEOPLE_MAX }, options)),
+      withRetry((options) => this.#client.listGrants({ pageSize: PEOPLE_MAX }, options)),
+      withRetry((options) => this.#client.listBlocks({ pageSize: PEOPLE_MAX }, options)),
     ]);
     return {
       callers: callers.people.map(toPersonDecision),

@@ -22,8 +22,8 @@ export function CallScreen({ state, actions }: Props) {
     <div class={showRemote ? "call call--video" : "call"} data-testid="screen-call" data-call-state={call?.state ?? "placing"} data-leg={state.leg}>
       <main class="stage">
         {showRemote ? (
-          state.remotePictures.map(({ path, stream, shown }) => (
-            <Picture key={path} path={path} stream={stream} behind={!shown} label={text.call.peerVideo(peer.name)} className="stage__remote" />
+          state.remotePictures.map(({ path, stream, shown, drawn }) => (
+            <Picture key={path} path={path} stream={stream} behind={!shown} onDrawn={drawn} label={text.call.peerVideo(peer.name)} className="stage__remote" />
           ))
         ) : (
           <div class={answered ? "stage__face" : "stage__face stage__face--waiting"}>

@@ -55,11 +55,23 @@ function Switch({ view, call, actions }: { view: PrivacyView; call: Call } & Pic
     case "question":
       return null;
     case "waiting":
+      return (
+        <>
+          {view.left && (
+            <button class="button button--small" data-testid="go-direct" onClick={() => actions.wishDirect(call.id, true)}>
+              {privacyText.call.askAgain}
+            </button>
+          )}
+          <button class="button button--small" data-testid="go-private" onClick={() => actions.wishDirect(call.id, false)}>
+            {privacyText.call.withdraw}
+          </button>
+        </>
+      );
     case "connecting":
     case "direct":
       return (
         <button class="button button--small" data-testid="go-private" onClick={() => actions.wishDirect(call.id, false)}>
-          {view.kind === "waiting" ? privacyText.call.withdraw : privacyText.call.goPrivate}
+          {privacyText.call.goPrivate}
         </button>
       );
   }

@@ -33,6 +33,9 @@ export function Home({ state, actions }: Props) {
           </p>
         )}
         <Tabs tab={tab} onTab={setTab} waiting={waitingRequests(state.privacy)} />
+        <p class="sr-only" role="status">
+          {waitingRequests(state.privacy) > 0 ? privacyText.requests.badge(waitingRequests(state.privacy)) : ""}
+        </p>
         {tab === "contacts" && <Contacts state={state} actions={actions} chosen={chosen} onChoose={setChosen} />}
         {tab === "recent" && <Recents state={state} actions={actions} chosen={chosen} onChoose={setChosen} />}
         {tab === "requests" && (
@@ -114,9 +117,6 @@ function Tabs({ tab, onTab, waiting }: { tab: Tab; onTab: (tab: Tab) => void; wa
           )}
         </button>
       ))}
-      <span class="sr-only" role="status">
-        {waiting > 0 ? privacyText.requests.badge(waiting) : ""}
-      </span>
     </div>
   );
 }

@@ -35,10 +35,11 @@ interface PictureProps {
   /** Ready behind another one: it plays, and nobody sees it. */
   readonly behind?: boolean;
   readonly path?: string;
+  readonly onDrawn?: () => void;
 }
 
 /** A muted picture: sound is played elsewhere. */
-export function Picture({ stream, label, className, behind = false, path }: PictureProps) {
+export function Picture({ stream, label, className, behind = false, path, onDrawn }: PictureProps) {
   const ref = useRef<HTMLVideoElement>(null);
   useEffect(() => {
     const video = ref.current;
@@ -46,6 +47,17 @@ export function Picture({ stream, label, className, behind = false, path }: Pict
     video.srcObject = stream;
     void video.play().catch(() => undefined);
   }, [stream]);
+  useEffect(() => {
+    const video = ref.current;
+    if (!video || !onDrawn || !("requestVideoFrameCallback" in video)) return undefined;
+    let next = 0;
+    const drawn = (): void => {
+      onDrawn();
+      next = video.requestVideoFrameCallback(drawn);
+    };
+    next = video.requestVideoFrameCallback(drawn);
+    return () => video.cancelVideoFrameCallback(next);
+  }, [onDrawn]);
   const classes = behind ? `${className} ${className}--behind` : className;
   return <video ref={ref} class={classes} aria-label={label} aria-hidden={behind} data-path={path} data-shown={!behind} autoplay muted playsInline disablePictureInPicture />;
 }

@@ -1,0 +1,205 @@
+// Direct connections between two Chromium: asked for, refused, made, left, again and again, and what is heard and seen of it.
+
+import { strict as assert } from "node:assert";
+import { after, before, test } from "node:test";
+import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
+import { longestPictureGap, soundings, watchPictures } from "./lib/inpage.mjs";
+import { callBetween, hangUp } from "./lib/person.mjs";
+import { assertNothingOf } from "./lib/privacy.mjs";
+import { Server } from "./lib/server.mjs";
+import { allowsDirect, areDirect, areRouted, goDirect, percentile, privacySays } from "./lib/settings.mjs";
+import { figure, pause, until } from "./lib/until.mjs";
+
+/** Switches each way. */
+const ROUNDS = 10;
+/** After a switch, until what it cost has been counted. */
+const SETTLED_MS = 1_200;
+/** No packet goes to the other side later than this after "go private". */
+const PRIVATE_MS_MAX = 300;
+/** How much sound may be made up, and how long the picture may stand still, at p95. */
+const CONCEALED_MS_MAX = 60;
+const PICTURE_GAP_MS_MAX = 250;
+
+let server, browsers, alice, bob;
+
+before(async () => {
+  server = await Server.start();
+  browsers = await Promise.all([launchChromium(), launchChromium()]);
+  // Two cores encode and decode all four pictures of a switch: with 720p they would be what is measured.
+  const camera = { width: 640, height: 360 };
+  [alice, bob] = await Promise.all(["alice", "bob"].map((handle, i) => chromiumPerson(browsers[i], server, handle, { camera })));
+});
+
+after(async () => {
+  await Promise.all(browsers?.map((browser) => browser.close()) ?? []);
+  await server?.remove();
+});
+
+const both = (ask) => Promise.all([alice, bob].map(ask));
+
+test("as long as the settings rule it out, the switch says so and does nothing", async () => {
+  await callBetween(alice, bob);
+  await privacySays(alice, /^Your call goes through the server\. They cannot see your IP address\.$/);
+  assert.equal(await alice.read("go-direct", "aria-disabled"), "true");
+  // Playwright would wait until it is enabled; a person presses it all the same.
+  await alice.browser.evaluate(() => document.querySelector('[data-testid="go-direct"]').click());
+  await pause(500);
+  assert.equal(await bob.read("direct-question"), null);
+  assert.equal((await alice.state()).direct.phase, "routed");
+  await hangUp(alice, bob);
+});
+
+test("a no keeps the call with the server, and makes no connection", async () => {
+  await allowsDirect(alice);
+  await allowsDirect(bob);
+  await callBetween(alice, bob);
+  await alice.click("go-direct");
+  await privacySays(alice, /Waiting for Bob/);
+  await bob.shows("direct-question");
+  await bob.click("direct-no");
+  await bob.hides("direct-question");
+  await pause(1_000);
+  assert.deepEqual(await both((person) => person.browser.evaluate(() => window.peers.length)), [2, 2], "one for each call so far");
+  await privacySays(bob, /They cannot see your IP address/);
+  await alice.click("go-private");
+  await until("alice can ask again", async () => (await alice.read("go-direct")) !== null);
+});
+
+test("a yes of both takes the media off the router, and each reads since when they are seen", async () => {
+  await goDirect(alice, bob);
+  await privacySays(alice, /^Direct: your IP address is visible to Bob since /);
+  await privacySays(bob, /^Direct: your IP address is visible to Alice since /);
+  const before = await both((person) => person.stats());
+  await pause(2_000);
+  const after = await both((person) => person.stats());
+  for (const [i, { leg, direct }] of after.entries()) {
+    assert.ok(direct.audioIn.packets > before[i].direct.audioIn.packets + 50, "sound arrives directly");
+    assert.ok(direct.videoIn.framesDecoded > before[i].direct.videoIn.framesDecoded + 10, "so does the picture");
+    assert.equal(leg.audioOut.packets, before[i].leg.audioOut.packets, "nothing is sent to the router");
+    assert.equal(leg.videoOut.packets, before[i].leg.videoOut.packets);
+  }
+});
+
+test("mute and camera work on the direct connection", async () => {
+  const generation = (await alice.state()).legGeneration;
+  await alice.click("mic");
+  await bob.shows("peer-muted");
+  await alice.click("mic");
+  await bob.hides("peer-muted");
+  await alice.click("cam");
+  await bob.shows("peer-camera-off");
+  await pause(500);
+  const off = (await bob.stats()).direct.videoIn.framesDecoded;
+  await pause(500);
+  assert.equal((await bob.stats()).direct.videoIn.framesDecoded, off);
+  await alice.click("cam");
+  await bob.hides("peer-camera-off");
+  await until("the picture is back", async () => (await bob.stats()).direct.videoIn.framesDecoded > off + 10);
+  await areDirect(alice, bob);
+  assert.equal((await alice.state()).legGeneration, generation);
+});
+
+test("what the router told each side still holds nothing of the other", async () => {
+  const told = await both((person) =>
+    person.browser.evaluate(() => window.peers.map((peer) => ({ own: peer.localDescription?.sdp ?? "", other: peer.remoteDescription?.sdp ?? "" }))),
+  );
+  // Per call one leg to the router, then the direct one.
+  const [[, a, aDirect], [, b, bDirect]] = told;
+  assert.ok(assertNothingOf(a.own, b.other, "alice's leg, bob's answer") > 5);
+  assert.ok(assertNothingOf(b.own, a.other, "bob's leg, alice's answer") > 5);
+  // And nothing ties the direct connection to the leg.
+  const withoutAddresses = (sdp) => sdp.replace(/^a=candidate.*\r\n/gm, "");
+  for (const [leg, direct] of [[a, aDirect], [b, bDirect]]) {
+    assertNothingOf(withoutAddresses(leg.own), withoutAddresses(direct.own), "one's own two connections");
+  }
+});
+
+test("going private is said in words, and the connection is closed", async () => {
+  await bob.click("go-private");
+  await areRouted(alice, bob);
+  await privacySays(bob, /^Through the server again\. Alice saw your IP address from /);
+  await privacySays(alice, /^Through the server again\. Bob saw your IP address from .*Bob went private/);
+  await both((person) => person.receives());
+});
+
+test(`${ROUNDS} times direct and back: sound and picture go on`, async () => {
+  await both((person) => person.browser.evaluate(watchPictures));
+  const cost = { idle: { concealed: [], gap: [] }, direct: { concealed: [], gap: [] }, private: { concealed: [], gap: [] } };
+  const counted = async (way, change) => {
+    const before = await both((person) => person.browser.evaluate(soundings));
+    await change();
+    await pause(SETTLED_MS);
+    const after = await both((person) => person.browser.evaluate(soundings));
+    const gaps = await Promise.all([alice, bob].map((person, i) => person.browser.evaluate(longestPictureGap, before[i].at)));
+    for (const i of [0, 1]) {
+      cost[way].concealed.push((after[i].heard.concealedSamples - before[i].heard.concealedSamples) / 48);
+      cost[way].gap.push(gaps[i]);
+      assert.equal(after[i].audible, 1, "one sound, neither none nor two");
+      assert.equal(after[i].open - before[i].open, { idle: 0, direct: 1, private: -1 }[way], "connections");
+      const elapsed = (after[i].at - before[i].at) * 48;
+      const heard = after[i].heard.samples - before[i].heard.samples;
+      assert.ok(heard > elapsed * 0.8, `sound went on all the time: ${heard} of ${elapsed.toFixed(0)} samples`);
+    }
+  };
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const [one, other] = round % 2 === 0 ? [alice, bob] : [bob, alice];
+    // What the machine itself costs, to judge a failure by.
+    await counted("idle", () => pause(500));
+    await counted("direct", () => one.click("go-direct").then(() => areDirectBy(one, other)));
+    await counted("private", () => one.click("go-private").then(() => areRouted(alice, bob)));
+  }
+  const told = Object.entries(cost).map(([way, { concealed, gap }]) => {
+    const p95 = { concealed: percentile(concealed, 0.95), gap: percentile(gap, 0.95) };
+    const worst = `at most ${Math.max(...concealed).toFixed(0)} and ${Math.max(...gap).toFixed(0)} ms`;
+    const what = way === "idle" ? "no change" : `going ${way}`;
+    figure(`${what}, ${gap.length} views: concealed sound p95 ${p95.concealed.toFixed(0)} ms, picture gap p95 ${p95.gap.toFixed(0)} ms, ${worst}`);
+    return { way, ...p95 };
+  });
+  for (const { way, concealed, gap } of told.filter((one) => one.way !== "idle")) {
+    assert.ok(concealed <= CONCEALED_MS_MAX, `${way}: concealed ${cost[way].concealed}`);
+    assert.ok(gap <= PICTURE_GAP_MS_MAX, `${way}: gaps ${cost[way].gap}`);
+  }
+});
+
+/** The other side's yes still stands from before, unless it took it back. */
+async function areDirectBy(one, other) {
+  await until("the other side was asked or it is direct", async () => {
+    if ((await other.read("direct-question")) !== null) await other.click("direct-yes").catch(() => undefined);
+    return (await one.state()).direct.phase === "active";
+  });
+  await areDirect(alice, bob);
+}
+
+test("going private takes effect although the other side hears nothing of the server", async () => {
+  await alice.click("go-direct");
+  await areDirectBy(alice, bob);
+  await bob.context.setOffline(true);
+  const tookMs = await alice.browser.evaluate(async () => {
+    const peer = window.peers.at(-1);
+    const start = performance.now();
+    document.querySelector('[data-testid="go-private"]').click();
+    while (peer.connectionState !== "closed") await new Promise((done) => setTimeout(done, 2));
+    return performance.now() - start;
+  });
+  figure(`go private, other side cut off from the server: closed after ${tookMs.toFixed(0)} ms`);
+  assert.ok(tookMs < PRIVATE_MS_MAX);
+  await both((person) => person.receives());
+  await bob.context.setOffline(false);
+  await bob.online();
+  await areRouted(alice, bob);
+});
+
+test("a reload in a direct call comes back through the router", async () => {
+  await alice.click("go-direct");
+  await areDirectBy(alice, bob);
+  await bob.browser.reload();
+  await bob.isLive();
+  await alice.sees("the router's path", ({ direct }) => direct.plays.audio === "routed");
+  await both((person) => person.receives());
+});
+
+test("neither page reported an error, and the server logged no address", async () => {
+  await hangUp(alice, bob);
+  await both((person) => person.close());
+  assert.doesNotMatch(server.logged(), /alice|bob|candidate:|panicked/i);
+});
