@@ -48,8 +48,22 @@ pub enum Command {
     /// Look at and manage a running server: tokens, accounts, calls.
     #[command(subcommand)]
     Ctl(Ctl),
+    /// See what this program does differently.
+    #[command(subcommand)]
+    Demo(Demo),
     /// Print the configuration that results from file, environment and defaults.
     Config(Settings),
+}
+
+/// Demonstrations: each starts what it needs on free ports of this machine and stops it again.
+#[derive(Debug, Subcommand)]
+pub enum Demo {
+    /// Repeat the press's experiment of March 2024 with X's calls: who can call whom, and who learns whose IP address, as reported and here
+    Press {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Settings that flags may override. Serialized as the configuration has them.

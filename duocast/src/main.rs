@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use duocast::cli::{Cli, Command};
-use duocast::{call, config::Config, ctl, logs, serve, term};
+use duocast::cli::{Cli, Command, Demo};
+use duocast::{call, config::Config, ctl, demo, logs, serve, term};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,6 +42,10 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         Command::Call(args) => return Ok(runtime.block_on(call::run(args))?),
         Command::Ctl(args) => runtime.block_on(ctl::run(args))?,
+        Command::Demo(Demo::Press { json }) => {
+            let as_expected = runtime.block_on(demo::press(json))?;
+            return Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Config(settings) => {
             let config = Config::load(settings.config.as_deref(), &settings)?;
             term::line(&toml::to_string_pretty(&config)?);

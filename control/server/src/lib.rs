@@ -23,6 +23,6 @@ mod web;
 pub use control::{Control, ControlConfig, ExchangeDied, OpenError, SeedError};
 pub use duocast_control_core::Limits;
 pub use duocast_control_core::budget::Rate;
-pub use duocast_control_core::policy::Profile;
+pub use duocast_control_core::policy::{Outcome, Profile, press};
 pub use duocast_control_core::switchboard::Rates;
 pub use exchange::Tuning;
