@@ -47,7 +47,7 @@ function Switch({ view, call, actions }: { view: PrivacyView; call: Call } & Pic
           </button>
           {view.ask === "never" && (
             <span class="callprivacy__why" id="direct-never">
-              {privacyText.call.neverReason}
+              {privacyText.call.neverShort}
             </span>
           )}
         </>

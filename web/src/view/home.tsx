@@ -326,11 +326,13 @@ interface PersonPaneProps extends Props {
   readonly onBack: () => void;
 }
 
-function PersonPane({ person, state, actions, onBack }: PersonPaneProps) {
+function PersonPane({ person: chosen, state, actions, onBack }: PersonPaneProps) {
   const heading = useFocusOnArrival<HTMLHeadingElement>();
+  const standing = useStanding(state, actions, chosen.handle);
+  // Of somebody whose handle was typed, the server knows the name.
+  const person = standing && "person" in standing ? standing.person : chosen;
   const contact = state.contacts?.find((held) => held.person.handle === person.handle);
   const calls = (state.recents ?? []).filter((call) => call.peer.handle === person.handle);
-  const standing = useStanding(state, actions, person.handle);
   const reason = hindrance(standing, person.name);
   const callable = reason === null ? "button button--primary" : "button";
   return (
