@@ -11,8 +11,8 @@ use duocast_client::audio::{Discard, Tone};
 use duocast_client::privacy::{Outcome, RequestAnswer};
 use duocast_client::session::DirectPhase;
 use duocast_client::{
-    Call, CallError, CallState, ChannelConfig, Client, ClientConfig, ClientEvent, ConnectError, Handle, Media,
-    Roots, Token,
+    Call, CallError, CallState, ChannelConfig, Client, ClientConfig, ClientEvent, ConnectError, Handle,
+    Media, Roots, Token,
 };
 use duocast_control::auth::{Scope, dev_account_id};
 use duocast_control::press::{self, Attempt, Direction, Row};
@@ -94,7 +94,8 @@ pub async fn press(json: bool) -> Result<bool, DemoError> {
     theirs.server.stop().await?;
     ours.server.stop().await?;
 
-    let wrong: Vec<String> = results.iter().flat_map(|(row, theirs, ours)| differences(row, theirs, ours)).collect();
+    let wrong: Vec<String> =
+        results.iter().flat_map(|(row, theirs, ours)| differences(row, theirs, ours)).collect();
     if json {
         let rows: Vec<_> = results.iter().map(|(row, theirs, ours)| row_json(row, theirs, ours)).collect();
         term::line(&json!({ "rows": rows, "differences": wrong }).to_string());
@@ -113,15 +114,25 @@ fn show(results: &[(Row, Measured, Measured)], wrong: &[String]) {
                 paint(STRONG, row.name),
                 row.situation.to_owned(),
                 answers(theirs),
-                paint(if reported == 0 { GOOD } else { BAD }, &format!("{reported}{}", footnote(row, theirs))),
+                paint(
+                    if reported == 0 { GOOD } else { BAD },
+                    &format!("{reported}{}", footnote(row, theirs)),
+                ),
                 answers(ours),
                 paint(if ours.in_ledgers == 0 { GOOD } else { BAD }, &ours.in_ledgers.to_string()),
                 ours.call.to_owned(),
             ]
         })
         .collect();
-    let heading =
-        ["", "situation", "X, as reported in March 2024", "addresses", "Duocast", "addresses", "Duocast's call"];
+    let heading = [
+        "",
+        "situation",
+        "X, as reported in March 2024",
+        "addresses",
+        "Duocast",
+        "addresses",
+        "Duocast's call",
+    ];
     term::line(&table(&heading, &rows));
     term::line("");
     term::line("test → real | real → test.  addresses: IP addresses that the other person learned.");
@@ -180,9 +191,7 @@ fn verdict(outcome: Outcome) -> Verdict {
 
 fn row_json(row: &Row, theirs: &Measured, ours: &Measured) -> serde_json::Value {
     let side = |measured: &Measured| {
-        let answer = |(outcome, reason): &(Outcome, String)| {
-            json!({ "outcome": format!("{outcome:?}").to_lowercase(), "reason": reason })
-        };
+        let answer = |(outcome, reason): &(Outcome, String)| json!({ "outcome": format!("{outcome:?}").to_lowercase(), "reason": reason });
         json!({
             "test_to_real": answer(&measured.test_to_real),
             "real_to_test": answer(&measured.real_to_test),
@@ -252,10 +261,11 @@ impl Stage {
         let token = self.server.token("platform", Scope::Platform)?;
         let bearer: tonic::metadata::MetadataValue<_> =
             format!("Bearer {token}").parse().expect("a JWT is printable ASCII");
-        let mut directory = DirectoryServiceClient::with_interceptor(channel, move |mut request: Request<()>| {
-            request.metadata_mut().insert("authorization", bearer.clone());
-            Ok(request)
-        });
+        let mut directory =
+            DirectoryServiceClient::with_interceptor(channel, move |mut request: Request<()>| {
+                request.metadata_mut().insert("authorization", bearer.clone());
+                Ok(request)
+            });
         let id = |handle: &str| dev_account_id(handle).expose().to_owned();
         let account = |handle: &str| v1::Account {
             account_id: id(handle),
@@ -292,7 +302,12 @@ impl Stage {
 }
 
 /// Places the row's call and counts the addresses that the two then know of each other.
-async fn call(row: &Row, test: &Client, real: &Client, callee: &Handle) -> Result<(u8, &'static str), DemoError> {
+async fn call(
+    row: &Row,
+    test: &Client,
+    real: &Client,
+    callee: &Handle,
+) -> Result<(u8, &'static str), DemoError> {
     let media = || Media::audio(Tone::new(440.0), Discard);
     let mut events = real.events();
     let call = match test.place(callee, media()).await {
