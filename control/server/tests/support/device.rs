@@ -77,15 +77,19 @@ impl Device {
 
     /// Reads until the call is told to be so; gives the call.
     pub(crate) async fn call(&mut self, what: &str, is_so: impl Fn(&v1::Call) -> bool) -> v1::Call {
-        loop {
-            let event =
-                self.next().await.unwrap().unwrap_or_else(|| panic!("the stream ended before: {what}"));
-            if let Some(Kind::CallUpdated(v1::CallUpdated { call: Some(call) })) = event.kind
-                && is_so(&call)
-            {
-                return call;
+        // Heartbeats alone must not keep it waiting for ever.
+        in_time(async {
+            loop {
+                let event =
+                    self.next().await.unwrap().unwrap_or_else(|| panic!("the stream ended before: {what}"));
+                if let Some(Kind::CallUpdated(v1::CallUpdated { call: Some(call) })) = event.kind
+                    && is_so(&call)
+                {
+                    return call;
+                }
             }
-        }
+        })
+        .await
     }
 
     pub(crate) async fn call_is(&mut self, state: v1::CallState) -> v1::Call {
@@ -99,12 +103,17 @@ impl Device {
 
     /// Reads until a contact's presence is told.
     pub(crate) async fn contact(&mut self) -> (String, v1::Presence) {
-        loop {
-            let event = self.next().await.unwrap().expect("the stream goes on");
-            if let Some(Kind::ContactUpdated(v1::ContactUpdated { contact: Some(contact) })) = event.kind {
-                return (contact.person.clone().unwrap().handle, contact.presence());
+        // Heartbeats alone must not keep it waiting for ever.
+        in_time(async {
+            loop {
+                let event = self.next().await.unwrap().expect("the stream goes on");
+                if let Some(Kind::ContactUpdated(v1::ContactUpdated { contact: Some(contact) })) = event.kind
+                {
+                    return (contact.person.clone().unwrap().handle, contact.presence());
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Reads until the stream ends; gives the status.

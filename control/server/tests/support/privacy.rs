@@ -138,23 +138,29 @@ impl Person {
 impl Device {
     /// Reads until the settings are told.
     pub(crate) async fn settings_told(&mut self) -> v1::Settings {
-        loop {
-            let event = self.next().await.unwrap().expect("the stream goes on");
-            if let Some(Kind::SettingsUpdated(updated)) = event.kind {
-                return updated.settings.unwrap();
+        in_time(async {
+            loop {
+                let event = self.next().await.unwrap().expect("the stream goes on");
+                if let Some(Kind::SettingsUpdated(updated)) = event.kind {
+                    return updated.settings.unwrap();
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Reads until a call request is told: who, whether it is incoming, and how it stands.
     pub(crate) async fn request_told(&mut self) -> (String, bool, CallRequestState) {
-        loop {
-            let event = self.next().await.unwrap().expect("the stream goes on");
-            if let Some(Kind::CallRequestUpdated(updated)) = event.kind {
-                let request = updated.request.unwrap();
-                return (request.person.clone().unwrap().handle, request.incoming, request.state());
+        in_time(async {
+            loop {
+                let event = self.next().await.unwrap().expect("the stream goes on");
+                if let Some(Kind::CallRequestUpdated(updated)) = event.kind {
+                    let request = updated.request.unwrap();
+                    return (request.person.clone().unwrap().handle, request.incoming, request.state());
+                }
             }
-        }
+        })
+        .await
     }
 
     /// How many call requests it was told of so far.
