@@ -183,7 +183,7 @@ impl Shell {
             Effect::LookUp(id) => self.look_up(id).await,
             Effect::Tell(News::Connection(connection)) => self.note_connection(&connection),
             Effect::Tell(News::Call(call)) => self.note_call(*call),
-            Effect::Tell(News::Contact(_)) => {}
+            Effect::Tell(News::Contact(_) | News::Direct(..) | News::CallRequest(_) | News::Settings(_)) => {}
         }
     }
 
