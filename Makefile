@@ -7,7 +7,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
 
-.PHONY: help run test check bench web setup setup-test unit web-test interop browser calls fmt policy leak
+.PHONY: help run test check bench switches web setup setup-test unit web-test interop browser calls fmt policy leak
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ leak: setup-test web ## The whole leak test in network namespaces (needs root; t
 	cargo build -p duocast
 	tests/net/run.sh
 	tests/net/switches/run.py
+
+switches: ## Measure switches between the server and direct legs (wants a quiet machine)
+	cargo test -p duocast-client --lib --test direct -- --ignored --nocapture switches_each_way
 
 unit: ## Rust tests only
 	cargo $(NEXTEST) --workspace
