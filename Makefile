@@ -7,7 +7,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
 
-.PHONY: help run test check bench switches web setup setup-test unit web-test interop browser calls fmt policy leak
+.PHONY: help run test check bench quality web setup setup-test unit web-test interop browser calls fmt policy leak fresh
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,12 +33,17 @@ policy: ## Write the tables of docs/policy.md from the code
 	@mv docs/policy.md.new docs/policy.md
 
 leak: setup-test web ## The whole leak test in network namespaces (needs root; tests/net/README.md)
-	cargo build -p duocast
+	cargo build --workspace --bins
 	tests/net/run.sh
 	tests/net/switches/run.py
 
-switches: ## Measure switches between the server and direct legs (wants a quiet machine)
-	cargo test -p duocast-client --lib --test direct -- --ignored --nocapture switches_each_way
+quality: setup-test web ## Speech quality and switches of legs, against what is promised (wants a quiet machine)
+	cargo build --workspace --bins
+	DUOCAST_JUDGE=1 tests/browser/run.sh speech.test.mjs direct.test.mjs
+	cargo test -p duocast-client --lib --test direct -- --include-ignored --nocapture switches_each_way
+
+fresh: ## Try `make test` on a bare Debian (debootstrap, needs root)
+	tests/fresh.sh test
 
 unit: ## Rust tests only
 	cargo $(NEXTEST) --workspace

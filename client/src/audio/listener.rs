@@ -84,6 +84,11 @@ impl Listener {
         self.splice.set_double(is_double);
     }
 
+    /// What comes on this path can be played without a break.
+    pub fn is_ready(&self, path: Path) -> bool {
+        self.splice.is_ready(path)
+    }
+
     /// From which path to play, where the two carry different frames.
     pub fn set_lead(&mut self, path: Path) {
         self.splice.set_lead(path);

@@ -15,10 +15,17 @@ use crate::media::{Path, Payload, ReceivedRtp};
 const REMEMBERED: usize = 64;
 
 /// Equal frames that came further apart than this are taken for a sound that repeats itself.
-const ALIKE_WITHIN: Duration = Duration::from_secs(1);
+const ALIKE_WITHIN: Duration = Duration::from_millis(400);
+
+/// Packets of a way that are compared at once: a sound that repeats itself has equal frames in many places, and only where
+/// several came at nearly the same moments is the right one. Higher is surer, lower changes the way sooner.
+const COMPARED: usize = 10;
+
+/// Of those, how many must agree.
+const AGREEING: usize = 2;
 
 /// Packets of the way that should be played and has no equal frames, after which the stream goes over to it anyway.
-const PATIENCE: usize = 5;
+const PATIENCE: usize = 15;
 
 /// The other way is silent when nothing came on it for this long; then nobody waits for equal frames.
 const SILENT_AFTER: Duration = Duration::from_millis(60);
@@ -103,65 +110,65 @@ impl Splice {
         is_alone
     }
 
+    /// Packets of this way can be played: their place in the stream is known, or there is none.
+    pub(crate) fn is_ready(&self, path: Path) -> bool {
+        let lane = &self.lanes[path as usize];
+        lane.shift.is_some() || lane.waiting.len() >= PATIENCE
+    }
+
     /// Takes a packet; what is to be played of it, and of what waited for it, goes to `out` with the stream's numbers.
     pub(crate) fn handle_packet(&mut self, path: Path, packet: ReceivedRtp, out: &mut Vec<ReceivedRtp>) {
+        let is_first = self.line.is_empty() && self.lanes[path.other() as usize].shift.is_none();
         let lane = &mut self.lanes[path as usize];
         lane.heard_at = Some(packet.arrived);
-        if lane.shift.is_none() && !self.align(path, &packet) {
-            self.lanes[path as usize].waiting.push_back(Heard::of(&packet));
-            if self.lanes[path as usize].waiting.len() > REMEMBERED {
-                self.lanes[path as usize].waiting.pop_front();
-            }
-            if self.must_go_over(path, packet.arrived) {
-                self.go_over(path, &packet, out);
-            }
+        if lane.shift.is_none() && is_first {
+            lane.shift = Some(Shift::default());
+        }
+        if lane.shift.is_some() {
+            out.extend(self.place(path, &packet));
             return;
         }
-        let Some(placed) = self.place(path, &packet) else { return };
-        let other = path.other();
-        if self.lanes[other as usize].shift.is_none() && !self.lanes[other as usize].waiting.is_empty() {
-            self.align_waiting(other, &placed);
-            out.push(placed.clone());
-            self.release(other, &placed, out);
-        } else {
-            out.push(placed);
+        lane.waiting.push_back(Heard::of(&packet));
+        if lane.waiting.len() > REMEMBERED {
+            lane.waiting.pop_front();
+        }
+        let must_go_over = self.must_go_over(path, packet.arrived);
+        if must_go_over || self.lanes[path as usize].waiting.len() >= COMPARED {
+            self.align(path, &packet, out);
+        }
+        if must_go_over && self.lanes[path as usize].shift.is_none() {
+            self.go_over(path, &packet, out);
         }
     }
 
-    /// Finds the frame in the stream that equals this one, and with it the way's shift.
-    fn align(&mut self, path: Path, packet: &ReceivedRtp) -> bool {
-        let is_first = self.line.is_empty() && self.lanes[path.other() as usize].shift.is_none();
-        let equal = nearest(&self.line, packet.arrived, &packet.payload).map(|heard| Shift {
-            sequence: heard.sequence.wrapping_sub(packet.sequence),
-            time: heard.rtp_time.wrapping_sub(packet.rtp_time),
-        });
-        let shift = equal.or(is_first.then(Shift::default));
-        let lane = &mut self.lanes[path as usize];
-        lane.shift = shift;
-        if shift.is_some() {
-            lane.waiting.clear();
-        }
-        shift.is_some()
-    }
-
-    /// The same for packets that came on `path` before their equals came on the other way.
-    fn align_waiting(&mut self, path: Path, placed: &ReceivedRtp) {
-        let lane = &mut self.lanes[path as usize];
-        lane.shift = nearest(&lane.waiting, placed.arrived, &placed.payload).map(|heard| Shift {
-            sequence: placed.sequence.wrapping_sub(heard.sequence),
-            time: placed.rtp_time.wrapping_sub(heard.rtp_time),
-        });
-    }
-
-    /// What waited on `path` and is newer than `placed` is played now.
-    fn release(&mut self, path: Path, placed: &ReceivedRtp, out: &mut Vec<ReceivedRtp>) {
-        let lane = &mut self.lanes[path as usize];
-        let Some(shift) = lane.shift else { return };
-        for heard in std::mem::take(&mut lane.waiting) {
-            if is_after(heard.rtp_time.wrapping_add(shift.time), placed.rtp_time) {
-                let packet = renumbered(placed, heard.sequence, heard.rtp_time, heard.payload, heard.arrived);
-                out.extend(self.place(path, &packet));
+    /// Finds the frames of the stream that equal those that wait on this way, and with them its shift: of all that agree,
+    /// the one whose frames came closest to each other. Then plays of them what the stream does not have.
+    fn align(&mut self, path: Path, like: &ReceivedRtp, out: &mut Vec<ReceivedRtp>) {
+        let mut found: Vec<(Shift, usize, Duration)> = Vec::new();
+        for (here, there) in
+            self.lanes[path as usize].waiting.iter().flat_map(|h| self.line.iter().map(move |l| (h, l)))
+        {
+            let apart = here.arrived.max(there.arrived) - here.arrived.min(there.arrived);
+            if apart > ALIKE_WITHIN || here.payload != there.payload {
+                continue;
             }
+            let shift = Shift {
+                sequence: there.sequence.wrapping_sub(here.sequence),
+                time: there.rtp_time.wrapping_sub(here.rtp_time),
+            };
+            match found.iter_mut().find(|(known, ..)| known.time == shift.time) {
+                Some((_, count, sum)) => (*count, *sum) = (*count + 1, *sum + apart),
+                None => found.push((shift, 1, apart)),
+            }
+        }
+        let agreeing = found.iter().filter(|(_, count, _)| *count >= AGREEING);
+        let best = agreeing.min_by_key(|(_, count, sum)| *sum / *count as u32).map(|(shift, ..)| *shift);
+        let Some(shift) = best else { return };
+        let lane = &mut self.lanes[path as usize];
+        lane.shift = Some(shift);
+        for heard in std::mem::take(&mut lane.waiting) {
+            let packet = renumbered(like, heard.sequence, heard.rtp_time, heard.payload, heard.arrived);
+            out.extend(self.place(path, &packet));
         }
     }
 
@@ -239,13 +246,6 @@ fn between(own: u64, rtp_time: u32, before: Option<(u64, u32)>, after: Option<u6
     let frames = (rtp_time.wrapping_sub(time) / FRAME_SAMPLES as u32).max(1);
     let by_time = sequence + if frames <= LOST_MAX { u64::from(frames) } else { 1 };
     fits(by_time).then_some(by_time)
-}
-
-/// The packet with this payload that came at nearly the same moment.
-fn nearest<'a>(among: &'a VecDeque<Heard>, arrived: Instant, payload: &Payload) -> Option<&'a Heard> {
-    let apart = |heard: &Heard| heard.arrived.max(arrived) - heard.arrived.min(arrived);
-    let equal = among.iter().filter(|heard| heard.payload == *payload && apart(heard) <= ALIKE_WITHIN);
-    equal.min_by_key(|heard| apart(heard))
 }
 
 fn is_after(a: u32, b: u32) -> bool {

@@ -45,7 +45,9 @@ export async function inspectPeer() {
 /** Records what the page hears until `seconds` of sound are there; gives 16-bit samples as base64 and their rate. */
 export async function recordHeard(seconds) {
   const { track } = window.peers.at(-1).getReceivers().find((receiver) => receiver.track.kind === "audio");
-  const reader = new MediaStreamTrackProcessor({ track: track.clone() }).readable.getReader();
+  // As many blocks of 10 ms as there will be: by default it drops what a busy page does not fetch at once.
+  const processor = new MediaStreamTrackProcessor({ track: track.clone(), maxBufferSize: seconds * 100 });
+  const reader = processor.readable.getReader();
   const parts = [];
   let rate = 48_000;
   let count = 0;

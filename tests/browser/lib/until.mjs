@@ -32,3 +32,11 @@ export async function within(what, ms, work) {
 export function figure(text) {
   console.log(`figure ${text}`);
 }
+
+/** Whether limits of time and quality are judged (`make quality`). Elsewhere a machine that stands still for a moment is no failure. */
+export const IS_JUDGED = process.env.DUOCAST_JUDGE === "1";
+
+/** Fails where limits are judged and this one is not kept. Say the value by `figure`, whatever it is. */
+export function judge(isKept, text) {
+  if (IS_JUDGED && !isKept) throw new Error(text);
+}

@@ -175,22 +175,58 @@ fn a_sender_that_encodes_for_each_way_by_itself_is_gone_over_to() {
     assert_eq!(last, tell(1199, Routed));
 }
 
+/// Tones do this: the encoder writes the same packets again and again.
 #[test]
-fn a_sound_that_repeats_itself_leads_nowhere_for_long() {
+fn a_sound_that_repeats_itself_is_put_where_it_belongs() {
+    for period in [1, 5, 12, 25] {
+        let mut world = World::new();
+        let send = |world: &mut World, frames: std::ops::Range<u64>, ways: &[Path]| {
+            let mut flying = Vec::new();
+            for n in frames {
+                for path in ways {
+                    flying.push(world.packet(*path, n, &(n % period).to_be_bytes()));
+                }
+            }
+            world.arrive(flying);
+        };
+        send(&mut world, 0..60, &[Routed]);
+        world.splice.set_double(true);
+        send(&mut world, 60..80, &[Routed, Direct]);
+        assert!(world.splice.is_ready(Direct), "period {period}");
+        if period > 4 {
+            let apart = TIME[0].wrapping_sub(TIME[1]);
+            let shift = world.splice.lanes[Direct as usize].shift.unwrap();
+            assert_eq!(
+                shift.time,
+                apart,
+                "period {period}: {} frames off",
+                shift.time.wrapping_sub(apart) as i32 / 960
+            );
+        }
+        world.splice.set_lead(Direct);
+        send(&mut world, 80..120, &[Direct]);
+        if period > 4 {
+            assert_eq!(world.out.len(), 120, "period {period}");
+        }
+    }
+}
+
+#[test]
+fn silence_puts_a_way_in_the_wrong_place_only_until_there_is_a_sound() {
     let mut world = World::new();
     world.splice.set_double(true);
     let mut flying = Vec::new();
     for n in 0..40 {
         for path in [Routed, Direct] {
-            flying.push(world.packet(path, n, &(n % 5).to_be_bytes()));
+            flying.push(world.packet(path, n, &[0; 8]));
         }
     }
     world.arrive(flying);
     world.out.clear();
-    world.frames(40..100, &[Routed, Direct]);
+    world.frames(40..120, &[Routed, Direct]);
     let heard = world.heard();
     let steady: Vec<u64> = heard.iter().copied().filter(|n| *n >= 60).collect();
-    assert_eq!(steady, (60..100).collect::<Vec<_>>(), "{heard:?}");
+    assert_eq!(steady, (60..120).collect::<Vec<_>>(), "{heard:?}");
 }
 
 #[test]

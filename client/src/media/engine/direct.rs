@@ -165,7 +165,8 @@ impl Engine {
         let here = &self.reception[path as usize];
         // The picture may keep a path waiting, but not for ever where there is sound.
         let must_see = shows && (is_patient || !speaks);
-        (!speaks || here.is_heard(now)) && (!must_see || here.is_seen(now))
+        let is_ready = self.listener.as_ref().is_none_or(|listener| listener.is_ready(path));
+        (!speaks || (here.is_heard(now) && is_ready)) && (!must_see || here.is_seen(now))
     }
 
     pub(super) fn direct_timeout(&mut self, now: Instant) {
