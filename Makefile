@@ -33,12 +33,12 @@ policy: ## Write the tables of docs/policy.md from the code
 	@mv docs/policy.md.new docs/policy.md
 
 leak: setup-test web ## The whole leak test in network namespaces (needs root; tests/net/README.md)
-	cargo build --workspace --bins
+	tests/lib/build.sh
 	tests/net/run.sh
 	tests/net/switches/run.py
 
 quality: setup-test web ## Speech quality and switches of legs, against what is promised (wants a quiet machine)
-	cargo build --workspace --bins
+	tests/lib/build.sh
 	DUOCAST_JUDGE=1 tests/browser/run.sh speech.test.mjs direct.test.mjs
 	cargo test -p duocast-client --lib --test direct -- --include-ignored --nocapture switches_each_way
 

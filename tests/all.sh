@@ -35,7 +35,7 @@ web() { (cd web && npm run --silent check && npm test --silent); }
 
 stage rust nextest
 stage web web
-stage build cargo build --workspace --bins
+stage build tests/lib/build.sh
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh
 stage clients tests/interop/server.sh

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/interop/setup.sh
-cargo build --quiet -p duocast-transport --example probe
+tests/lib/build.sh
 directory="$(mktemp -d)"
 trap 'rm -rf "$directory"' EXIT
 

@@ -128,7 +128,7 @@ def ready(given):
     duocast = (ROOT / given.duocast).resolve()
     wrong = [f"{tool} is not installed: tools/setup.sh test" for tool in TOOLS if not shutil.which(tool)]
     if not duocast.is_file():
-        wrong.append(f"{duocast} is not there: cargo build -p duocast, or name another with --duocast")
+        wrong.append(f"{duocast} is not there: tests/lib/build.sh, or name another with --duocast")
     if not PYTHON.exists():
         wrong.append("no .venv: tests/interop/setup.sh")
     for line in wrong:
