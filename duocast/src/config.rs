@@ -134,7 +134,7 @@ pub struct Link {
     pub control: String,
     /// PEM file with the certificate authority of control. Unset: the system's.
     pub ca: Option<PathBuf>,
-    /// File with the node's token (scope "node").
+    /// File with the node's token (scope "node"). Read anew at each attempt to link, so that it can be replaced.
     pub token: Option<PathBuf>,
 }
 

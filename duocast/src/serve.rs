@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use duocast_control::auth::{DevIssuer, DevIssuerError, IssuerConfig, Scope, dev_account_id};
 use duocast_control::{Control, ControlConfig};
 use duocast_model::NodeId;
-use duocast_router::{Router, RouterConfig};
+use duocast_router::{Router, RouterConfig, TokenSource};
 use duocast_transport::client::{ChannelConfig, Roots};
 use duocast_transport::identity::Identity;
 use duocast_transport::server::{Limits, Server, ServerConfig};
@@ -196,7 +196,9 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
             "link.token: not set: name the file with this node's token (scope node)".into(),
         ));
     };
-    let token = read(token)?.trim().to_owned();
+    // It is read again at each attempt to link; a file that is not there now is a mistake in the configuration.
+    read(token)?;
+    let token = TokenSource::File(token.clone());
     let roots = match &link.ca {
         Some(file) => Roots::Pem(read(file)?),
         None => Roots::System,
@@ -307,7 +309,8 @@ async fn embedded_router(config: &Config, control: &Control) -> Result<(Server, 
     .await?;
     let url = format!("https://127.0.0.1:{}", port(door.listen_addrs()).unwrap_or_default());
     let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
-    let router = router_config(config, node, node_link(&url, roots), control.mint_node_token());
+    let token = TokenSource::Given(control.mint_node_token());
+    let router = router_config(config, node, node_link(&url, roots), token);
     Ok((door, Router::bind(router)?))
 }
 
@@ -406,7 +409,12 @@ fn node_link(url: &str, roots: Roots) -> ChannelConfig {
     ChannelConfig { keep_alive, idle_timeout: 5 * keep_alive, ..ChannelConfig::new(url, roots) }
 }
 
-fn router_config(config: &Config, node_id: NodeId, control: ChannelConfig, token: String) -> RouterConfig {
+fn router_config(
+    config: &Config,
+    node_id: NodeId,
+    control: ChannelConfig,
+    token: TokenSource,
+) -> RouterConfig {
     RouterConfig {
         node_id,
         control,

@@ -9,6 +9,7 @@ mod link;
 pub mod metrics;
 mod pace;
 mod sys;
+mod token;
 mod udp;
 mod worker;
 
@@ -21,6 +22,8 @@ use duocast_router_core::ShardConfig;
 use duocast_transport::client::ChannelConfig;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+pub use crate::token::TokenSource;
 
 use crate::command::{MAX_QUEUED_COMMANDS, MAX_QUEUED_REPORTS, WorkerHandle};
 use crate::link::Link;
@@ -37,8 +40,8 @@ pub struct RouterConfig {
     pub node_id: NodeId,
     /// Where control is.
     pub control: ChannelConfig,
-    /// The bearer token of this node (claim `scope` = "node"). Never logged.
-    pub token: String,
+    /// The bearer token of this node (claim `scope` = "node").
+    pub token: TokenSource,
     /// Addresses to bind. Empty: `0.0.0.0`, and `[::]` where there is IPv6.
     pub listen: Vec<IpAddr>,
     /// Worker i binds this port plus i; 0 lets the kernel choose.

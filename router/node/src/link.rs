@@ -23,6 +23,7 @@ use v1::node_to_control::Kind as ToControl;
 use crate::RouterConfig;
 use crate::command::{Command, Offer, Report, WorkerGone, WorkerHandle};
 use crate::metrics;
+use crate::token::{TokenError, TokenSource};
 
 /// First pause after a failed attempt; each further one is twice as long, up to [`MAX_PAUSE`]. Half of it is random, so that
 /// nodes do not come back all at once.
@@ -52,7 +53,7 @@ pub(crate) struct Link {
     boot_id: String,
     leg_capacity: u32,
     control: ChannelConfig,
-    token: String,
+    token: TokenSource,
     workers: Vec<WorkerHandle>,
     reports: mpsc::Receiver<Report>,
     is_up: watch::Sender<bool>,
@@ -65,14 +66,28 @@ enum LinkError {
     Connect(#[from] duocast_transport::client::ConnectError),
     #[error("control refused or ended the link: {0}")]
     Refused(Box<tonic::Status>),
-    #[error("the node token is not a valid header value; configure the one that control issued")]
-    Token,
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("control closed the link")]
     Closed,
     #[error("control did not answer in time")]
     Silent,
     #[error("a worker is gone")]
     Worker,
+}
+
+impl LinkError {
+    /// Trying again does not help before somebody gives this node another token.
+    fn needs_another_token(&self) -> bool {
+        let refused = |status: &tonic::Status| {
+            matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
+        };
+        match self {
+            Self::Token(_) => true,
+            Self::Refused(status) => refused(status),
+            Self::Connect(_) | Self::Closed | Self::Silent | Self::Worker => false,
+        }
+    }
 }
 
 impl From<tonic::Status> for LinkError {
@@ -135,7 +150,16 @@ impl Link {
             }
             match ended {
                 Ok(never) => match never {},
+                // A token that ran out too: the next attempt tells whether there is another one.
                 Err(error) if welcomed => tracing::warn!(%error, "lost control; media goes on"),
+                Err(error) if error.needs_another_token() => {
+                    metrics::link_token_refused();
+                    tracing::error!(
+                        %error,
+                        "control does not take this node's token, so it gets no calls: have the platform's issuer make one \
+                         with scope \"node\" and replace the file that link.token names; it is read at each attempt"
+                    );
+                }
                 Err(error) => tracing::info!(%error, "no link to control yet"),
             }
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
@@ -145,6 +169,7 @@ impl Link {
     }
 
     async fn live(&mut self, welcomed: &mut bool) -> Result<std::convert::Infallible, LinkError> {
+        let bearer = self.token.bearer().await?;
         let channel = Channel::connect(self.control.clone()).await?;
         let (unsent, queue) = mpsc::channel(MAX_UNSENT);
         let hello = v1::Hello {
@@ -157,7 +182,6 @@ impl Link {
             Session { link: self, unsent, answers: FuturesUnordered::new(), named: Some(HashSet::new()) };
         session.send(ToControl::Hello(hello)).await?;
         let mut request = tonic::Request::new(ReceiverStream::new(queue));
-        let bearer = format!("Bearer {}", session.link.token).parse().map_err(|_| LinkError::Token)?;
         request.metadata_mut().insert("authorization", bearer);
         let mut orders = NodeServiceClient::new(channel).link(request).await?.into_inner();
 

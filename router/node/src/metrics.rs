@@ -45,6 +45,10 @@ pub fn describe() {
     );
     describe_gauge!("duocast_router_control_link_up", Unit::Count, "1 while control is linked, else 0.");
     count("duocast_router_control_link_attempts_total", "Attempts to link to control.");
+    count(
+        "duocast_router_control_link_token_refused_total",
+        "Attempts that failed because of the node's token: replace its file.",
+    );
 }
 
 pub(crate) fn link_is_up(up: bool) {
@@ -53,6 +57,10 @@ pub(crate) fn link_is_up(up: bool) {
 
 pub(crate) fn link_attempt() {
     counter!("duocast_router_control_link_attempts_total").increment(1);
+}
+
+pub(crate) fn link_token_refused() {
+    counter!("duocast_router_control_link_token_refused_total").increment(1);
 }
 
 /// What one worker published last, so that it publishes differences.

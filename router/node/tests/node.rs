@@ -5,7 +5,8 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
-use common::{Control, Node, TestCall, connect_two, eventually, peer};
+use common::{Control, Node, TOKEN, TestCall, connect_two, eventually, log, peer};
+use duocast_router::TokenSource;
 use duocast_wire::v1;
 use v1::control_to_node::Kind as ToNode;
 
@@ -113,11 +114,21 @@ async fn a_node_that_stops_says_goodbye_to_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_with_a_wrong_token_gets_no_link_and_keeps_trying() {
+async fn a_node_whose_token_was_replaced_comes_back_by_itself_and_says_meanwhile_what_to_do() {
+    let log = log::capture();
     let mut control = Control::start().await;
-    let node = Node::start_with_token(&control, 1, vec![LOOPBACK], "another-token");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "a-token-that-expired").unwrap();
+    let token = TokenSource::File(file.path().to_owned());
+    let node = Node::start_with_token(&control, 1, vec![LOOPBACK], token);
+    let told = |word: &str| log.lines().any(|line| line.contains("ERROR") && line.contains(word));
+    eventually("the refusal is an error that names the setting", || told("link.token")).await;
     assert!(control.no_link_waits());
+    std::fs::remove_file(file.path()).unwrap();
+    eventually("a file that is gone is named", || told(file.path().to_str().unwrap())).await;
+    std::fs::write(file.path(), format!("{TOKEN}\n")).unwrap();
+    control.link().await;
+    assert!(!log.lines().any(|line| line.contains("a-token-that-expired") || line.contains(TOKEN)));
     node.stop().await;
 }
 

@@ -1,13 +1,14 @@
 //! Control's end of the link, served on real doors, and peers on real sockets.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod log;
 pub mod peer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use duocast_model::{CallId, Generation, LegId, NodeId, Route, RoutePlan};
-use duocast_router::{Router, RouterConfig, RouterError};
+use duocast_router::{Router, RouterConfig, RouterError, TokenSource};
 use duocast_transport::client::{ChannelConfig, Roots};
 use duocast_transport::guard::{GuardConfig, guard};
 use duocast_transport::identity::Identity;
@@ -26,7 +27,7 @@ use v1::node_to_control::Kind as ToControl;
 /// No step of a test takes nearly as long; reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-const TOKEN: &str = "the-node-token";
+pub const TOKEN: &str = "the-node-token";
 
 pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("it took too long: {what}"))
@@ -208,21 +209,26 @@ pub struct Node {
 
 impl Node {
     pub fn start(control: &Control, workers: usize, listen: Vec<IpAddr>) -> Self {
-        Self::start_with_token(control, workers, listen, TOKEN)
+        Self::start_with_token(control, workers, listen, TokenSource::Given(TOKEN.into()))
     }
 
-    pub fn start_with_token(control: &Control, workers: usize, listen: Vec<IpAddr>, token: &str) -> Self {
+    pub fn start_with_token(
+        control: &Control,
+        workers: usize,
+        listen: Vec<IpAddr>,
+        token: TokenSource,
+    ) -> Self {
         let config = RouterConfig {
             node_id: NodeId::new("node-1").unwrap(),
             control: control.config.clone(),
-            token: token.into(),
+            token,
             listen,
             port_base: 0,
             announce: Vec::new(),
             workers,
             leg_capacity: 64,
         };
-        assert!(!format!("{config:?}").contains(token));
+        assert!(!format!("{config:?}").contains(TOKEN));
         let router = Router::bind(config).unwrap();
         let addresses = router.media_addrs();
         let shutdown = CancellationToken::new();
