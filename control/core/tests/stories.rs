@@ -324,6 +324,38 @@ fn a_lost_node_moves_its_calls_and_without_another_they_end() {
 }
 
 #[test]
+fn a_node_that_stops_as_planned_hands_its_calls_over_at_once() {
+    let (mut world, call) = live();
+    world.node_up("n2", "other");
+    world.node_leaving("n1");
+    assert!(world.devices["alice"].calls[&call].leg_wanted, "without waiting for the grace");
+    assert_eq!(world.leg_up("alice", call).node, support::node("n2"));
+    world.leg_up("bob/phone", call);
+    world.wait_s(60);
+    assert_eq!(seen(&world, "alice", call), Live);
+}
+
+#[test]
+fn the_only_node_may_be_restarted_as_planned_within_the_grace() {
+    let (mut world, call) = live();
+    world.online("carol").unwrap();
+    world.online("dave").unwrap();
+    world.node_leaving("n1");
+    assert_eq!(world.place("carol", "dave"), Err(PlaceError::NoCapacity), "it gets no new calls");
+    world.wait_s(5);
+    assert_eq!(seen(&world, "alice", call), Live);
+    world.node_up("n1", "boot-2");
+    assert_eq!(world.leg_up("alice", call).node, support::node("n1"));
+    world.leg_up("bob/phone", call);
+    world.wait_s(60);
+    assert_eq!(seen(&world, "alice", call), Live);
+
+    world.node_leaving("n1");
+    world.wait_s(15);
+    assert_eq!(seen(&world, "alice", call), Ended(EndReason::NodeLost), "nobody came");
+}
+
+#[test]
 fn a_link_that_blinks_changes_nothing() {
     let (mut world, call) = live();
     let legs = world.plan(call).unwrap().legs().to_vec();

@@ -137,8 +137,8 @@ impl Router {
         self.is_linked.subscribe()
     }
 
-    /// Runs until `shutdown`: then every leg is told goodbye and the threads end. Media goes on while control cannot be
-    /// reached; the link is tried for ever.
+    /// Runs until `shutdown`: then control is told, so that it moves the calls; every leg is told goodbye and the threads end.
+    /// Media goes on while control cannot be reached; the link is tried for ever.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RouterError> {
         metrics::describe();
         let (reports, from_workers) = mpsc::channel(MAX_QUEUED_REPORTS);
@@ -159,8 +159,7 @@ impl Router {
         drop(died);
         let link = Link::new(&self.config, handles.clone(), from_workers, self.is_linked);
         let result = tokio::select! {
-            () = link.run() => Ok(()),
-            () = shutdown.cancelled() => Ok(()),
+            () = link.run(shutdown) => Ok(()),
             index = deaths.recv() => Err(RouterError::WorkerDied(index.unwrap_or_default())),
         };
         for handle in &handles {

@@ -17,6 +17,7 @@ use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use v1::control_to_node::Kind as ToNode;
 use v1::node_to_control::Kind as ToControl;
 
@@ -41,6 +42,10 @@ const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long control may take to say Welcome.
 const WELCOME_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long control may take to move this node's calls when it stops as planned. Higher makes a stop wait for a control that
+/// hangs, lower leaves calls that are moved only after the grace of a lost link.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers of workers that may be awaited at once. At the bound the next order waits for one of them.
 const MAX_PENDING: usize = 1024;
@@ -102,6 +107,9 @@ impl From<WorkerGone> for LinkError {
     }
 }
 
+/// The node stops as planned.
+struct Left;
+
 type Answer = Pin<Box<dyn Future<Output = Option<ToControl>> + Send>>;
 
 /// One life of the link.
@@ -137,19 +145,20 @@ impl Link {
         metrics::link_is_up(up);
     }
 
-    /// Keeps the link up; ends never.
-    pub(crate) async fn run(mut self) {
+    /// Keeps the link up until `leaving`: then control is told, so that it moves the calls, and this returns when it has or
+    /// takes too long.
+    pub(crate) async fn run(mut self, leaving: CancellationToken) {
         let mut pause = MIN_PAUSE;
         loop {
             metrics::link_attempt();
             let mut welcomed = false;
-            let ended = self.live(&mut welcomed).await;
+            let ended = self.live(&mut welcomed, &leaving).await;
             self.set_up(false);
             if welcomed {
                 pause = MIN_PAUSE;
             }
             match ended {
-                Ok(never) => match never {},
+                Ok(Left) => return,
                 // A token that ran out too: the next attempt tells whether there is another one.
                 Err(error) if welcomed => tracing::warn!(%error, "lost control; media goes on"),
                 Err(error) if error.needs_another_token() => {
@@ -163,12 +172,54 @@ impl Link {
                 Err(error) => tracing::info!(%error, "no link to control yet"),
             }
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
-            tokio::time::sleep(jittered).await;
+            tokio::select! {
+                () = leaving.cancelled() => return,
+                () = tokio::time::sleep(jittered) => {}
+            }
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    async fn live(&mut self, welcomed: &mut bool) -> Result<std::convert::Infallible, LinkError> {
+    async fn live(&mut self, welcomed: &mut bool, leaving: &CancellationToken) -> Result<Left, LinkError> {
+        let (mut session, mut orders, welcome) = tokio::select! {
+            () = leaving.cancelled() => return Ok(Left),
+            opened = self.open() => opened?,
+        };
+        *welcomed = true;
+        session.link.set_up(true);
+        tracing::info!(control_version = welcome.version, "linked to control");
+        session.tell_all_states().await?;
+
+        let asked = Duration::from_millis(welcome.stats_interval_ms.into());
+        let mut stats = tokio::time::interval(asked.clamp(STATS_INTERVAL.0, STATS_INTERVAL.1));
+        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = leaving.cancelled() => {
+                    session.say_goodbye(&mut orders).await;
+                    return Ok(Left);
+                }
+                order = orders.message(), if session.answers.len() < MAX_PENDING => {
+                    let order = order?.ok_or(LinkError::Closed)?;
+                    session.take(order).await?;
+                }
+                Some(answer) = session.answers.next() => {
+                    if let Some(answer) = answer {
+                        session.send(answer).await?;
+                    }
+                }
+                report = session.link.reports.recv() => {
+                    session.send(leg_changed(report.ok_or(LinkError::Worker)?)).await?;
+                }
+                _ = stats.tick() => session.send(ToControl::Stats(session.stats())).await?,
+            }
+        }
+    }
+
+    /// Connects and says hello.
+    async fn open(
+        &mut self,
+    ) -> Result<(Session<'_>, tonic::Streaming<v1::ControlToNode>, v1::Welcome), LinkError> {
         let bearer = self.token.bearer().await?;
         let channel = Channel::connect(self.control.clone()).await?;
         let (unsent, queue) = mpsc::channel(MAX_UNSENT);
@@ -188,31 +239,7 @@ impl Link {
         let first = tokio::time::timeout(WELCOME_PATIENCE, orders.message()).await;
         let first = first.map_err(|_| LinkError::Silent)??.and_then(|message| message.kind);
         let Some(ToNode::Welcome(welcome)) = first else { return Err(LinkError::Closed) };
-        *welcomed = true;
-        session.link.set_up(true);
-        tracing::info!(control_version = welcome.version, "linked to control");
-        session.tell_all_states().await?;
-
-        let asked = Duration::from_millis(welcome.stats_interval_ms.into());
-        let mut stats = tokio::time::interval(asked.clamp(STATS_INTERVAL.0, STATS_INTERVAL.1));
-        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                order = orders.message(), if session.answers.len() < MAX_PENDING => {
-                    let order = order?.ok_or(LinkError::Closed)?;
-                    session.take(order).await?;
-                }
-                Some(answer) = session.answers.next() => {
-                    if let Some(answer) = answer {
-                        session.send(answer).await?;
-                    }
-                }
-                report = session.link.reports.recv() => {
-                    session.send(leg_changed(report.ok_or(LinkError::Worker)?)).await?;
-                }
-                _ = stats.tick() => session.send(ToControl::Stats(session.stats())).await?,
-            }
-        }
+        Ok((session, orders, welcome))
     }
 }
 
@@ -223,6 +250,20 @@ impl Session<'_> {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(LinkError::Silent),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(LinkError::Closed),
+        }
+    }
+
+    /// Tells control that this process stops, and waits until it ends the stream: the calls are moved by then.
+    async fn say_goodbye(&mut self, orders: &mut tonic::Streaming<v1::ControlToNode>) {
+        let farewell = async {
+            self.send(ToControl::Goodbye(v1::Goodbye {})).await?;
+            while orders.message().await?.is_some() {}
+            Ok::<(), LinkError>(())
+        };
+        match tokio::time::timeout(GOODBYE_PATIENCE, farewell).await {
+            Ok(Ok(())) => tracing::info!("control knows that this node stops, and moved its calls"),
+            Ok(Err(error)) => tracing::warn!(%error, "control may not know that this node stops"),
+            Err(_) => tracing::warn!("control did not take the goodbye in time; it moves the calls later"),
         }
     }
 

@@ -114,6 +114,27 @@ async fn a_node_that_stops_says_goodbye_to_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_as_planned_tells_control_and_serves_until_control_has_moved_its_calls() {
+    let mut control = Control::start().await;
+    let node = Node::start(&control, 1, vec![LOOPBACK]);
+    let mut link = control.link().await;
+    let call = TestCall::new(60);
+    let [a, b] = connect_two(&mut link, call).await;
+    link.plan(&call.talking(2)).await;
+    eventually("media flows", || a.seen().audio > 5).await;
+    node.leave();
+    link.goodbye(|| {
+        assert!(!node.has_stopped(), "it waits for control");
+        assert!(!a.seen().closed && !b.seen().closed);
+    })
+    .await;
+    node.stop().await;
+    for peer in [&a, &b] {
+        eventually("the peer is told goodbye", || peer.seen().closed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_token_was_replaced_comes_back_by_itself_and_says_meanwhile_what_to_do() {
     let log = log::capture();
     let mut control = Control::start().await;

@@ -48,6 +48,19 @@ impl Switchboard {
         }
     }
 
+    /// A node's process is about to stop, as planned: its calls move to other nodes at once. Where there is none they wait as
+    /// for a link that is down: the node's successor may be here before the grace is over.
+    pub fn handle_node_leaving(&mut self, now: UnixMillis, node: &NodeId) -> usize {
+        self.handle_node_down(now, node);
+        let mut moved = 0;
+        for id in self.calls_on(node) {
+            let Some(other) = placement::choose(&self.nodes) else { break };
+            self.lose_legs(now, id, other);
+            moved += 1;
+        }
+        moved
+    }
+
     /// A node says how busy it is: its busiest worker's share of a core.
     pub fn handle_node_load(&mut self, node: &NodeId, load: f32) {
         if let Some(view) = self.nodes.get_mut(node) {

@@ -90,6 +90,11 @@ impl World {
         self.settle();
     }
 
+    pub fn node_leaving(&mut self, name: &str) {
+        self.board.handle_node_leaving(self.now, &node(name));
+        self.settle();
+    }
+
     /// `device` is `account` or `account/device`.
     pub fn online(&mut self, device: &str) -> Result<(), SubscribeError> {
         let (account_name, _) = device.split_once('/').unwrap_or((device, ""));

@@ -31,6 +31,9 @@ pub(crate) enum LinkEnd {
     TakenOver,
     #[error("the node did not read its link: check its load and link again")]
     SlowNode,
+    /// The node said goodbye: the stream ends without an error.
+    #[error("the node stops")]
+    Left,
 }
 
 /// The reading end of a link.

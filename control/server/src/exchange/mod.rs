@@ -124,6 +124,7 @@ pub(crate) enum NodeSaid {
     LegReport { call: CallId, leg: LegId, report: LegReport },
     Load(f32),
     PlanRefused { call: CallId, node_has: Generation },
+    Goodbye,
 }
 
 /// Runs after everything that must be told first was told.

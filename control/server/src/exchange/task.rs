@@ -255,6 +255,13 @@ impl Task {
                 self.board.handle_plan_refused(self.clock.now(), node, call, node_has);
                 tracing::warn!(%node, %call, %node_has, "the node refused a plan that is not newer than its own");
             }
+            NodeSaid::Goodbye => {
+                // Who waits for an answer of this node hears first that it is away; then the call asks for a new leg.
+                let closed = self.links.end(node, LinkEnd::Left);
+                self.legs_closed(closed);
+                let moved = self.board.handle_node_leaving(self.clock.now(), node);
+                tracing::info!(%node, moved, "node stops as planned; its calls were moved to other nodes");
+            }
         }
     }
 

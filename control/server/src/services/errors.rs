@@ -105,6 +105,7 @@ by_table!(StreamClose, why => match why {
 by_table!(LinkEnd, why => match why {
     LinkEnd::TakenOver => (Code::Aborted, "LINK_TAKEN_OVER"),
     LinkEnd::SlowNode => (Code::ResourceExhausted, "SLOW_CONSUMER"),
+    LinkEnd::Left => (Code::Aborted, "NODE_LEFT"),
 });
 
 by_table!(ExchangeError, error => match error {

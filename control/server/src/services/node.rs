@@ -19,7 +19,9 @@ use v1::node_to_control::Kind as FromNode;
 use super::errors::IntoStatus;
 use super::{Services, fields, observe, status};
 use crate::auth::{Refusal, Scope};
-use crate::exchange::{Exchange, ExchangeError, LegFailure, LinkId, LinkInlet, LinkOpened, Next, NodeSaid};
+use crate::exchange::{
+    Exchange, ExchangeError, LegFailure, LinkEnd, LinkId, LinkInlet, LinkOpened, Next, NodeSaid,
+};
 use crate::metrics;
 
 /// How long after it linked a node may take to say hello.
@@ -89,19 +91,19 @@ impl NodeStream {
             biased;
             () = &mut self.expired => Err(Refusal::Expired.status()),
             () = self.draining.cancelled() => Err(ExchangeError::Stopped.status()),
-            next = message(&mut self.opening, &mut self.first, &mut self.messages) => next,
+            next = message(&mut self.opening, &mut self.first, &mut self.messages) => next.transpose()?,
         };
         self.is_over = next.is_err();
         Some(next)
     }
 }
 
-/// The next message of a link. Cancel-safe.
+/// The next message of a link; `None` after the node's goodbye. Cancel-safe.
 async fn message(
     opening: &mut Option<oneshot::Receiver<Result<LinkOpened, Status>>>,
     first: &mut VecDeque<ToNode>,
     messages: &mut Option<LinkInlet>,
-) -> Result<v1::ControlToNode, Status> {
+) -> Result<Option<v1::ControlToNode>, Status> {
     if let Some(opened) = opening {
         let LinkOpened { plans, messages: rest, .. } =
             opened.await.unwrap_or_else(|_| Err(ExchangeError::Stopped.status()))?;
@@ -112,11 +114,12 @@ async fn message(
         (*opening, *messages) = (None, Some(rest));
     }
     if let Some(kind) = first.pop_front() {
-        return Ok(v1::ControlToNode { kind: Some(kind) });
+        return Ok(Some(v1::ControlToNode { kind: Some(kind) }));
     }
     let Some(inlet) = messages else { return Err(ExchangeError::Stopped.status()) };
     match inlet.next().await {
-        Next::Item(message) => Ok(message),
+        Next::Item(message) => Ok(Some(message)),
+        Next::End(LinkEnd::Left) => Ok(None),
         Next::End(why) => Err(why.status()),
         Next::Closed => Err(ExchangeError::Stopped.status()),
     }
@@ -208,6 +211,7 @@ fn said(word: FromNode) -> Result<Option<NodeSaid>, InvalidId> {
             };
             Some(NodeSaid::LegReport { call: changed.call_id.parse()?, leg: changed.leg_id.parse()?, report })
         }
+        FromNode::Goodbye(_) => Some(NodeSaid::Goodbye),
         FromNode::Stats(stats) => Some(NodeSaid::Load(stats.load)),
         FromNode::PlanResult(result) if result.applied => None,
         FromNode::PlanResult(result) => {

@@ -10,7 +10,7 @@ use v1::node_to_control::Kind as Says;
 
 use crate::support::device::Device;
 use crate::support::node::{Habit, Node};
-use crate::support::{World, assert_fails, failure, in_time, with_token};
+use crate::support::{PATIENCE, World, assert_fails, failure, in_time, with_token};
 
 /// Alice calls Bob, whose phone rings.
 async fn ringing(world: &World) -> (Device, Device, v1::Call) {
@@ -155,6 +155,27 @@ async fn a_node_that_stays_away_loses_its_calls_to_another_one() {
     bob.call("a leg is wanted", |c| c.leg_wanted).await;
     bob.connect(&call).await.unwrap();
     second.until("the call moved", |seen| seen.plans.contains_key(&call.call_id)).await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_as_planned_hands_its_calls_over_and_is_told_when_it_may_go() {
+    let world = World::with(|config| config.limits.node_grace = PATIENCE).await;
+    let mut first = world.node("n1").await;
+    let (alice, mut bob, call) = ringing(&world).await;
+    alice.connect(&call).await.unwrap();
+    bob.connect(&call).await.unwrap();
+    bob.accept(&call).await.unwrap();
+    bob.call_is(CallState::Live).await;
+    let mut second = world.node("n2").await;
+    first.says(Says::Goodbye(v1::Goodbye {})).await;
+    let seen = first.until("the end", |seen| seen.end.is_some()).await;
+    assert_eq!(seen.end, Some(Ok(())), "it may go, and nothing is wrong");
+    bob.call("a leg is wanted", |c| c.leg_wanted).await;
+    bob.connect(&call).await.unwrap();
+    alice.connect(&call).await.unwrap();
+    second.until("the call moved", |seen| seen.plans.contains_key(&call.call_id)).await;
+    bob.call("alice is back", |c| c.peer_connected).await;
+    assert_eq!(world.counts().await.nodes, 1);
 }
 
 #[tokio::test]

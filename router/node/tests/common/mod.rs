@@ -190,6 +190,12 @@ impl Link {
         .await;
     }
 
+    /// The node says goodbye; `moved` happens before control answers it.
+    pub async fn goodbye(mut self, moved: impl FnOnce()) {
+        self.receive("a goodbye", |kind| matches!(kind, ToControl::Goodbye(_)).then_some(())).await;
+        moved();
+    }
+
     /// Statistics that show this.
     pub async fn stats_until(&mut self, done: impl Fn(&v1::NodeStats) -> bool) {
         self.receive("statistics", |kind| match kind {
@@ -234,6 +240,15 @@ impl Node {
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(router.run(shutdown.clone()));
         Self { addresses, shutdown, running }
+    }
+
+    /// SIGTERM: the node begins to stop.
+    pub fn leave(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub fn has_stopped(&self) -> bool {
+        self.running.is_finished()
     }
 
     pub async fn stop(self) {
