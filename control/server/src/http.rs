@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::metrics;
 use crate::services::Context;
+use crate::store::PingError;
 
 /// How long the parts may take to answer before the process counts as not ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,6 +47,10 @@ pub(crate) enum NotReady {
     Draining,
     #[error("the database does not answer")]
     Store,
+    #[error(
+        "the database cannot be written: check the disk's free space and the data directory's permissions"
+    )]
+    StoreUnwritable,
     #[error("the exchange does not answer")]
     Exchange,
     #[error("no router node is linked")]
@@ -80,7 +85,11 @@ impl Operations {
 
     async fn look(&self) -> Result<(), NotReady> {
         let store = tokio::time::timeout(READY_TIMEOUT, self.context.store.ping()).await;
-        store.ok().and_then(Result::ok).ok_or(NotReady::Store)?;
+        match store {
+            Ok(Ok(())) => {}
+            Ok(Err(PingError::Unwritable)) => return Err(NotReady::StoreUnwritable),
+            Ok(Err(PingError::Store(_))) | Err(_) => return Err(NotReady::Store),
+        }
         let counts = tokio::time::timeout(READY_TIMEOUT, self.context.exchange.counts()).await;
         let counts = counts.ok().and_then(Result::ok).ok_or(NotReady::Exchange)?;
         if self.ready_needs_node && counts.nodes == 0 {

@@ -29,6 +29,8 @@ const STREAMS_CLOSED: &str = "duocast_control_streams_closed_total";
 /// Name of the histogram of write durations, for the exporter's buckets.
 pub const STORE_BATCH_SECONDS: &str = "duocast_control_store_batch_seconds";
 const STORE_FAILURES: &str = "duocast_control_store_failures_total";
+const STORE_WRITABLE: &str = "duocast_control_store_writable";
+const RECORDS_REFUSED: &str = "duocast_control_store_records_refused_total";
 const PANICS: &str = "duocast_control_panics_total";
 
 /// Upper bounds, in seconds, that fit both histograms: from a write in memory to a client's patience.
@@ -55,6 +57,12 @@ pub fn describe() {
     describe_counter!(STREAMS_CLOSED, "Devices' streams that the server ended, by why");
     describe_histogram!(STORE_BATCH_SECONDS, Unit::Seconds, "Time to write one batch of call records");
     describe_counter!(STORE_FAILURES, "Batches that could not be written");
+    describe_gauge!(
+        STORE_WRITABLE,
+        "1 while the database takes writes, 0 after one failed until one succeeds"
+    );
+    describe_counter!(RECORDS_REFUSED, "Call records that the database does not take; each is a bug");
+    gauge!(STORE_WRITABLE).set(1.0);
     describe_counter!(PANICS, "Panics that ended one command; each is a bug");
 }
 
@@ -139,6 +147,16 @@ pub(crate) fn store_batch(took: Duration, written: bool) {
     if !written {
         counter!(STORE_FAILURES).increment(1);
     }
+}
+
+/// A write succeeded, or failed because of the database as a whole.
+pub(crate) fn store_writable(writable: bool) {
+    gauge!(STORE_WRITABLE).set(if writable { 1.0 } else { 0.0 });
+}
+
+/// The database refused one call's record.
+pub(crate) fn call_record_refused() {
+    counter!(RECORDS_REFUSED).increment(1);
 }
 
 /// A command panicked.

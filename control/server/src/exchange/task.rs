@@ -20,7 +20,7 @@ use super::presence::{Presence, Told};
 use super::{Command, ConnectLeg, Gone, LinkOpened, NodeSaid, Opened, Reply, StreamClose, Tuning};
 use crate::clock::Clock;
 use crate::metrics;
-use crate::store::{Store, StoreError, Watch, Watched};
+use crate::store::{RefusedCall, Store, StoreError, Watch, Watched};
 
 /// Commands taken at once. Higher makes larger transactions and later answers; lower writes more often.
 const BATCH: usize = 256;
@@ -166,7 +166,15 @@ impl Task {
         let result = self.store.save_calls(calls.clone()).await;
         metrics::store_batch(started.elapsed(), result.is_ok());
         match result {
-            Ok(()) => self.unwritten.clear(),
+            Ok(refused) => {
+                self.unwritten.clear();
+                // Trying again would be refused again. The call goes on, and its next change is tried.
+                for RefusedCall { call, error } in refused {
+                    metrics::call_record_refused();
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%call, error, "the database refuses this call's record; please report it");
+                }
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, calls = calls.len(), "calls could not be written; trying again");

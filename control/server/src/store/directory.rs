@@ -54,17 +54,17 @@ pub enum BookError {
 impl Store {
     /// Sets and removes direct messages: all or none.
     pub async fn set_messages(&self, changes: Vec<MessageChange>) -> Result<(), FollowError> {
-        self.writer().run(move |db| Ok(sqlite::set_messages(db, &changes))).await?
+        self.write(move |db| sqlite::set_messages(db, &changes)).await
     }
 
     /// Changes an address book.
     pub async fn set_address_book(&self, change: BookChange) -> Result<(), BookError> {
-        self.writer().run(move |db| Ok(sqlite::set_address_book(db, &change))).await?
+        self.write(move |db| sqlite::set_address_book(db, &change)).await
     }
 
     /// Deletes what has expired, and calls that ended before `calls_before`: a bounded number of rows. True if there may be
     /// more.
     pub async fn tidy(&self, now: UnixMillis, calls_before: UnixMillis) -> Result<bool, StoreError> {
-        self.writer().run(move |db| sqlite::tidy(db, now, calls_before, TIDY_BATCH)).await
+        self.write(move |db| sqlite::tidy(db, now, calls_before, TIDY_BATCH)).await
     }
 }

@@ -4,6 +4,7 @@
 //! thread writes, a few read, each behind a bounded queue: a slow disk makes callers wait, it does not stop the runtime.
 
 mod directory;
+mod health;
 mod people;
 mod privacy;
 mod sqlite;
@@ -18,13 +19,15 @@ use duocast_control_core::policy;
 use duocast_control_core::session::Person;
 use duocast_model::{AccountId, CallId, Handle, PrivacySettings, UnixMillis};
 
+use health::{Health, WriteError};
+use worker::Worker;
+
 pub use directory::{ADDRESS_BOOK_MAX, BookChange, BookError, ContactHash, MessageChange};
 pub use people::{Contact, KNOWN_MAX, Pair, Side, Watch, Watched};
 pub use privacy::{
     Answered, BLOCKS_MAX, BlockMade, Blocked, Changed, GRANTS_MAX, Grant, Granted, Named, OwnSettings,
     Parties, PrivacyError, REQUEST_TTL, REQUESTS_MAX, RequestSent, Requests, SettingsChange,
 };
-use worker::Worker;
 
 /// Threads that read. More serve more history pages at once; signalling itself hardly reads.
 const READERS: usize = 2;
@@ -57,6 +60,28 @@ pub enum StoreError {
     /// The job panicked; its transaction was rolled back.
     #[error("a database job failed unexpectedly: report this with the time it happened")]
     Panicked,
+}
+
+/// Why the store is not ready to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PingError {
+    /// The last write failed, and it does not get better.
+    #[error(
+        "the database cannot be written: check the disk's free space and the data directory's permissions"
+    )]
+    Unwritable,
+    /// It does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A call whose record the database does not take.
+#[derive(Debug)]
+pub struct RefusedCall {
+    /// Which.
+    pub call: CallId,
+    /// What the engine said; it names tables and columns, never values.
+    pub error: rusqlite::Error,
 }
 
 /// Why accounts are not changed.
@@ -153,6 +178,7 @@ struct Threads {
     writer: Worker,
     readers: [Worker; READERS],
     next_reader: AtomicUsize,
+    health: Health,
 }
 
 impl Store {
@@ -165,7 +191,12 @@ impl Store {
             Worker::start("store-reader-0", path, sqlite::open_reader).await?,
             Worker::start("store-reader-1", path, sqlite::open_reader).await?,
         ];
-        let threads = Arc::new(Threads { writer, readers, next_reader: AtomicUsize::new(0) });
+        let threads = Arc::new(Threads {
+            writer,
+            readers,
+            next_reader: AtomicUsize::new(0),
+            health: Health::default(),
+        });
         Ok(Self { threads, profile })
     }
 
@@ -177,12 +208,12 @@ impl Store {
         changes: Vec<AccountChange>,
     ) -> Result<Vec<(AccountId, PrivacySettings)>, UpsertError> {
         let defaults = self.profile.defaults();
-        self.writer().run(move |db| Ok(sqlite::upsert_accounts(db, now, &defaults, &changes))).await?
+        self.write(move |db| sqlite::upsert_accounts(db, now, &defaults, &changes)).await
     }
 
     /// Sets and removes follows: all or none.
     pub async fn set_follows(&self, changes: Vec<FollowChange>) -> Result<(), FollowError> {
-        self.writer().run(move |db| Ok(sqlite::set_follows(db, &changes))).await?
+        self.write(move |db| sqlite::set_follows(db, &changes)).await
     }
 
     /// The account, if it is known.
@@ -190,9 +221,12 @@ impl Store {
         self.reader().run(move |db| sqlite::profile(db, &account)).await
     }
 
-    /// Keeps these calls as they are now, in one transaction.
-    pub async fn save_calls(&self, calls: Arc<Vec<CallRecord>>) -> Result<(), StoreError> {
-        self.writer().run(move |db| sqlite::save_calls(db, &calls)).await
+    /// Keeps these calls as they are now, in one transaction. Gives those that the database refused, each with why; the others
+    /// are kept.
+    pub async fn save_calls(&self, calls: Arc<Vec<CallRecord>>) -> Result<Vec<RefusedCall>, StoreError> {
+        let result = self.writer().run(move |db| sqlite::save_calls(db, &calls)).await;
+        self.threads.health.calls(&result);
+        result
     }
 
     /// Every call that has not ended.
@@ -215,9 +249,34 @@ impl Store {
         self.reader().run(move |db| sqlite::history(db, &account, before, limit)).await
     }
 
-    /// Answers if the database does.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.writer().run(sqlite::ping).await
+    /// Answers if the database does, and takes what is written to it. Writes only if the last write failed.
+    pub async fn ping(&self) -> Result<(), PingError> {
+        let health = &self.threads.health;
+        if health.calls_wait() {
+            return Err(PingError::Unwritable);
+        }
+        if !health.is_in_doubt() {
+            return Ok(self.writer().run(sqlite::ping).await?);
+        }
+        self.write(sqlite::touch).await.map_err(|error: StoreError| match error {
+            StoreError::Engine(_) => PingError::Unwritable,
+            error => PingError::Store(error),
+        })
+    }
+
+    /// Runs a job that writes, and keeps in mind how it went.
+    async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError + Send + 'static,
+        F: FnOnce(&mut rusqlite::Connection) -> Result<T, E> + Send + 'static,
+    {
+        let result = match self.writer().run(move |db| Ok(job(db))).await {
+            Ok(result) => result,
+            Err(error) => Err(error.into()),
+        };
+        self.threads.health.other(&result);
+        result
     }
 
     /// Which policy decides what this keeps.
@@ -232,5 +291,46 @@ impl Store {
     fn reader(&self) -> &Worker {
         let turn = self.threads.next_reader.fetch_add(1, Ordering::Relaxed);
         &self.threads.readers[turn % READERS]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_only(store: &Store, on: bool) {
+        store.writer().run(move |db| Ok(db.pragma_update(None, "query_only", on)?)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_write_says_so_until_it_can_again() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&dir.path().join("test.db"), Default::default()).await.unwrap();
+        let change = || {
+            let handle = Handle::new("zoe").unwrap();
+            vec![AccountChange::named(AccountId::new("an-account").unwrap(), handle, None)]
+        };
+        store.ping().await.unwrap();
+        read_only(&store, true).await;
+        store.ping().await.expect("nothing was written, so nothing failed");
+        store.upsert_accounts(UnixMillis(1), change()).await.unwrap_err();
+        for _ in 0..2 {
+            assert!(matches!(store.ping().await, Err(PingError::Unwritable)));
+        }
+        read_only(&store, false).await;
+        store.ping().await.expect("asking finds that it is well again");
+        store.upsert_accounts(UnixMillis(1), change()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_refused_is_no_trouble_of_the_store() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&dir.path().join("test.db"), Default::default()).await.unwrap();
+        let stranger = |name: &str| AccountId::new(name).unwrap();
+        let change = FollowChange { follower: stranger("a"), followee: stranger("b"), following: true };
+        let refused = store.set_follows(vec![change]).await.unwrap_err();
+        assert!(matches!(refused, FollowError::AccountUnknown { .. }));
+        store.ping().await.unwrap();
+        assert!(!store.threads.health.is_in_doubt());
     }
 }

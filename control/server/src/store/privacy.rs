@@ -222,7 +222,7 @@ impl Store {
         account: AccountId,
         change: SettingsChange,
     ) -> Result<Option<Changed>, StoreError> {
-        self.writer().run(move |db| sqlite::update_settings(db, &account, &change)).await
+        self.write(move |db| sqlite::update_settings(db, &account, &change)).await
     }
 
     /// Permissions that the account gave and that have not expired, by handle, those after `after`. Without people it blocked.
@@ -244,12 +244,12 @@ impl Store {
         now: UnixMillis,
         lasts: Duration,
     ) -> Result<Granted, PrivacyError> {
-        self.writer().run(move |db| Ok(sqlite::create_grant(db, &account, &grantee, now, lasts))).await?
+        self.write(move |db| sqlite::create_grant(db, &account, &grantee, now, lasts)).await
     }
 
     /// Takes a permission back, if there is one.
     pub async fn revoke_grant(&self, account: AccountId, grantee: Handle) -> Result<Parties, PrivacyError> {
-        self.writer().run(move |db| Ok(sqlite::revoke_grant(db, &account, &grantee))).await?
+        self.write(move |db| sqlite::revoke_grant(db, &account, &grantee)).await
     }
 
     /// People whom the account blocked, by handle, those after `after`.
@@ -269,12 +269,12 @@ impl Store {
         person: Handle,
         now: UnixMillis,
     ) -> Result<BlockMade, PrivacyError> {
-        self.writer().run(move |db| Ok(sqlite::block(db, &account, &person, now))).await?
+        self.write(move |db| sqlite::block(db, &account, &person, now)).await
     }
 
     /// Takes a block back, if there is one.
     pub async fn unblock(&self, account: AccountId, person: Handle) -> Result<Parties, PrivacyError> {
-        self.writer().run(move |db| Ok(sqlite::unblock(db, &account, &person))).await?
+        self.write(move |db| sqlite::unblock(db, &account, &person)).await
     }
 
     /// Keeps a call request if policy lets it through; policy is asked in the transaction that keeps it.
@@ -285,7 +285,7 @@ impl Store {
         now: UnixMillis,
     ) -> Result<RequestSent, PrivacyError> {
         let profile = self.profile;
-        self.writer().run(move |db| Ok(sqlite::send_request(db, profile, &account, &receiver, now))).await?
+        self.write(move |db| sqlite::send_request(db, profile, &account, &receiver, now)).await
     }
 
     /// The account's requests, at most [`REQUESTS_MAX`] each way.
@@ -301,7 +301,7 @@ impl Store {
         now: UnixMillis,
         lasts: Duration,
     ) -> Result<Answered, PrivacyError> {
-        self.writer().run(move |db| Ok(sqlite::accept_request(db, &account, &sender, now, lasts))).await?
+        self.write(move |db| sqlite::accept_request(db, &account, &sender, now, lasts)).await
     }
 
     /// Declines a request.
@@ -312,6 +312,6 @@ impl Store {
         now: UnixMillis,
         block: bool,
     ) -> Result<Answered, PrivacyError> {
-        self.writer().run(move |db| Ok(sqlite::decline_request(db, &account, &sender, now, block))).await?
+        self.write(move |db| sqlite::decline_request(db, &account, &sender, now, block)).await
     }
 }

@@ -14,3 +14,4 @@ mod privacy;
 mod requests;
 mod restart;
 mod sessions;
+mod store;

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 
 use crate::support::{World, in_time};
 
-async fn get(world: &World, path: &str) -> (Response<()>, String) {
+pub(crate) async fn get(world: &World, path: &str) -> (Response<()>, String) {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let (parts, body) = in_time(world.control.app().oneshot(request)).await.unwrap().into_parts();
     let text = in_time(body.collect()).await.unwrap().to_bytes();

@@ -7,7 +7,8 @@ use duocast_model::{
 use rusqlite::{Connection, Row, named_params, params};
 
 use super::{account_id, collect, millis, moment, person};
-use crate::store::{PageMark, StoreError};
+use crate::store::health::is_about_one_row;
+use crate::store::{PageMark, RefusedCall, StoreError};
 
 /// Every reason, to read back what [`EndReason::name`] wrote.
 const END_REASONS: [EndReason; 9] = [
@@ -22,9 +23,14 @@ const END_REASONS: [EndReason; 9] = [
     EndReason::NodeLost,
 ];
 
-/// Keeps the calls as they are now. A row that is newer already stays.
-pub(in crate::store) fn save_calls(db: &mut Connection, calls: &[CallRecord]) -> Result<(), StoreError> {
+/// Keeps the calls as they are now. A row that is newer already stays. A row that is refused undoes itself alone: the
+/// statement fails, its transaction goes on.
+pub(in crate::store) fn save_calls(
+    db: &mut Connection,
+    calls: &[CallRecord],
+) -> Result<Vec<RefusedCall>, StoreError> {
     let transaction = db.transaction()?;
+    let mut refused = Vec::new();
     {
         let mut save = transaction.prepare_cached(
             "INSERT INTO calls VALUES (
@@ -54,7 +60,7 @@ pub(in crate::store) fn save_calls(db: &mut Connection, calls: &[CallRecord]) ->
             let public = |exposure: Option<Exposure>| exposure.is_some_and(|e| e.public);
             let local = |exposure: Option<Exposure>| exposure.is_some_and(|e| e.local_network);
             let leg = |seat: &SeatRecord| seat.leg.map(|leg| leg.as_u128().to_be_bytes());
-            save.execute(named_params! {
+            let saved = save.execute(named_params! {
                 ":call_id": call.id.as_u128().to_be_bytes(),
                 ":revision": i64::try_from(call.revision).unwrap_or(i64::MAX),
                 ":state": state,
@@ -86,11 +92,16 @@ pub(in crate::store) fn save_calls(db: &mut Connection, calls: &[CallRecord]) ->
                 ":callee_exposed_at": of_callee.map(|e| millis(e.since)),
                 ":callee_exposed_public": public(of_callee),
                 ":callee_exposed_local": local(of_callee),
-            })?;
+            });
+            match saved {
+                Ok(_) => {}
+                Err(error) if is_about_one_row(&error) => refused.push(RefusedCall { call: call.id, error }),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     transaction.commit()?;
-    Ok(())
+    Ok(refused)
 }
 
 /// Every call that has not ended.

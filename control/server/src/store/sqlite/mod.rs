@@ -76,6 +76,12 @@ pub(super) fn ping(db: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Writes one page that says what it said before: succeeds if the disk takes it.
+pub(super) fn touch(db: &mut Connection) -> Result<(), StoreError> {
+    let kept: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(db.pragma_update(None, "application_id", kept)?)
+}
+
 fn account_id(row: &Row<'_>, column: &str) -> Result<AccountId, StoreError> {
     AccountId::new(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
         .map_err(|_| StoreError::Corrupt("account id"))
