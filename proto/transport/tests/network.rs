@@ -11,7 +11,7 @@ use common::{PATIENCE, Setup, TestServer, in_time};
 use duocast_transport::Door;
 use duocast_transport::client::{Channel, ChannelConfig, ConnectError, DoorChoice, RebindError, Roots};
 use duocast_transport::server::{BindError, Server, ServerConfig};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
@@ -220,6 +220,66 @@ async fn a_connection_that_is_never_used_is_closed() {
     let server = TestServer::start_with(setup).await;
     let mut silent = TcpStream::connect(server.plain).await.unwrap();
     assert!(matches!(in_time(silent.read(&mut [0; 16])).await, Ok(0) | Err(_)));
+}
+
+/// A server with room for one connection, which closes those that are unused.
+async fn with_room_for_one() -> TestServer {
+    let mut setup = Setup::default();
+    setup.limits.connections = 1;
+    setup.limits.unused_timeout = UNUSED;
+    // hyper's own limit on HTTP/1.1 is not what is tested.
+    setup.limits.header_timeout = 10 * PATIENCE;
+    TestServer::start_with(setup).await
+}
+
+const UNUSED: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_connection_that_is_kept_alive_without_calls_gives_its_place_to_others() {
+    for door in [DoorChoice::H3, DoorChoice::H2] {
+        let server = with_room_for_one().await;
+        let mut config = server.config(door);
+        config.keep_alive = UNUSED / 10;
+        let mut client = ProbeClient::new(in_time(Channel::connect(config)).await.unwrap());
+        in_time(client.unary(ask("echo"))).await.unwrap();
+        let other = in_time(async {
+            loop {
+                if let Ok(channel) = Channel::connect(server.config(door)).await {
+                    return channel;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        in_time(ProbeClient::new(other.clone()).unary(ask("echo"))).await.unwrap();
+        drop(other);
+        // Who was closed comes back with its next call.
+        in_time(async { while client.unary(ask("echo")).await.is_err() {} }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_a_running_call_however_long_nothing_is_said_on_it() {
+    for door in [DoorChoice::H3, DoorChoice::H2] {
+        let server = with_room_for_one().await;
+        let (say, asks) = tokio::sync::mpsc::channel(1);
+        let mut client = server.client(door).await;
+        let mut answers = in_time(client.chat(ReceiverStream::new(asks))).await.unwrap();
+        tokio::time::sleep(5 * UNUSED).await;
+        assert!(Channel::connect(server.config(door)).await.is_err(), "its place is taken");
+        say.send(Ask { payload: "still here".into(), ..Ask::default() }).await.unwrap();
+        assert_eq!(in_time(answers.message()).await.unwrap().unwrap().payload, "still here");
+    }
+}
+
+#[tokio::test]
+async fn a_plain_connection_that_is_not_used_again_is_closed() {
+    let server = with_room_for_one().await;
+    let mut stream = TcpStream::connect(server.plain).await.unwrap();
+    stream.write_all(b"GET /page HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut all = Vec::new();
+    in_time(stream.read_to_end(&mut all)).await.unwrap();
+    assert!(String::from_utf8(all).unwrap().contains("a page"));
 }
 
 #[tokio::test]

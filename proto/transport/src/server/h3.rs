@@ -1,6 +1,7 @@
 //! The door on UDP: HTTP/3 connections.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use h3::frame::FrameStream;
 use h3::stream::BufRecvStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::drain::Drain;
@@ -93,18 +95,24 @@ impl H3Door {
         Some((quic, h3.ok()?))
     }
 
-    /// Serves one connection until it is closed or, while draining, has no request left. Every request is a task; they are
-    /// aborted when this returns.
+    /// Serves one connection until it is closed, unused for too long or, while draining, has no request left. Every request
+    /// is a task; they are aborted when this returns.
     async fn serve(&self, quic: quinn::Connection, mut h3: H3Connection, app: Router, drain: &Drain) {
         let mut requests = JoinSet::new();
         let mut headerless = 0;
         let mut draining = false;
+        let mut unused = pin!(tokio::time::sleep(self.limits.idle_timeout));
         while !(draining && requests.is_empty()) {
             tokio::select! {
                 () = drain.begun(), if !draining => {
                     draining = true;
-                    let goaway = h3.shutdown(REQUESTS_AFTER_GOAWAY);
-                    if !matches!(tokio::time::timeout(GOAWAY_TIMEOUT, goaway).await, Ok(Ok(()))) {
+                    if !go_away(&mut h3).await {
+                        return;
+                    }
+                }
+                () = unused.as_mut(), if !draining && requests.is_empty() => {
+                    draining = true;
+                    if !go_away(&mut h3).await {
                         return;
                     }
                 }
@@ -116,7 +124,9 @@ impl H3Door {
                             return;
                         }
                     }
-                    Ok(Outcome::Answered | Outcome::Cancelled | Outcome::Failed) => {}
+                    Ok(Outcome::Answered | Outcome::Cancelled | Outcome::Failed) => {
+                        unused.as_mut().reset(Instant::now() + self.limits.unused_timeout);
+                    }
                     Err(error) => tracing::error!(%error, "a handler panicked; its call was reset"),
                 },
                 accepted = poll_fn(|cx| h3.poll_accept_request_stream(cx)) => {
@@ -129,4 +139,10 @@ impl H3Door {
             }
         }
     }
+}
+
+/// Tells the client to make no further request here; false if it does not take that.
+async fn go_away(h3: &mut H3Connection) -> bool {
+    let goaway = h3.shutdown(REQUESTS_AFTER_GOAWAY);
+    matches!(tokio::time::timeout(GOAWAY_TIMEOUT, goaway).await, Ok(Ok(())))
 }

@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// The default of [`Limits::unused_timeout`].
+pub const UNUSED_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Bounds on what clients may take of a server.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -29,6 +32,10 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// A connection on which nothing at all arrives for this long is closed. Clients send keep-alives at less than half.
     pub idle_timeout: Duration,
+    /// A connection on which no call ran for this long is closed (GOAWAY first), however often it is kept alive; before its
+    /// first call, `idle_timeout` is enough. An open stream is a running call. Without this, connections that do nothing take
+    /// `connections` for ever. Higher spares clients that call now and then a handshake, lower frees their places sooner.
+    pub unused_timeout: Duration,
     /// How long a client may take to send the header section of a request once it began.
     pub header_timeout: Duration,
     /// Most bytes of a request's header section.
@@ -49,6 +56,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             streams_per_connection: 128,
             idle_timeout: Duration::from_secs(60),
+            unused_timeout: UNUSED_TIMEOUT,
             header_timeout: Duration::from_secs(10),
             header_bytes: 16 * 1024,
             stream_window_bytes: 128 * 1024,

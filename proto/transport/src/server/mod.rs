@@ -1,5 +1,6 @@
 //! Serves one axum app on all doors.
 
+mod activity;
 mod bind;
 mod drain;
 mod h3;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use bind::{BindError, loopback};
-pub use limits::Limits;
+pub use limits::{Limits, UNUSED_TIMEOUT};
 
 use crate::identity::Identity;
 use drain::Drain;

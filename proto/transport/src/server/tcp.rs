@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,16 +14,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::activity::Activity;
 use super::drain::Drain;
 use super::limits::{Admission, Gate, Limits, Transport};
 use crate::Door;
 
 /// Pause after the system could not give a connection (out of file descriptors): connections have to end before it can.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take to close a connection that was unused for too long.
+const UNUSED_CLOSE: Duration = Duration::from_secs(5);
 
 /// How long a browser may remember that HTTP/3 is served here.
 const ALT_SVC_SECONDS: u32 = 3600;
@@ -128,10 +132,10 @@ impl TcpDoor {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let used = AtomicBool::new(false);
+        let activity = Activity::new();
         let door = if self.tls.is_some() { Door::H2 } else { Door::Plain };
         let service = service_fn(|mut request: Request<Incoming>| {
-            used.store(true, Ordering::Relaxed);
+            let running = activity.begin();
             request.extensions_mut().insert(door);
             let answer = app.clone().oneshot(request.map(Body::new));
             let alt_svc = self.alt_svc.clone();
@@ -140,13 +144,14 @@ impl TcpDoor {
                 if let Some(value) = alt_svc {
                     response.headers_mut().insert(header::ALT_SVC, value);
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| running.until_sent(body)))
             }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // hyper has no time limit of its own before the first request.
-        let mut unused = pin!(tokio::time::sleep(self.limits.idle_timeout));
+        // hyper has no time limit of its own before the first request, nor, on HTTP/2, after it.
+        let mut unused = pin!(activity.idle(self.limits.idle_timeout, self.limits.unused_timeout));
         let mut draining = pin!(drain.begun());
+        let mut closed = pin!(tokio::time::sleep(Duration::MAX));
         let (mut check_use, mut check_drain) = (true, true);
         loop {
             tokio::select! {
@@ -158,10 +163,10 @@ impl TcpDoor {
                 }
                 () = unused.as_mut(), if check_use => {
                     check_use = false;
-                    if !used.load(Ordering::Relaxed) {
-                        return;
-                    }
+                    connection.as_mut().graceful_shutdown();
+                    closed.as_mut().reset(Instant::now() + UNUSED_CLOSE);
                 }
+                () = closed.as_mut(), if !check_use => return,
             }
         }
     }
