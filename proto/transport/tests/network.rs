@@ -86,6 +86,53 @@ async fn http3_alone_fails_in_time_where_udp_is_blocked() {
 }
 
 #[tokio::test]
+async fn where_nothing_listens_a_channel_says_so_without_waiting_for_quic() {
+    let server = TestServer::start().await;
+    let port = server.port;
+    let mut config = server.config(DoorChoice::Auto);
+    server.stop().await;
+    // Waiting for an answer to QUIC would outlast the test's patience.
+    config.connect_timeout = 10 * PATIENCE;
+    let refused = in_time(Channel::connect(config)).await.unwrap_err();
+    assert!(matches!(refused, ConnectError::Refused(p) if p == port), "{refused:?}");
+    assert!(refused.to_string().contains("start the server"));
+}
+
+/// A port whose UDP goes to the server and whose TCP is refused.
+async fn without_tcp(server: &TestServer) -> u16 {
+    let outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    inside.connect(("127.0.0.1", server.port)).await.unwrap();
+    let port = outside.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut up, mut down, mut client) = ([0; 2048], [0; 2048], None);
+        loop {
+            tokio::select! {
+                Ok((length, from)) = outside.recv_from(&mut up) => {
+                    client = Some(from);
+                    inside.send(&up[..length]).await.unwrap();
+                }
+                Ok(length) = inside.recv(&mut down) => {
+                    outside.send_to(&down[..length], client.unwrap()).await.unwrap();
+                }
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn where_tcp_is_refused_a_channel_still_connects_by_quic() {
+    let server = TestServer::start().await;
+    let port = without_tcp(&server).await;
+    let mut config = server.config_for(&format!("https://127.0.0.1:{port}"), DoorChoice::Auto);
+    config.quic_head_start = Duration::ZERO;
+    let channel = in_time(Channel::connect(config)).await.unwrap();
+    assert_eq!(channel.door(), Door::H3);
+    in_time(ProbeClient::new(channel).unary(ask("echo"))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_not_trusted_fails_on_every_door_without_naming_an_address() {
     let (server, stranger) = (TestServer::start().await, TestServer::start().await);
     for door in [DoorChoice::H3, DoorChoice::H2, DoorChoice::Auto] {

@@ -30,6 +30,11 @@ const ADDRESSES: usize = 8;
 /// Bytes of one response stream that may be on the way. A message of the API fits twice.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 
+/// How long QUIC may still take once TCP was refused. The server has both on one port, so most likely nothing is there; this is
+/// for networks that refuse TCP. Long enough for one lost packet (quinn repeats the first after a second, the head start
+/// included); longer makes people wait to hear that the server is not running.
+const QUIC_AFTER_REFUSAL: Duration = Duration::from_millis(1_200);
+
 /// Why there is no connection. No message tells an address.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -53,6 +58,11 @@ pub enum ConnectError {
     /// The name has no address.
     #[error("the server's name has no address: {0}; check the name and the network")]
     Resolve(io::Error),
+    /// The host is there, and nothing listens on the port.
+    #[error(
+        "nothing listens on port {0} of the server's host; start the server, or check host and port of the URL"
+    )]
+    Refused(u16),
     /// Every door that was tried failed.
     #[error(
         "cannot connect ({0}); check that the server runs, its certificate is trusted and the network lets it through"
@@ -139,22 +149,45 @@ impl Connector {
             return self.by_quic(quic, &addresses).await;
         }
         let mut by_quic = pin!(self.by_quic(quic, &addresses));
-        let by_tcp = self.by_tcp(&addresses);
+        let mut by_tcp = pin!(self.by_tcp(&addresses));
         match tokio::time::timeout(self.config.quic_head_start, by_quic.as_mut()).await {
-            Ok(Ok(live)) => Ok(live),
-            Ok(Err(_)) => by_tcp.await,
-            Err(_) => first_success(by_quic, pin!(by_tcp)).await,
+            Ok(Ok(live)) => return Ok(live),
+            Ok(Err(_)) => return by_tcp.await,
+            Err(_) => {}
         }
+        let failure = tokio::select! {
+            outcome = by_quic.as_mut() => match outcome {
+                Ok(live) => return Ok(live),
+                Err(_) => return by_tcp.await,
+            },
+            outcome = by_tcp.as_mut() => match outcome {
+                Ok(live) => return Ok(live),
+                Err(failure) => failure,
+            },
+        };
+        let patience = match failure {
+            ConnectError::Refused(_) => QUIC_AFTER_REFUSAL,
+            // The connect timeout of the whole ends it.
+            _ => Duration::MAX,
+        };
+        tokio::time::timeout(patience, by_quic).await.ok().and_then(Result::ok).ok_or(failure)
     }
 
     async fn by_quic(&self, quic: &Quic, addresses: &[SocketAddr]) -> Result<Live, ConnectError> {
-        race(addresses, |address| quic.connect(address, &self.host)).await.map(Live::H3)
+        let connected = race(addresses, |address| quic.connect(address, &self.host)).await;
+        connected.map(Live::H3).map_err(|failure| self.failed(failure))
     }
 
     async fn by_tcp(&self, addresses: &[SocketAddr]) -> Result<Live, ConnectError> {
-        race(addresses, |address| H2Connection::connect(address, &self.name, &self.tcp_tls, &self.config))
-            .await
-            .map(Live::H2)
+        let connect = |address| H2Connection::connect(address, &self.name, &self.tcp_tls, &self.config);
+        race(addresses, connect).await.map(Live::H2).map_err(|failure| self.failed(failure))
+    }
+
+    fn failed(&self, failure: TryError) -> ConnectError {
+        match failure {
+            TryError::Refused => ConnectError::Refused(self.port),
+            TryError::NoWay(why) | TryError::Failed(why) => ConnectError::Failed(why),
+        }
     }
 
     /// Moves the QUIC connections to a new local socket.
@@ -185,12 +218,12 @@ impl Quic {
         Ok(Self { endpoint: endpoint.map_err(settings)?, client })
     }
 
-    async fn connect(&self, address: SocketAddr, host: &str) -> Result<H3Connection, String> {
+    async fn connect(&self, address: SocketAddr, host: &str) -> Result<H3Connection, TryError> {
         let connecting = self.endpoint.connect_with(self.client.clone(), address, host);
         // An address that this machine has no route to is one of the ways to fail; its text is not passed on.
-        let connecting = connecting.map_err(|_| "QUIC: no way to the address".to_owned())?;
-        let quic = connecting.await.map_err(|error| format!("QUIC: {error}"))?;
-        H3Connection::new(quic).await
+        let connecting = connecting.map_err(|_| TryError::NoWay("QUIC: no way to the address".to_owned()))?;
+        let quic = connecting.await.map_err(|error| TryError::Failed(format!("QUIC: {error}")))?;
+        H3Connection::new(quic).await.map_err(TryError::Failed)
     }
 }
 
@@ -205,44 +238,39 @@ fn udp_socket() -> io::Result<UdpSocket> {
     both().or_else(|_: io::Error| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
 }
 
-/// The first of two to succeed, or the second's error.
-async fn first_success<T, E>(
-    mut one: impl Future<Output = Result<T, E>> + Unpin,
-    mut other: impl Future<Output = Result<T, E>> + Unpin,
-) -> Result<T, E> {
-    tokio::select! {
-        outcome = &mut one => match outcome {
-            Ok(value) => Ok(value),
-            Err(_) => other.await,
-        },
-        outcome = &mut other => match outcome {
-            Ok(value) => Ok(value),
-            Err(error) => one.await.map_err(|_| error),
-        },
-    }
+/// Why one address did not connect, what tells least first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TryError {
+    /// This machine has no way to it, as to IPv6 where there is none.
+    NoWay(String),
+    /// Its host says that nothing listens.
+    Refused,
+    /// Something was there, or nothing was heard.
+    Failed(String),
 }
 
-/// Tries the addresses in order, each with a head start over the next; the first to connect wins, the others are dropped.
+/// Tries the addresses in order, each with a head start over the next; the first to connect wins, the others are dropped. If
+/// none does, the failure that tells most is given.
 async fn race<'a, T, F>(
     addresses: &'a [SocketAddr],
     connect: impl Fn(SocketAddr) -> F + 'a,
-) -> Result<T, ConnectError>
+) -> Result<T, TryError>
 where
-    F: Future<Output = Result<T, String>>,
+    F: Future<Output = Result<T, TryError>>,
 {
     let mut running = FuturesUnordered::new();
     let mut waiting = addresses.iter();
-    let mut failure = "the name has no address".to_owned();
+    let mut failure = TryError::NoWay("the name has no address".to_owned());
     loop {
         match waiting.next() {
             Some(address) => running.push(connect(*address)),
-            None if running.is_empty() => return Err(ConnectError::Failed(failure)),
+            None if running.is_empty() => return Err(failure),
             None => {}
         }
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
                 Ok(connection) => return Ok(connection),
-                Err(error) => failure = error,
+                Err(error) => failure = failure.max(error),
             },
             () = tokio::time::sleep(ADDRESS_STAGGER), if waiting.len() > 0 => {}
         }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::future::Future as _;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::connect::TryError;
 use super::{ChannelConfig, Failure};
 
 /// Bytes of one response stream that may be on the way. A message of the API fits twice.
@@ -29,19 +31,35 @@ pub(super) struct H2Connection {
     requests: SendRequest<Upload>,
 }
 
+fn unconnected(error: &io::Error) -> TryError {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    // The system's text may name the address; the kind does not.
+    match error.kind() {
+        ConnectionRefused => TryError::Refused,
+        kind @ (AddrNotAvailable | HostUnreachable | NetworkUnreachable) => {
+            TryError::NoWay(format!("TCP: {kind}"))
+        }
+        kind => TryError::Failed(format!("TCP: {kind}")),
+    }
+}
+
+fn failed<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> TryError {
+    move |error| TryError::Failed(format!("{step}: {error}"))
+}
+
 impl H2Connection {
     pub(super) async fn connect(
         address: SocketAddr,
         name: &ServerName<'static>,
         tls: &TlsConnector,
         config: &ChannelConfig,
-    ) -> Result<Self, String> {
-        let stream = TcpStream::connect(address).await.map_err(|error| format!("TCP: {}", error.kind()))?;
+    ) -> Result<Self, TryError> {
+        let stream = TcpStream::connect(address).await.map_err(|error| unconnected(&error))?;
         // Small messages are to leave at once; a socket without the option still works.
         let _ = stream.set_nodelay(true);
-        let stream = tls.connect(name.clone(), stream).await.map_err(|error| format!("TLS: {error}"))?;
+        let stream = tls.connect(name.clone(), stream).await.map_err(failed("TLS"))?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err("TLS: the server does not speak HTTP/2".to_owned());
+            return Err(TryError::Failed("TLS: the server does not speak HTTP/2".to_owned()));
         }
         let (requests, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -52,7 +70,7 @@ impl H2Connection {
             .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| format!("HTTP/2: {error}"))?;
+            .map_err(failed("HTTP/2"))?;
         // Ends with the connection. Why it ended is told to each of its calls.
         tokio::spawn(connection);
         Ok(Self { requests })
