@@ -41,6 +41,7 @@ stage interop tests/interop/run.sh
 stage clients tests/interop/server.sh
 stage load tests/load.sh
 stage restart tests/restart.sh
+stage routers tests/routers.sh
 stage leak tests/net/run.sh --short
 stage browser tests/browser/run.sh
 
