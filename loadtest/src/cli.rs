@@ -4,11 +4,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duocast_client::{ChannelConfig, DoorChoice, Roots};
 
-use crate::run;
+use crate::{peers, run};
 
 /// Everything went as it should.
 const FINE: u8 = 0;
@@ -32,6 +33,18 @@ pub(crate) struct Cli {
 enum Command {
     /// Starts the calls of a scenario, shows how they are doing and reports at the end.
     Run(Box<RunArgs>),
+    /// Measures our server and others, one core each, under the same two-party calls: CPU, memory, added latency.
+    ComparePeers(PeersArgs),
+    /// The server of compare-peers' bare loop.
+    #[command(hide = true)]
+    BareLoop {
+        /// Parties.
+        #[arg(long)]
+        legs: u32,
+        /// Packets of one size to one address leave together.
+        #[arg(long)]
+        coalesce: bool,
+    },
     /// Lists the scenarios in a folder, with a line on each.
     Scenarios {
         /// The folder.
@@ -94,6 +107,29 @@ struct RunArgs {
     json: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Servers run one after the other, on the second core that this process may use; everything else on the first.\n\
+    Exit status: 0 all were measured and delivered 99 %; 1 not all; 2 nothing was run."
+)]
+struct PeersArgs {
+    /// Two-party calls.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=peers::CALLS_MAX))]
+    calls: u64,
+    /// How long each server is measured with all calls up, from 1s to 4m.
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = steady_time)]
+    duration: Duration,
+    /// Only these servers, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = peers::Which::value_variants().to_vec())]
+    peers: Vec<peers::Which>,
+    /// The program of ours to measure. Unset: the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    duocast: Option<PathBuf>,
+    /// Write the figures as JSON, and a plot beside it as SVG.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Door {
     /// QUIC, and TCP where that does not get through.
@@ -108,6 +144,10 @@ enum Door {
 pub(crate) fn execute(cli: Cli) -> Result<ExitCode, String> {
     match cli.command {
         Command::Run(args) => run_scenario(*args),
+        Command::ComparePeers(args) => compare_peers(args),
+        Command::BareLoop { legs, coalesce } => peers::serve_bare_loop(legs, coalesce)
+            .map(|()| FINE)
+            .map_err(|error| format!("the bare loop cannot go on: {error}")),
         Command::Scenarios { folder } => list_scenarios(&folder),
         Command::Keys => print(&run::keys_markdown()),
     }
@@ -160,6 +200,38 @@ fn run_scenario(args: RunArgs) -> Result<u8, String> {
     let broken: Vec<String> = args.assertions.iter().filter_map(|a| a.check(&summary).err()).collect();
     print(&run::table(&summary, &broken))?;
     Ok(if summary.calls_failed > 0 || !broken.is_empty() { FAILED } else { FINE })
+}
+
+fn compare_peers(args: PeersArgs) -> Result<u8, String> {
+    let duocast = match args.duocast {
+        Some(path) => path,
+        None => std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("duocast"),
+    };
+    let options = peers::Options {
+        load: peers::Load { calls: usize::try_from(args.calls).unwrap_or(1), duration: args.duration },
+        peers: args.peers,
+        duocast,
+    };
+    let plot = args.json.as_ref().map(|path| path.with_extension("svg"));
+    // Before the run: a report that cannot be kept is known now.
+    let json = args.json.map(create).transpose()?;
+    let plot = plot.map(create).transpose()?;
+    let comparison = runtime()?.block_on(peers::compare(options)).map_err(|e| e.to_string())?;
+    if let Some((file, path)) = json {
+        serde_json::to_writer_pretty(file, &comparison.json()).map_err(|e| unwritable(&path, &e.into()))?;
+    }
+    if let Some((mut file, path)) = plot {
+        file.write_all(peers::svg(&comparison).as_bytes()).map_err(|e| unwritable(&path, &e))?;
+    }
+    print(&peers::table(&comparison))?;
+    Ok(if comparison.is_sound() { FINE } else { FAILED })
+}
+
+/// A time such as `20s`, as scenarios have them.
+fn steady_time(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_secs(1)..=peers::DURATION_MAX;
+    let time = run::parse_time(text).filter(|time| allowed.contains(time));
+    time.ok_or_else(|| "allowed is a time from 1s to 4m".into())
 }
 
 fn create(path: PathBuf) -> Result<(std::fs::File, PathBuf), String> {

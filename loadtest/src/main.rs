@@ -3,11 +3,13 @@
 //! - `run`: scenario, plan, script of a call, figures, report.
 //! - `peer`: one synthetic participant, pure.
 //! - `lane`: the threads that carry many participants' media.
+//! - `peers`: what one core of our server and of others costs under the same calls.
 
 mod cli;
 mod histogram;
 mod lane;
 mod peer;
+mod peers;
 mod run;
 
 use std::process::ExitCode;

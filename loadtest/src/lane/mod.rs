@@ -1,7 +1,7 @@
 //! A lane: one thread that carries the media of many legs, with one `epoll` and one timer wheel for all of them.
 
-mod clock;
-mod socket;
+pub(crate) mod clock;
+pub(crate) mod socket;
 mod thread;
 
 use std::io;

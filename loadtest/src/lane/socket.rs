@@ -17,50 +17,55 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Calls for one readiness event. A socket that is still not empty then waits for its turn behind the others.
 const ROUNDS_MAX: usize = 16;
 
-pub(super) struct Socket {
+pub(crate) struct Socket {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
 }
 
 /// Buffers that all sockets of a lane share.
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     bytes: Vec<u8>,
     metas: [RecvMeta; BATCH],
 }
 
 impl Buffers {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: vec![0; BATCH * BUFFER_BYTES], metas: [RecvMeta::default(); BATCH] }
     }
 }
 
 impl Socket {
     /// Binds the address from which the router of this SDP answer is reached.
-    pub(super) fn towards(answer: &str, server_is_loopback: bool) -> Result<Self, LegError> {
+    pub(crate) fn towards(answer: &str, server_is_loopback: bool) -> Result<Self, LegError> {
         let target = choose_target(&candidates(answer), server_is_loopback).ok_or(RouteError::NoCandidate)?;
         let local = local_address_towards(target).map_err(RouteError::Unreachable)?;
-        let socket = mio::net::UdpSocket::bind(local)?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        let local = socket.local_addr()?;
-        Ok(Self { socket, state, local })
+        Ok(Self::new(std::net::UdpSocket::bind(local)?)?)
     }
 
-    pub(super) fn local(&self) -> SocketAddr {
+    /// Around a socket that is bound.
+    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let local = socket.local_addr()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: mio::net::UdpSocket::from_std(socket), state, local })
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
         self.local
     }
 
-    pub(super) fn source(&mut self) -> &mut mio::net::UdpSocket {
+    pub(crate) fn source(&mut self) -> &mut mio::net::UdpSocket {
         &mut self.socket
     }
 
     /// False if the kernel did not take it.
-    pub(super) fn send(&self, destination: SocketAddr, datagram: &[u8]) -> bool {
+    pub(crate) fn send(&self, destination: SocketAddr, datagram: &[u8]) -> bool {
         self.socket.send_to(datagram, destination).is_ok()
     }
 
     /// Hands out what has come: time of arrival in microseconds since 1970, source, datagram. True if there is more.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &self,
         buffers: &mut Buffers,
         mut take: impl FnMut(u64, SocketAddr, &[u8]),

@@ -120,7 +120,7 @@ fn sum(page: &str, name: &str) -> Option<f64> {
 }
 
 /// Resident memory of a process on this machine.
-fn resident_bytes(pid: u32) -> Option<f64> {
+pub(crate) fn resident_bytes(pid: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     kib.split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib * 1024.0)

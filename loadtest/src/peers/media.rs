@@ -1,0 +1,125 @@
+//! What every party sends, whatever the server: made once and shared, with a mark of its own in each packet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duocast_client::media::{
+    AUDIO_CLOCK_HZ, Payload, SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket, mark,
+};
+
+/// Time between audio packets: 50 a second.
+pub(super) const AUDIO_EVERY: Duration = Duration::from_millis(20);
+
+/// Payload bytes of an audio packet.
+pub(super) const AUDIO_BYTES: usize = 120;
+
+/// Payload bytes of a video packet.
+pub(super) const VIDEO_BYTES: usize = 1100;
+
+/// Video frames a second, four packets each: 120 packets a second.
+pub(super) const FRAMES_PER_SECOND: u32 = 30;
+
+/// Packets that leave a party together.
+pub(super) const PACKETS_PER_FRAME: usize = 4;
+
+/// Packets a second of each party.
+pub(super) const PACKETS_PER_SECOND: u32 =
+    FRAMES_PER_SECOND * PACKETS_PER_FRAME as u32 + (1000 / AUDIO_EVERY.as_millis() as u32);
+
+/// A key frame a second, no larger than other frames: who starts to watch waits no longer than the warm-up, and nobody
+/// needs to be asked for one.
+const KEYFRAME_EVERY: usize = FRAMES_PER_SECOND as usize;
+
+/// Opus with code 0 (one frame) in its first byte, which [`mark::stamp_opus`] can mark.
+const OPUS_TOC: u8 = 0x78;
+
+/// Bytes that marking adds to an Opus packet: code and length of its padding, and the mark in it.
+const OPUS_MARK_BYTES: usize = 2 + mark::MARK_BYTES;
+
+/// Templates without marks.
+pub(super) struct Media {
+    audio: Vec<u8>,
+    video: Vec<VideoFrame>,
+}
+
+impl Media {
+    /// Enough video for this long; it begins anew after that.
+    pub(super) fn for_time(time: Duration) -> Self {
+        let noise = |i: usize| (i as u8).wrapping_mul(197) ^ 0x5a;
+        let audio = std::iter::once(OPUS_TOC).chain((2..=AUDIO_BYTES - OPUS_MARK_BYTES).map(noise)).collect();
+        let frames = time.as_secs_f64() * f64::from(FRAMES_PER_SECOND);
+        let mut source = SyntheticVideo::new(SyntheticVideoConfig {
+            frames_per_second: FRAMES_PER_SECOND,
+            packets_per_frame: PACKETS_PER_FRAME,
+            packet_bytes: VIDEO_BYTES,
+            keyframe_bytes: PACKETS_PER_FRAME * (VIDEO_BYTES - 4),
+            ..SyntheticVideoConfig::default()
+        });
+        let frame = |i: usize| {
+            if i.is_multiple_of(KEYFRAME_EVERY) {
+                source.request_keyframe();
+            }
+            source.next_frame(None)
+        };
+        Self { audio, video: (0..frames.ceil() as usize).map(frame).collect() }
+    }
+
+    /// An audio packet with this mark, and its RTP time.
+    pub(super) fn audio(&self, number: u64, mark: u64) -> (u32, Payload) {
+        let samples = u64::from(AUDIO_CLOCK_HZ) / 1000 * AUDIO_EVERY.as_millis() as u64;
+        // RTP time wraps by design (RFC 3550 section 5.1).
+        (number.wrapping_mul(samples) as u32, mark::stamp_opus(&self.audio, mark))
+    }
+
+    /// A video frame whose packets carry what `next_mark` gives.
+    pub(super) fn video(&self, number: u64, mut next_mark: impl FnMut() -> u64) -> VideoFrame {
+        let template = &self.video[number as usize % self.video.len()];
+        let packets = template.packets.iter().map(|packet| {
+            let mut payload: Payload = Arc::from(&packet.payload[..]);
+            if let Some(bytes) = Arc::get_mut(&mut payload) {
+                let tail = bytes.len().saturating_sub(mark::MARK_BYTES);
+                bytes[tail..].copy_from_slice(&mark::bytes(next_mark()));
+            }
+            VideoPacket { payload, marker: packet.marker }
+        });
+        VideoFrame { packets: packets.collect(), ..*template }
+    }
+}
+
+/// When the parties' audio and video begin within their intervals (shares of them, 0 to 1): spread evenly, whatever their
+/// number, by multiples of the golden ratio.
+pub(super) fn phases(party: usize) -> (f64, f64) {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    let audio = (party as f64 * GOLDEN).fract();
+    (audio, (audio + 0.5).fract())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_have_the_promised_sizes_and_their_marks() {
+        let media = Media::for_time(Duration::from_secs(2));
+        let (rtp_time, audio) = media.audio(3, 77);
+        assert_eq!((rtp_time, audio.len(), mark::read(&audio)), (2880, AUDIO_BYTES, Some(77)));
+        for number in 0..61 {
+            let mut marks = 100..;
+            let frame = media.video(number, || marks.next().unwrap());
+            assert_eq!(frame.is_keyframe, number % 30 == 0, "frame {number}");
+            let sizes: Vec<usize> = frame.packets.iter().map(|packet| packet.payload.len()).collect();
+            assert_eq!(sizes, [VIDEO_BYTES; PACKETS_PER_FRAME], "frame {number}");
+            let found: Vec<_> = frame.packets.iter().map(|packet| mark::read(&packet.payload)).collect();
+            assert_eq!(found, [100, 101, 102, 103].map(Some));
+        }
+        assert_eq!(PACKETS_PER_SECOND, 170);
+    }
+
+    #[test]
+    fn parties_are_spread_over_the_interval() {
+        let mut begins: Vec<f64> = (0..100).map(|party| phases(party).0).collect();
+        begins.sort_by(f64::total_cmp);
+        let gaps: Vec<f64> = begins.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| (0.002..0.03).contains(gap)), "{gaps:?}");
+    }
+}

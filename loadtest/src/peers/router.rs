@@ -1,0 +1,174 @@
+//! Our own server, through its own control plane: `duocast up` with one media worker, and clients that sign in, ring, answer
+//! and connect their legs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duocast_client::media::{Peer as Leg, PeerConfig};
+use duocast_client::{ChannelConfig, Roots};
+use duocast_wire::v1;
+use tokio::sync::oneshot;
+
+use super::generator::{End, Link};
+use super::measure::wait_connected;
+use super::process::{self, Cost, Process};
+use super::wire::WebRtc;
+use super::{Peer, PeersError, Setup};
+use crate::lane::clock;
+use crate::lane::socket::Socket;
+use crate::run::{Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, prepare_accounts};
+
+/// How reports call it.
+pub(super) const NAME: &str = "duocast";
+
+/// From PlaceCall to the callee's ringing, and from AcceptCall to the caller's knowledge of it.
+const TOLD_MAX: Duration = Duration::from_secs(5);
+
+/// Tokens outlive the steady phase by at least this.
+const TOKEN_SLACK: Duration = Duration::from_secs(600);
+
+/// Our server, ready for calls.
+pub(super) struct Router {
+    process: Process,
+    server: ChannelConfig,
+    accounts: Vec<[Account; 2]>,
+    /// Parties stay signed in.
+    devices: Vec<Device>,
+    live: Arc<Live>,
+}
+
+impl Router {
+    pub(super) async fn start(setup: &Setup) -> Result<Self, PeersError> {
+        let failed = |why: String| PeersError::Start { name: NAME, why };
+        let folder = process::folder()?;
+        let data: PathBuf = folder.path().join("data");
+        let args = "up --json --listen 127.0.0.1:0 --http 127.0.0.1:0 --media-port 0 --workers 1 --log-level warn --data-dir";
+        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+        args.push(data.display().to_string());
+        let program = std::path::absolute(&setup.duocast).map_err(|error| failed(error.to_string()))?;
+        if !program.is_file() {
+            let path = program.display();
+            return Err(failed(format!("{path} is no program: build it, or name it with --duocast")));
+        }
+        let mut process = Process::start(NAME, &program, &args, setup.server_core, folder)?;
+        let url = process.ready(async |out| ready_url(out)).await?;
+        let roots =
+            std::fs::read_to_string(data.join(CERT_FILE)).map_err(|error| failed(error.to_string()))?;
+        let server = ChannelConfig::new(url, Roots::Pem(roots));
+        let source = Source::DevKey(data.join(DEV_KEY_FILE));
+        let time = setup.load.duration + TOKEN_SLACK;
+        let accounts = prepare_accounts(&source, &server, setup.load.calls, time).await;
+        let accounts = accounts.map_err(|error| failed(error.to_string()))?;
+        Ok(Self { process, server, accounts, devices: Vec::new(), live: Arc::default() })
+    }
+
+    async fn join(&self, account: &Account) -> Result<Device, Failure> {
+        Ok(Device::join(self.server.clone(), account, Arc::clone(&self.live)).await?.0)
+    }
+
+    /// Gives the two devices, and what waits for their legs.
+    async fn call(&self, call: usize, generator: &Link) -> Result<([Device; 2], Waiting), CallError> {
+        let [caller_account, callee_account] = &self.accounts[call];
+        let (caller, callee) = tokio::try_join!(self.join(caller_account), self.join(callee_account))?;
+        let request = v1::PlaceCallRequest {
+            session_id: caller.session_id(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            callee_handle: callee_account.handle.clone(),
+            video: true,
+        };
+        let placed = caller.api.place_call(request).await.map_err(|s| Failure::of(Stage::Place, &s))?;
+        let call_id = placed.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
+        caller.learn(placed).await;
+        callee.wait(TOLD_MAX, Stage::Ring, "DID_NOT_RING", |state| state.rang_at.is_some()).await?;
+        let waiting = [
+            connect_leg(&caller, &call_id, generator).await?,
+            connect_leg(&callee, &call_id, generator).await?,
+        ];
+        let command = v1::CallCommand { session_id: callee.session_id(), call_id };
+        let accepted = callee.api.accept_call(command).await.map_err(|s| Failure::of(Stage::Accept, &s))?;
+        callee.learn(accepted).await;
+        let is_told = |state: &crate::run::DeviceState| {
+            state.call.as_ref().is_some_and(duocast_client::CallInfo::carries_media)
+        };
+        caller.wait(TOLD_MAX, Stage::Accept, "CALLER_NOT_TOLD", is_told).await?;
+        Ok(([caller, callee], waiting))
+    }
+}
+
+type Waiting = [oneshot::Receiver<()>; 2];
+
+/// Why a call did not come up.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("{0}")]
+    Failed(Failure),
+    #[error(transparent)]
+    Leg(#[from] duocast_client::media::PeerError),
+    #[error(transparent)]
+    Socket(#[from] crate::lane::LegError),
+    #[error(transparent)]
+    Generator(#[from] PeersError),
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Peer for Router {
+    async fn connect(&mut self, call: usize, generator: &Link) -> Result<(), PeersError> {
+        let placed = self.call(call, generator).await;
+        let (devices, waiting) =
+            placed.map_err(|error| PeersError::Call { name: NAME, why: error.to_string() })?;
+        self.devices.extend(devices);
+        for connected in waiting {
+            wait_connected(connected).await?;
+        }
+        Ok(())
+    }
+
+    fn cost(&self) -> Result<Cost, PeersError> {
+        self.process.cost()
+    }
+}
+
+async fn connect_leg(
+    device: &Device,
+    call_id: &str,
+    generator: &Link,
+) -> Result<oneshot::Receiver<()>, CallError> {
+    let config = PeerConfig { video: true, stats_interval: None, ..PeerConfig::default() };
+    let (mut leg, sdp_offer) = Leg::offer(Instant::now(), config);
+    let request = v1::ConnectLegRequest {
+        session_id: device.session_id(),
+        call_id: call_id.into(),
+        leg_id: String::new(),
+        sdp_offer,
+    };
+    let answer = device.api.connect_leg(request).await.map_err(|s| Failure::of(Stage::Leg, &s))?.sdp_answer;
+    let socket = Socket::towards(&answer, true)?;
+    leg.accept_answer(clock::moment().now, &answer, socket.local())?;
+    Ok(generator.add(End { wire: Box::new(WebRtc::new(leg)), socket, sends: true }).await?)
+}
+
+/// The API's address from the line of JSON that the server writes when calls can be placed.
+fn ready_url(out: &str) -> Option<String> {
+    let ready: serde_json::Value = serde_json::from_str(out.trim()).ok()?;
+    (ready["ready"] == true).then_some(())?;
+    ready["url"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_ready_when_its_whole_line_is_there() {
+        let line = r#"{"ready":true,"url":"https://localhost:4433","ca":"x"}"#;
+        assert_eq!(ready_url(line).as_deref(), Some("https://localhost:4433"));
+        assert_eq!(ready_url(&line[..20]), None);
+        assert_eq!(ready_url(r#"{"ready":false,"url":"https://localhost:4433"}"#), None);
+    }
+}
