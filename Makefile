@@ -7,7 +7,7 @@ WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist 
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
 
-.PHONY: help run test check bench quality web setup setup-test unit web-test interop browser calls fmt policy leak fresh
+.PHONY: help run test check bench bench-peers quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,11 @@ check: web ## What must hold before a commit: format, lints, types, rules
 bench: ## Benchmarks of the packet path and of the policy (criterion)
 	cargo bench -p duocast-router-core
 	cargo bench -p duocast-control-core --bench policy
+
+bench-peers: setup-bench web ## Our router, coturn, Janus and a bare loop under the same calls, one core each (wants a quiet machine)
+	cargo build --release -p duocast -p duocast-loadtest
+	@mkdir -p out
+	target/release/duocast-loadtest compare-peers --json out/peers.json
 
 policy: ## Write the tables of docs/policy.md from the code
 	@cargo run --quiet -p duocast-control-core --example policy > docs/policy.md.new || { rm docs/policy.md.new; exit 1; }
@@ -63,3 +68,6 @@ setup:
 
 setup-test:
 	@tools/setup.sh test
+
+setup-bench:
+	@tools/setup.sh bench

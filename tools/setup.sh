@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what is missing on a Debian machine that has Rust and git. Usage: tools/setup.sh build|test
+# Installs what is missing on a Debian machine that has Rust and git. Usage: tools/setup.sh build|test|bench
 #   build: what `make run` needs (C compiler, cmake for libopus, Node.js for the web client)
 #   test:  also browsers, Python, speech and network tools for the tests
+#   bench: also the servers that `make bench-peers` compares with; they are not left running
 set -euo pipefail
 cd "$(dirname "$0")/.."
 want=${1:-build}
@@ -30,6 +31,12 @@ if [ "$want" = test ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     [ -d /usr/share/fonts/truetype/dejavu ] || packages+=(fonts-dejavu-core)
 fi
+servers=()
+if [ "$want" = bench ]; then
+    command -v turnserver >/dev/null || servers+=(coturn)
+    command -v janus >/dev/null || servers+=(janus)
+    packages+=("${servers[@]}")
+fi
 
 if [ ${#packages[@]} -gt 0 ]; then
     sudo=""
@@ -38,4 +45,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     install() { $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; }
     install || { echo "setup: apt failed, trying once more" >&2; sleep 5; install; }
+    # Debian starts a server that it installs; these are started when they are measured.
+    if [ ${#servers[@]} -gt 0 ] && [ -d /run/systemd/system ]; then
+        $sudo systemctl disable --now --quiet "${servers[@]}"
+    fi
 fi
