@@ -11,16 +11,19 @@
 //! - [`PrivacySettings`], [`DirectConsent`]: what an account chose, and what it says of a direct leg.
 //! - [`Exposure`]: which kinds of address one party learned of the other, since when; never an address.
 //! - [`RoutePlan`]: the numbered, immutable order that a node gets for one call.
+//! - [`Frames`], [`frame_header`]: datagrams on a byte stream, for media over TCP.
 //!
 //! std only. Values that exist are valid: every constructor checks.
 
 mod call;
+mod framing;
 mod ids;
 mod plan;
 mod privacy;
 mod time;
 
 pub use call::{CallState, EndReason, MediaState, Party};
+pub use framing::{FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};
 pub use ids::{AccountId, CallId, DeviceId, Handle, InvalidId, LegId, NodeId, SessionId};
 pub use plan::{Generation, MAX_LEGS_PER_CALL, PlanError, Route, RoutePlan};
 pub use privacy::{
