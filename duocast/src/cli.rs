@@ -117,7 +117,7 @@ impl PolicyFlags {
 /// Flags of `[media]`.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 pub struct MediaFlags {
-    /// First UDP port for media; worker n uses this plus n
+    /// First port for media; worker n uses this plus n
     #[arg(long = "media-port", value_name = "PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,

@@ -114,8 +114,10 @@ impl From<PolicyProfile> for duocast_control::Profile {
 pub struct Media {
     /// Local addresses for media. Empty: all, IPv6 where there is any.
     pub listen: Vec<IpAddr>,
-    /// First UDP port; worker n uses this plus n.
+    /// First port; worker n uses this plus n.
     pub port: u16,
+    /// Media over TCP as well, on the same ports, for clients whose network lets no UDP through.
+    pub tcp: bool,
     /// Addresses that clients are told. Empty: all of this machine's.
     pub announce: Vec<IpAddr>,
     /// Worker threads; 0 means one for each core.
@@ -184,7 +186,14 @@ impl Default for Policy {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { listen: Vec::new(), port: 40_000, announce: Vec::new(), workers: 0, leg_capacity: 4_000 }
+        Self {
+            listen: Vec::new(),
+            port: 40_000,
+            tcp: true,
+            announce: Vec::new(),
+            workers: 0,
+            leg_capacity: 4_000,
+        }
     }
 }
 

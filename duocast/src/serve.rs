@@ -421,6 +421,7 @@ fn router_config(
         token,
         listen: config.media.listen.clone(),
         port_base: config.media.port,
+        media_tcp: config.media.tcp,
         announce: config.media.announce.clone(),
         workers: config.media_workers(),
         leg_capacity: config.media.leg_capacity,

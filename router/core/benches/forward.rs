@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
-use duocast_router_core::{Datagram, IceSecret, Path, Shard, ShardConfig};
+use duocast_router_core::{Datagram, IceSecret, Link, Path, Shard, ShardConfig};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
@@ -41,7 +41,11 @@ struct Calls {
 impl Calls {
     fn connected(calls: usize) -> Self {
         let now = Instant::now();
-        let shard = Shard::new(ShardConfig { announced: vec![ROUTER.into()], max_legs: 2 * calls });
+        let shard = Shard::new(ShardConfig {
+            announced: vec![ROUTER.into()],
+            announced_tcp: Vec::new(),
+            max_legs: 2 * calls,
+        });
         let mut all = Self { now, shard, clients: Vec::new() };
         for call in 0..calls as u128 {
             let legs = [0, 1].map(|n| LegId::from_u128(2 * call + n + 1));
@@ -114,7 +118,7 @@ impl Calls {
 
     fn handle(&mut self, sent: &[(SocketAddr, Vec<u8>)]) {
         for chunk in sent.chunks(BATCH) {
-            let path = |remote| Path { socket: 0, local: None, remote };
+            let path = |remote| Path { link: Link::Udp(0), local: None, remote };
             let batch: Vec<Datagram<'_>> =
                 chunk.iter().map(|(from, contents)| Datagram { path: path(*from), contents }).collect();
             self.shard.handle_packets(self.now, &batch);

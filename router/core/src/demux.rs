@@ -3,22 +3,23 @@
 //! This is the security boundary: an address gets in here only after a packet from it authenticated.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use str0m::ice::StunMessage;
 
 use crate::counters::DropReason;
-use crate::wire::{Datagram, Kind, MAX_DATAGRAM_BYTES, rtp_ssrc};
+use crate::wire::{Datagram, Kind, MAX_DATAGRAM_BYTES, Source, rtp_ssrc};
 
 /// Index of a leg in its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LegKey(pub(crate) u32);
 
 /// Most addresses that lead to one leg; at the bound the oldest is forgotten and must authenticate again. A client has a
-/// handful of candidate pairs. Higher costs memory under address flooding by a client, lower makes it forget live paths.
-const MAX_ADDRESSES_PER_LEG: usize = 8;
+/// handful of candidate pairs over UDP, and as many TCP connections. Higher costs memory under address flooding by a client,
+/// lower makes it forget live paths.
+const MAX_ADDRESSES_PER_LEG: usize = 16;
 
 /// Most SSRCs that lead to one leg; at the bound a newer one cannot lead there, so that a client whose address changes
 /// waits for its next STUN check.
@@ -53,7 +54,7 @@ pub(crate) struct Classified {
 
 #[derive(Debug, Default)]
 pub(crate) struct Demux {
-    by_address: HashMap<SocketAddr, LegKey>,
+    by_address: HashMap<Source, LegKey>,
     by_user: HashMap<String, LegKey>,
     /// `None`: two legs' clients chose the same one, it leads nowhere.
     by_ssrc: HashMap<u32, Option<LegKey>>,
@@ -66,7 +67,7 @@ pub(crate) struct Demux {
 #[derive(Debug, Default)]
 struct Names {
     user: Option<String>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Source>,
     ssrcs: Vec<u32>,
 }
 
@@ -90,7 +91,7 @@ impl Demux {
         if kind == Kind::Stun {
             return self.classify_stun(contents);
         }
-        if let Some(&leg) = self.by_address.get(&datagram.path.remote) {
+        if let Some(&leg) = self.by_address.get(&datagram.path.source()) {
             return Ok(Classified { leg, kind, standing: Standing::Known, nominates: false });
         }
         let by_ssrc = (kind == Kind::Rtp).then(|| rtp_ssrc(contents)).flatten();
@@ -122,7 +123,7 @@ impl Demux {
     }
 
     /// A packet of this leg from this address authenticated.
-    pub(crate) fn learn_address(&mut self, leg: LegKey, address: SocketAddr) {
+    pub(crate) fn learn_address(&mut self, leg: LegKey, address: Source) {
         match self.by_address.insert(address, leg) {
             Some(before) if before == leg => return,
             Some(before) => {
@@ -141,7 +142,21 @@ impl Demux {
         }
     }
 
-    fn forget_address(&mut self, address: SocketAddr) {
+    /// The leg that last proved this source.
+    pub(crate) fn leg_at(&self, source: Source) -> Option<LegKey> {
+        self.by_address.get(&source).copied()
+    }
+
+    /// Nothing comes from this source any more.
+    pub(crate) fn forget_source(&mut self, source: Source) {
+        let Some(leg) = self.leg_at(source) else { return };
+        if let Some(names) = self.legs.get_mut(&leg) {
+            names.addresses.retain(|known| *known != source);
+        }
+        self.forget_address(source);
+    }
+
+    fn forget_address(&mut self, address: Source) {
         self.by_address.remove(&address);
         if let Some(neighbour) = self.by_ip.get_mut(&address.ip()) {
             neighbour.addresses -= 1;
@@ -194,11 +209,17 @@ impl Demux {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
 mod tests {
-    use super::*;
-    use crate::wire::Path;
+    use std::net::SocketAddr;
 
-    fn address(port: u16) -> SocketAddr {
+    use super::*;
+    use crate::wire::{Link, Path};
+
+    fn remote(port: u16) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    fn address(port: u16) -> Source {
+        Source::Udp(remote(port))
     }
 
     fn rtp(ssrc: u32) -> Vec<u8> {
@@ -208,7 +229,7 @@ mod tests {
     }
 
     fn classify(demux: &Demux, port: u16, contents: &[u8]) -> Result<(LegKey, Standing), DropReason> {
-        let path = Path { socket: 0, local: None, remote: address(port) };
+        let path = Path { link: Link::Udp(0), local: None, remote: remote(port) };
         demux.classify(&Datagram { path, contents }).map(|c| (c.leg, c.standing))
     }
 
@@ -248,9 +269,28 @@ mod tests {
     }
 
     #[test]
+    fn the_same_address_over_tcp_is_another_source_and_goes_with_its_connection() {
+        let path = |link| Path { link, local: None, remote: remote(9) };
+        let [udp, first, second] = [Link::Udp(0), Link::Tcp(1), Link::Tcp(2)].map(path);
+        let of = |demux: &Demux, path| {
+            let packet = rtp(5);
+            demux.classify(&Datagram { path, contents: &packet }).map(|c| c.leg)
+        };
+        let mut demux = Demux::default();
+        demux.learn_address(LegKey(1), first.source());
+        assert_eq!(of(&demux, first), Ok(LegKey(1)));
+        assert_eq!([of(&demux, udp), of(&demux, second)], [Err(DropReason::UnknownSource); 2]);
+        assert_eq!(demux.admit_bare(Instant::now(), remote(1).ip()), Ok(()), "its IP address is proven");
+        demux.forget_source(first.source());
+        demux.forget_source(first.source());
+        assert_eq!(of(&demux, first), Err(DropReason::UnknownSource));
+        assert!(demux.by_ip.is_empty() && demux.legs[&LegKey(1)].addresses.is_empty());
+    }
+
+    #[test]
     fn only_the_ip_addresses_of_legs_may_ask_where_they_are_and_not_too_often() {
         let now = Instant::now();
-        let ip = address(1).ip();
+        let ip = remote(1).ip();
         let mut demux = Demux::default();
         assert_eq!(demux.admit_bare(now, ip), Err(DropReason::BareStranger));
         for port in 0..100 {

@@ -3,13 +3,15 @@
 //! Per batch: [`Leg::begin`], [`Leg::receive`] for each datagram, [`Leg::write`] for each packet to the client, then
 //! [`Leg::finish`], which drains str0m once. Visiting an `Rtc` is what costs, so it is visited as rarely as possible.
 
+mod types;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid};
-use str0m::net::{DatagramRecv, Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
+use str0m::net::{DatagramRecv, Protocol, Receive, TcpType};
+use str0m::rtp::{RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 use crate::check;
@@ -18,7 +20,9 @@ use crate::counters::{DropReason, LegCounters};
 use crate::demux::{Classified, Standing};
 use crate::forward::{Track, Tracks};
 use crate::offer::{CheckedOffer, IceSecret, Line, OfferError, replace_credentials};
-use crate::wire::{Datagram, Kind, Path, Transmit, rtp_ssrc};
+use crate::wire::{Datagram, Kind, Link, Path, Transmit, Transport, rtp_ssrc};
+
+pub(crate) use types::{LegOutput, Progress, Renegotiation};
 
 /// A leg from whose client nothing authenticates for this long is stalled. One that only watches sends no media, but a
 /// consent check every 4-6 s (RFC 7675 section 5.1); its RTCP is no proof, since str0m does not say whether it authenticated.
@@ -56,34 +60,6 @@ const MAX_SOURCES: usize = 16;
 /// Most outputs taken from str0m in one go. It never gets near; at the bound the leg ends, rather than the worker hanging.
 const MAX_OUTPUTS: usize = 100_000;
 
-/// What a leg gives out.
-#[derive(Default)]
-pub(crate) struct LegOutput {
-    pub(crate) transmits: Vec<Transmit>,
-    /// Authenticated media, with the MID of its m-line.
-    pub(crate) media: Vec<(Mid, RtpPacket)>,
-    /// The client wants a keyframe on this m-line.
-    pub(crate) keyframe_requests: Vec<Mid>,
-    /// Paths and SSRCs that authenticated and may be new.
-    pub(crate) proven_addresses: Vec<SocketAddr>,
-    pub(crate) proven_ssrcs: Vec<u32>,
-    /// Something that was dropped here.
-    pub(crate) dropped: Vec<DropReason>,
-}
-
-/// How far a leg has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Waiting for ICE and DTLS.
-    Connecting,
-    /// Media can flow.
-    Connected,
-    /// Nothing authenticated for [`STALL_AFTER`].
-    Stalled,
-    /// The client closed it, or it failed. Final.
-    Closed,
-}
-
 pub(crate) struct Leg {
     rtc: Rtc,
     progress: Progress,
@@ -103,22 +79,14 @@ pub(crate) struct Leg {
     counters: LegCounters,
 }
 
-/// Why an offer cannot be applied to a leg that has a client.
-pub(crate) enum Renegotiation {
-    /// Same client, same m-lines or more: apply it.
-    Continue,
-    /// Another certificate: another instance of the client; the leg starts anew.
-    Replace,
-    /// The m-lines contradict what was negotiated.
-    Refuse,
-}
-
 impl Leg {
-    /// Makes a leg and answers its first offer. `announced`: the addresses that the answer names, at least one.
+    /// Makes a leg and answers its first offer. `announced`: the addresses that the answer names, at least one;
+    /// `announced_tcp`: those for media over TCP.
     pub(crate) fn accept(
         now: Instant,
         offer: &CheckedOffer,
         announced: &[SocketAddr],
+        announced_tcp: &[SocketAddr],
         secret: &IceSecret,
     ) -> Result<(Self, String), OfferError> {
         let config = RtcConfig::new()
@@ -130,6 +98,13 @@ impl Leg {
         let mut rtc = codecs::enable_codecs(config).build(now);
         for address in announced {
             if let Ok(candidate) = Candidate::host(*address, "udp") {
+                rtc.add_local_candidate(candidate);
+            }
+        }
+        for address in announced_tcp {
+            // For the answer only: str0m itself is told that everything came over UDP (see `check`).
+            let candidate = Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build();
+            if let Ok(candidate) = candidate {
                 rtc.add_local_candidate(candidate);
             }
         }
@@ -326,7 +301,7 @@ impl Leg {
         self.counters.media_received += 1;
         self.move_to(now, path);
         if standing == Standing::Unproven {
-            out.proven_addresses.push(path.remote);
+            out.proven_addresses.push(path.source());
         }
         if let Some(mid) = self.mid_of(packet.header.ssrc, out) {
             out.media.push((mid, packet));
@@ -355,9 +330,11 @@ impl Leg {
         if !answered {
             return out.dropped.push(DropReason::NotAuthenticated);
         }
-        out.proven_addresses.push(path.remote);
+        out.proven_addresses.push(path.source());
         let silent = now.saturating_duration_since(self.path_heard_at) >= PATH_SILENT_AFTER;
-        if nominates || silent || self.path.is_none() {
+        // Some clients nominate every pair that works: then UDP stays as long as it does.
+        let is_worse = path.transport() == Transport::Tcp && self.transport() == Some(Transport::Udp);
+        if silent || self.path.is_none() || (nominates && !is_worse) {
             self.move_to(now, path);
         } else {
             self.heard(now, path);
@@ -381,6 +358,18 @@ impl Leg {
         }
         if self.progress == Progress::Stalled {
             self.progress = Progress::Connected;
+        }
+    }
+
+    /// What media goes over; `None` while no path is proven.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        self.path.as_ref().map(Path::transport)
+    }
+
+    /// A connection is closed: whatever else authenticates next is the path.
+    pub(crate) fn forget_connection(&mut self, connection: u64) {
+        if self.path.is_some_and(|path| path.link == Link::Tcp(connection)) {
+            self.path = None;
         }
     }
 

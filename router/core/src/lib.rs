@@ -26,5 +26,5 @@ mod wire;
 
 pub use counters::{Counters, DropReason, LegCounters};
 pub use offer::{IceSecret, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
-pub use shard::{Event, LegState, PlanOutcome, Reason, Shard, ShardConfig};
-pub use wire::{Datagram, MAX_DATAGRAM_BYTES, Path, Transmit};
+pub use shard::{Event, LegState, PlanOutcome, Reason, Shard, ShardConfig, TransportCounts};
+pub use wire::{Datagram, Link, MAX_DATAGRAM_BYTES, Path, Transmit, Transport};

@@ -15,9 +15,9 @@ use crate::demux::{Classified, Demux, LegKey};
 use crate::forward::{Delivery, Forward};
 use crate::leg::{Leg, LegOutput, Progress};
 use crate::timers::Timers;
-use crate::wire::{Datagram, Path, Transmit};
+use crate::wire::{Datagram, Link, Path, Transmit, Transport};
 
-pub use types::{Event, LegState, PlanOutcome, Reason, ShardConfig};
+pub use types::{Event, LegState, PlanOutcome, Reason, ShardConfig, TransportCounts};
 
 /// Most calls that a shard knows. At the bound a plan of a new call is refused. Higher costs memory for calls without
 /// media, lower refuses calls that ring.
@@ -107,6 +107,24 @@ impl Shard {
         self.slots.iter().filter(|s| s.leg.is_some()).count()
     }
 
+    /// The same, by what their media goes over.
+    pub fn transport_counts(&self) -> TransportCounts {
+        let mut counts = TransportCounts::default();
+        for leg in self.slots.iter().filter_map(|slot| slot.leg.as_ref()) {
+            match leg.transport() {
+                Some(Transport::Udp) => counts.udp += 1,
+                Some(Transport::Tcp) => counts.tcp += 1,
+                None => counts.none += 1,
+            }
+        }
+        counts
+    }
+
+    /// Whether something from this path authenticated for a leg that still has its client.
+    pub fn is_proven(&self, path: &Path) -> bool {
+        self.demux.leg_at(path.source()).is_some()
+    }
+
     /// Calls that have a plan.
     pub fn call_count(&self) -> usize {
         self.calls.len()
@@ -126,7 +144,9 @@ impl Shard {
         for (index, datagram) in batch.iter().enumerate() {
             self.counters.packets_received += 1;
             self.counters.bytes_received += datagram.contents.len() as u64;
-            if let Some(request) = bare::parse(datagram.contents) {
+            // Over TCP nobody needs to ask: the kernel knows the addresses of a connection.
+            let is_udp = datagram.path.transport() == Transport::Udp;
+            if let Some(request) = bare::parse(datagram.contents).filter(|_| is_udp) {
                 self.answer_bare(now, datagram.path, &request);
                 continue;
             }
@@ -159,6 +179,16 @@ impl Shard {
                 self.transmits.push_back(Transmit { path, contents });
             }
             Err(reason) => self.counters.drop_packet(reason),
+        }
+    }
+
+    /// A TCP connection is closed: nothing is sent there any more.
+    pub fn handle_closed(&mut self, path: &Path) {
+        let Link::Tcp(connection) = path.link else { return };
+        let Some(key) = self.demux.leg_at(path.source()) else { return };
+        self.demux.forget_source(path.source());
+        if let Some(leg) = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut()) {
+            leg.forget_connection(connection);
         }
     }
 
@@ -417,17 +447,6 @@ impl Slot {
     }
 }
 
-impl LegOutput {
-    fn clear(&mut self) {
-        self.transmits.clear();
-        self.media.clear();
-        self.keyframe_requests.clear();
-        self.proven_addresses.clear();
-        self.proven_ssrcs.clear();
-        self.dropped.clear();
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
 mod tests {
@@ -453,7 +472,11 @@ mod tests {
     #[test]
     fn a_panic_ends_one_call_and_no_other() {
         let now = Instant::now();
-        let config = ShardConfig { announced: vec![([198, 51, 100, 7], 4000).into()], max_legs: 8 };
+        let config = ShardConfig {
+            announced: vec![([198, 51, 100, 7], 4000).into()],
+            announced_tcp: Vec::new(),
+            max_legs: 8,
+        };
         let mut shard = Shard::new(config);
         let (broken, broken_legs) = open(&mut shard, now, 1);
         let (other, other_legs) = open(&mut shard, now, 2);

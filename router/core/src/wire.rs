@@ -10,22 +10,80 @@ use str0m::net::DatagramSend;
 /// certificates.
 pub const MAX_DATAGRAM_BYTES: usize = 1500;
 
-/// One way to a client: which of the shard's sockets, which of our addresses, which remote address.
+/// What a client's media travels over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// One datagram, one packet.
+    Udp,
+    /// For clients whose network lets no UDP through (RFC 6544).
+    Tcp,
+}
+
+/// What a [`Path`] uses of the shell's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// Index of the UDP socket.
+    Udp(u8),
+    /// Number of the TCP connection. The shell gives each a number of its own and never the same again.
+    Tcp(u64),
+}
+
+/// One way to a client: which of the shell's sockets, which of our addresses, which remote address.
 ///
 /// The remote address is a client's: `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Path {
-    /// Index of the shell's socket.
-    pub socket: u8,
+    /// Socket or connection.
+    pub link: Link,
     /// Our address that the client sent to, if the shell knows it; answers leave from it.
     pub local: Option<IpAddr>,
     /// The client's address.
     pub remote: SocketAddr,
 }
 
+impl Path {
+    /// What it travels over.
+    pub fn transport(&self) -> Transport {
+        match self.link {
+            Link::Udp(_) => Transport::Udp,
+            Link::Tcp(_) => Transport::Tcp,
+        }
+    }
+
+    /// Where its datagrams come from.
+    pub(crate) fn source(&self) -> Source {
+        match self.link {
+            Link::Udp(_) => Source::Udp(self.remote),
+            Link::Tcp(connection) => Source::Tcp(connection, self.remote.ip()),
+        }
+    }
+}
+
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Path(socket {})", self.socket)
+        write!(f, "Path({:?})", self.link)
+    }
+}
+
+/// What the demux knows a client by. The same address over UDP and TCP is two sources, and each connection is its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    Udp(SocketAddr),
+    Tcp(u64, IpAddr),
+}
+
+impl Source {
+    pub(crate) fn ip(&self) -> IpAddr {
+        match self {
+            Self::Udp(address) => address.ip(),
+            Self::Tcp(_, ip) => *ip,
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source(…)")
     }
 }
 

@@ -11,6 +11,9 @@ const MAX_ANNOUNCED: usize = 16;
 /// What one worker announces: the configured addresses, else those it listens on, else all of this machine with loopback
 /// last. Each with the port of the socket of its family; an address whose family has no socket is left out.
 pub(crate) fn announced(configured: &[IpAddr], sockets: &[SocketAddr]) -> Vec<SocketAddr> {
+    if sockets.is_empty() {
+        return Vec::new();
+    }
     let ips = if !configured.is_empty() {
         configured.to_vec()
     } else if sockets.iter().all(|socket| !socket.ip().is_unspecified()) {

@@ -1,4 +1,4 @@
-//! The media plane's shell: worker threads, batched UDP, the link to control.
+//! The media plane's shell: worker threads, batched UDP, TCP where there is no UDP, the link to control.
 //!
 //! [`Router::bind`] opens the sockets, [`Router::run`] starts one thread per worker and keeps the link. A call lives on one
 //! worker, chosen by its id. The packet loop is `Worker::run` in `worker.rs`; all decisions are in `duocast-router-core`.
@@ -9,6 +9,7 @@ mod link;
 pub mod metrics;
 mod pace;
 mod sys;
+mod tcp;
 mod token;
 mod udp;
 mod worker;
@@ -27,6 +28,7 @@ pub use crate::token::TokenSource;
 
 use crate::command::{MAX_QUEUED_COMMANDS, MAX_QUEUED_REPORTS, WorkerHandle};
 use crate::link::Link;
+use crate::tcp::{Listeners, Tcp};
 use crate::udp::Sockets;
 use crate::worker::Worker;
 
@@ -46,6 +48,8 @@ pub struct RouterConfig {
     pub listen: Vec<IpAddr>,
     /// Worker i binds this port plus i; 0 lets the kernel choose.
     pub port_base: u16,
+    /// Media over TCP as well, for clients whose network lets no UDP through: on the same ports.
+    pub media_tcp: bool,
     /// Addresses that clients are told. Empty: those of this machine, loopback last.
     pub announce: Vec<IpAddr>,
     /// Worker threads; 0 means one per core.
@@ -76,6 +80,14 @@ pub enum BindError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A TCP socket could not be had.
+    #[error("cannot listen on TCP {address}: {source}; choose a free port, or switch media over TCP off")]
+    Listener {
+        /// What was to be bound.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Port base plus worker number is above 65535.
     #[error("the port base leaves no room for {0} workers; choose a lower one")]
     Ports(usize),
@@ -94,7 +106,7 @@ pub enum BindError {
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
     /// A worker thread could not be started.
-    #[error("cannot start a worker thread: {0}; raise the limit of threads")]
+    #[error("cannot start a worker thread: {0}; raise the limits of threads and open files")]
     Spawn(std::io::Error),
     /// A worker ended by itself: a defect. Its calls are lost, so the process should restart.
     #[error("worker {0} died; restart the router and report its last log lines")]
@@ -110,7 +122,9 @@ pub struct Router {
 
 struct Bound {
     sockets: Sockets,
+    listeners: Option<Listeners>,
     announced: Vec<SocketAddr>,
+    announced_tcp: Vec<SocketAddr>,
     wake: Arc<sys::Wake>,
 }
 
@@ -132,6 +146,11 @@ impl Router {
         self.workers.iter().flat_map(|w| w.announced.iter().copied()).collect()
     }
 
+    /// Those for media over TCP.
+    pub fn media_tcp_addrs(&self) -> Vec<SocketAddr> {
+        self.workers.iter().flat_map(|w| w.announced_tcp.iter().copied()).collect()
+    }
+
     /// Whether control is linked, now and from then on.
     pub fn linked(&self) -> watch::Receiver<bool> {
         self.is_linked.subscribe()
@@ -144,14 +163,18 @@ impl Router {
         let (reports, from_workers) = mpsc::channel(MAX_QUEUED_REPORTS);
         let (died, mut deaths) = mpsc::channel(1);
         let max_legs = (self.config.leg_capacity as usize).div_ceil(self.workers.len());
+        let max_connections = max_connections(max_legs, self.workers.len());
         let mut handles = Vec::new();
         let mut threads = Vec::new();
         for (index, bound) in self.workers.into_iter().enumerate() {
             let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
             let handle = WorkerHandle::new(commands, Arc::clone(&bound.wake));
-            let shard = ShardConfig { announced: bound.announced, max_legs };
+            let Bound { sockets, listeners, announced, announced_tcp, wake } = bound;
+            let tcp = listeners.map(|listeners| Tcp::new(listeners, max_connections)).transpose();
+            let tcp = tcp.map_err(RouterError::Spawn)?;
+            let shard = ShardConfig { announced, announced_tcp, max_legs };
             let load = handle.load();
-            let worker = Worker::new(index, shard, bound.sockets, bound.wake, queue, reports.clone(), load);
+            let worker = Worker::new(index, shard, (sockets, tcp), wake, queue, reports.clone(), load);
             let thread = spawn_worker(index, died.clone(), move || worker.run());
             threads.push(thread.map_err(RouterError::Spawn)?);
             handles.push(handle);
@@ -218,8 +241,19 @@ fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Boun
     if announced.is_empty() {
         return Err(BindError::NoAddress);
     }
+    let listeners = config.media_tcp.then(|| Listeners::bind(&sockets.local_addrs(), config.port_base == 0));
+    let listeners =
+        listeners.transpose().map_err(|(address, source)| BindError::Listener { address, source })?;
+    let of_listeners = listeners.as_ref().map(Listeners::local_addrs).unwrap_or_default();
+    let announced_tcp = addresses::announced(&config.announce, &of_listeners);
     let wake = Arc::new(sys::Wake::new().map_err(BindError::Wake)?);
-    Ok(Bound { sockets, announced, wake })
+    Ok(Bound { sockets, listeners, announced, announced_tcp, wake })
+}
+
+/// Most TCP connections of one worker: two for each leg, since a client may try several ways at once; but no more than a
+/// quarter of the descriptors that the process may have, so that control's doors stay open.
+fn max_connections(max_legs: usize, workers: usize) -> usize {
+    (2 * max_legs).min(sys::open_files_limit() / 4 / workers.max(1))
 }
 
 #[cfg(test)]

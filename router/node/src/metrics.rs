@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
-use duocast_router_core::{Counters, DropReason, Shard};
+use duocast_router_core::{Counters, DropReason, Shard, TransportCounts};
 
 use crate::command::Load;
 use crate::sys;
+use crate::tcp::{Closed, Tcp, TcpCounters};
 
 /// Tells the recorder what each instrument means. Called by `Router::run`; harmless when called again.
 pub fn describe() {
@@ -36,6 +37,25 @@ pub fn describe() {
     count("duocast_router_legs_moved_total", "Legs whose media moved to another address of the client.");
     count("duocast_router_panics_total", "Panics that ended one call.");
     describe_gauge!("duocast_router_legs", Unit::Count, "Legs with a client, by worker.");
+    describe_gauge!(
+        "duocast_router_leg_paths",
+        Unit::Count,
+        "Legs with a client, by worker and by what their media goes over: udp, tcp, or none yet."
+    );
+    describe_gauge!("duocast_router_tcp_connections", Unit::Count, "Open TCP connections, by worker.");
+    count("duocast_router_tcp_accepted_total", "TCP connections that were accepted.");
+    count(
+        "duocast_router_tcp_refused_total",
+        "TCP connections that were closed at once: too many, too many of one source, or no descriptor left.",
+    );
+    count(
+        "duocast_router_tcp_closed_total",
+        "TCP connections that ended: left by the client, unproven, over with their leg, or idle.",
+    );
+    count(
+        "duocast_router_tcp_dropped_total",
+        "Datagrams that were not written because their client reads too slowly, or its connection is gone.",
+    );
     describe_gauge!("duocast_router_calls", Unit::Count, "Calls with a plan, by worker.");
     // A gauge in type only: counters of the facade hold whole numbers.
     describe_gauge!(
@@ -69,6 +89,7 @@ pub(crate) struct Published {
     worker: String,
     counters: Counters,
     send_failures: u64,
+    tcp: TcpCounters,
     cpu: Duration,
     at: Instant,
 }
@@ -79,6 +100,7 @@ impl Published {
             worker: index.to_string(),
             counters: Counters::default(),
             send_failures: 0,
+            tcp: TcpCounters::default(),
             cpu: Duration::ZERO,
             at: Instant::now(),
         }
@@ -129,10 +151,29 @@ impl Published {
         self.publish_load(now, shard, load);
     }
 
+    /// The same for TCP; `None` where there is none.
+    pub(crate) fn publish_tcp(&mut self, tcp: Option<&Tcp>) {
+        let Some(tcp) = tcp else { return };
+        let new = tcp.counters();
+        let old = std::mem::replace(&mut self.tcp, new);
+        counter!("duocast_router_tcp_accepted_total").increment(new.accepted - old.accepted);
+        counter!("duocast_router_tcp_refused_total").increment(new.refused - old.refused);
+        counter!("duocast_router_tcp_dropped_total").increment(new.dropped - old.dropped);
+        for (reason, (new, old)) in Closed::ALL.into_iter().zip(new.closed.into_iter().zip(old.closed)) {
+            counter!("duocast_router_tcp_closed_total", "reason" => reason.label()).increment(new - old);
+        }
+        gauge!("duocast_router_tcp_connections", "worker" => self.worker.clone()).set(tcp.len() as u32);
+    }
+
     fn publish_load(&mut self, now: Instant, shard: &Shard, load: &Load) {
         let (legs, calls) = (shard.leg_count() as u32, shard.call_count() as u32);
         gauge!("duocast_router_legs", "worker" => self.worker.clone()).set(legs);
         gauge!("duocast_router_calls", "worker" => self.worker.clone()).set(calls);
+        let TransportCounts { udp, tcp, none } = shard.transport_counts();
+        for (transport, legs) in [("udp", udp), ("tcp", tcp), ("none", none)] {
+            gauge!("duocast_router_leg_paths", "worker" => self.worker.clone(), "transport" => transport)
+                .set(legs as u32);
+        }
         load.legs.store(legs, Ordering::Relaxed);
         load.calls.store(calls, Ordering::Relaxed);
         let cpu = sys::thread_cpu_time();

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Wakes a worker that sleeps in [`wait`].
@@ -34,18 +34,98 @@ impl Wake {
     }
 }
 
-/// Sleeps until a socket can be read, the wake is used, or the time is over (`None`: no limit).
+/// One descriptor that stands for many (epoll, level-triggered): it can be read when one of them is ready.
+#[derive(Debug)]
+pub(crate) struct Epoll(OwnedFd);
+
+/// A descriptor of an [`Epoll`] that can be read, or was closed by the other end.
+pub(crate) struct Ready {
+    /// As it was added.
+    pub(crate) number: u64,
+    pub(crate) can_write: bool,
+}
+
+/// Most that one look at an [`Epoll`] tells; the others come with the next, in turn.
+const MAX_READY: usize = 64;
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: epoll_create1 takes no pointers.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, and nobody else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Watches until it can be read. It leaves by being closed.
+    pub(crate) fn add(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, number, libc::EPOLLIN)
+    }
+
+    /// Watches until it can be written as well, or no more.
+    pub(crate) fn set_writing(&self, fd: BorrowedFd<'_>, number: u64, on: bool) {
+        let also = if on { libc::EPOLLOUT } else { 0 };
+        // It fails only for a descriptor that is not there.
+        let _ = self.control(libc::EPOLL_CTL_MOD, fd, number, libc::EPOLLIN | also);
+    }
+
+    /// Stops watching, or watches again until it can be read.
+    pub(crate) fn set_reading(&self, fd: BorrowedFd<'_>, number: u64, on: bool) {
+        let _ = self.control(libc::EPOLL_CTL_MOD, fd, number, if on { libc::EPOLLIN } else { 0 });
+    }
+
+    fn control(&self, how: libc::c_int, fd: BorrowedFd<'_>, number: u64, events: i32) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events.unsigned_abs(), u64: number };
+        // SAFETY: both descriptors are open, and `event` is only read during the call.
+        let result = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), how, fd.as_raw_fd(), &raw mut event) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// What is ready now, without waiting.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = Ready> + use<> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MAX_READY];
+        // SAFETY: `events` has MAX_READY entries to write to. An error (EINTR) is nothing ready.
+        let count =
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), MAX_READY as libc::c_int, 0) };
+        let count = usize::try_from(count).unwrap_or(0);
+        events.into_iter().take(count).map(|event| Ready {
+            number: event.u64,
+            can_write: event.events & libc::EPOLLOUT.unsigned_abs() != 0,
+        })
+    }
+}
+
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// How many descriptors this process may have open.
+pub(crate) fn open_files_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a writable rlimit. It fails only for a resource that is none.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
+/// Sleeps until a socket or `other` can be read, the wake is used, or the time is over (`None`: no limit). True if `other` can
+/// be read.
 pub(crate) fn wait<'a>(
     sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    other: Option<BorrowedFd<'a>>,
     wake: &Wake,
     timeout: Option<Duration>,
-) {
-    /// Two families and the wake; more sockets than this are not waited for, so `Sockets` has no more.
-    const MAX: usize = crate::udp::MAX_SOCKETS + 1;
+) -> bool {
+    /// The sockets, the wake and the other; more sockets than this are not waited for, so `Sockets` has no more.
+    const MAX: usize = crate::udp::MAX_SOCKETS + 2;
     let unused = libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 };
     let mut fds = [unused; MAX];
     fds[0].fd = wake.0.as_raw_fd();
-    for (slot, socket) in fds[1..].iter_mut().zip(sockets) {
+    fds[1].fd = other.map_or(-1, |other| other.as_raw_fd());
+    for (slot, socket) in fds[2..].iter_mut().zip(sockets) {
         slot.fd = socket.as_raw_fd();
     }
     let limit = timeout.map(|t| libc::timespec {
@@ -59,6 +139,7 @@ pub(crate) fn wait<'a>(
     if fds[0].revents != 0 {
         wake.clear();
     }
+    fds[1].revents != 0
 }
 
 /// CPU time that the calling thread has used.

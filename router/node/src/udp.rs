@@ -2,10 +2,10 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use duocast_router_core::{Datagram, Path, Transmit};
+use duocast_router_core::{Datagram, Link, Path, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -69,9 +69,10 @@ impl Sockets {
         self.0.iter().filter_map(|b| b.socket.local_addr().ok()).collect()
     }
 
-    /// Sleeps until there is something to read, the worker is woken, or the time is over.
-    pub(crate) fn wait(&self, wake: &Wake, timeout: Option<Duration>) {
-        sys::wait(self.0.iter().map(|b| b.socket.as_fd()), wake, timeout);
+    /// Sleeps until there is something to read here or at `other`, the worker is woken, or the time is over. True if `other`
+    /// has something.
+    pub(crate) fn wait(&self, other: Option<BorrowedFd<'_>>, wake: &Wake, timeout: Option<Duration>) -> bool {
+        sys::wait(self.0.iter().map(|b| b.socket.as_fd()), other, wake, timeout)
     }
 }
 
@@ -135,7 +136,7 @@ impl Inbox {
         let slots = self.received.iter().zip(self.bytes.chunks_exact(SLOT_BYTES));
         let mut datagrams = Vec::with_capacity(self.received.len());
         for ((socket, meta), bytes) in slots {
-            let path = Path { socket: *socket, local: meta.dst_ip, remote: meta.addr };
+            let path = Path { link: Link::Udp(*socket), local: meta.dst_ip, remote: meta.addr };
             let filled = bytes.get(..meta.len).unwrap_or_default();
             let split = filled.chunks(meta.stride.max(1));
             datagrams.extend(split.map(|contents| Datagram { path, contents }));
@@ -196,13 +197,19 @@ impl Outbox {
     }
 }
 
+fn socket_of<'a>(sockets: &'a Sockets, path: &Path) -> Option<&'a Bound> {
+    match path.link {
+        Link::Udp(socket) => sockets.0.get(usize::from(socket)),
+        Link::Tcp(_) => None,
+    }
+}
+
 fn max_segments(sockets: &Sockets, path: &Path) -> usize {
-    let bound = sockets.0.get(usize::from(path.socket));
-    bound.map_or(1, |b| b.state.max_gso_segments().min(MAX_SEGMENTS))
+    socket_of(sockets, path).map_or(1, |b| b.state.max_gso_segments().min(MAX_SEGMENTS))
 }
 
 fn send(sockets: &Sockets, path: &Path, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
-    let bound = sockets.0.get(usize::from(path.socket)).ok_or(io::ErrorKind::NotFound)?;
+    let bound = socket_of(sockets, path).ok_or(io::ErrorKind::NotFound)?;
     let transmit = quinn_udp::Transmit {
         destination: path.remote,
         ecn: None,
@@ -224,7 +231,7 @@ mod tests {
         let give_up = Instant::now() + Duration::from_secs(10);
         let mut all = Vec::new();
         while all.len() < count && Instant::now() < give_up {
-            sockets.wait(wake, Some(Duration::from_millis(100)));
+            sockets.wait(None, wake, Some(Duration::from_millis(100)));
             inbox.fill(sockets);
             all.extend(inbox.datagrams().iter().map(|d| d.contents.to_vec()));
         }
@@ -237,7 +244,7 @@ mod tests {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
         let (from, to) = (Sockets::bind(&loopback, 0, false), Sockets::bind(&loopback, 0, false));
         let (from, to) = (from.unwrap_or_else(|e| panic!("{e:?}")), to.unwrap_or_else(|e| panic!("{e:?}")));
-        let path = Path { socket: 0, local: None, remote: to.local_addrs()[0] };
+        let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
         let sizes = [100, 100, 100, 40, 100, 1200, 1200, 1200, 1200, 7, 8];
         let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
         let mut queue = sent.iter().cloned().map(|contents| Transmit { path, contents: contents.into() });
@@ -262,7 +269,8 @@ mod tests {
             for _ in 0..2 {
                 flood();
                 inbox.fill(&sockets);
-                is_heard |= inbox.datagrams().iter().any(|d| d.path.socket == 1 && d.contents == b"quiet");
+                is_heard |=
+                    inbox.datagrams().iter().any(|d| d.path.link == Link::Udp(1) && d.contents == b"quiet");
             }
             assert!(is_heard, "every second turn begins with the other socket");
         }
@@ -274,6 +282,6 @@ mod tests {
         let sockets = Sockets::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0, false);
         let sockets = sockets.unwrap_or_else(|e| panic!("{e:?}"));
         wake.wake();
-        sockets.wait(&wake, None);
+        sockets.wait(None, &wake, None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duocast_router_core::{Shard, ShardConfig};
+use duocast_router_core::{Shard, ShardConfig, Transport};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -14,6 +14,7 @@ use crate::command::{Command, Load, Report};
 use crate::metrics::Published;
 use crate::pace::Pace;
 use crate::sys::Wake;
+use crate::tcp::Tcp;
 use crate::udp::{Inbox, Outbox, Sockets};
 
 /// How often a worker publishes what it counted. Higher makes graphs coarser, lower costs system calls.
@@ -29,6 +30,7 @@ const MAX_SLEEP: Duration = PUBLISH_EVERY;
 pub(crate) struct Worker {
     shard: Shard,
     sockets: Sockets,
+    tcp: Option<Tcp>,
     wake: Arc<Wake>,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
@@ -42,7 +44,7 @@ impl Worker {
     pub(crate) fn new(
         index: usize,
         shard: ShardConfig,
-        sockets: Sockets,
+        (sockets, tcp): (Sockets, Option<Tcp>),
         wake: Arc<Wake>,
         commands: mpsc::Receiver<Command>,
         reports: mpsc::Sender<Report>,
@@ -51,6 +53,7 @@ impl Worker {
         Self {
             shard: Shard::new(shard),
             sockets,
+            tcp,
             wake,
             commands,
             reports,
@@ -67,7 +70,8 @@ impl Worker {
         let mut inbox = Inbox::new();
         let mut pace = Pace::new(Instant::now());
         while !self.load.stop.load(Ordering::Acquire) {
-            self.sockets.wait(&self.wake, Some(self.time_to_sleep()));
+            let other = self.tcp.as_ref().map(Tcp::as_fd);
+            let tcp_is_ready = self.sockets.wait(other, &self.wake, Some(self.time_to_sleep()));
             inbox.fill(&self.sockets);
             let now = Instant::now();
             self.take_commands(now);
@@ -75,13 +79,14 @@ impl Worker {
             if !datagrams.is_empty() {
                 self.shard.handle_packets(now, &datagrams);
             }
+            let over_tcp = if tcp_is_ready { self.take_tcp(now) } else { 0 };
             if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.shard.handle_timeout(now);
             }
-            self.send();
+            self.send(now);
             self.report();
             self.publish(now);
-            thread::sleep(pace.after_turn(now, datagrams.len()));
+            thread::sleep(pace.after_turn(now, datagrams.len() + over_tcp));
         }
         self.say_goodbye();
     }
@@ -118,9 +123,39 @@ impl Worker {
         }
     }
 
-    fn send(&mut self) {
-        let shard = &mut self.shard;
-        self.outbox.send_all(&self.sockets, || shard.poll_transmit());
+    /// Gives the shard what came over TCP; how many datagrams that was.
+    fn take_tcp(&mut self, now: Instant) -> usize {
+        let Some(tcp) = &mut self.tcp else { return 0 };
+        tcp.fill(now);
+        let datagrams = tcp.datagrams();
+        let count = datagrams.len();
+        if count > 0 {
+            self.shard.handle_packets(now, &datagrams);
+        }
+        drop(datagrams);
+        tcp.judge(now, |path| self.shard.is_proven(path));
+        count
+    }
+
+    fn send(&mut self, now: Instant) {
+        let (shard, tcp) = (&mut self.shard, &mut self.tcp);
+        self.outbox.send_all(&self.sockets, || {
+            loop {
+                let transmit = shard.poll_transmit()?;
+                if transmit.path.transport() == Transport::Udp {
+                    return Some(transmit);
+                }
+                if let Some(tcp) = tcp.as_mut() {
+                    tcp.queue(&transmit);
+                }
+            }
+        });
+        if let Some(tcp) = tcp {
+            tcp.flush(now);
+            while let Some(path) = tcp.poll_gone() {
+                shard.handle_closed(&path);
+            }
+        }
     }
 
     /// Tells the link as much as it has room for; the shard keeps the rest.
@@ -134,12 +169,17 @@ impl Worker {
     fn publish(&mut self, now: Instant) {
         if now >= self.publish_at {
             self.publish_at = now + PUBLISH_EVERY;
+            if let Some(tcp) = &mut self.tcp {
+                tcp.sweep(now, |path| self.shard.is_proven(path));
+            }
             self.published.publish(now, &self.shard, self.outbox.failures(), &self.load);
+            self.published.publish_tcp(self.tcp.as_ref());
         }
     }
 
     fn say_goodbye(&mut self) {
-        self.shard.handle_synced(Instant::now(), &HashSet::new());
-        self.send();
+        let now = Instant::now();
+        self.shard.handle_synced(now, &HashSet::new());
+        self.send(now);
     }
 }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use common::{Control, Node, TOKEN, TestCall, connect_two, eventually, log, peer};
@@ -171,5 +172,66 @@ async fn by_default_both_families_are_bound_and_loopback_is_announced_last() {
         let peer = offered.answered(&answer);
         eventually("the peer connects", || peer.seen().connected).await;
     }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_without_udp_talks_over_tcp_with_one_that_has_it() {
+    let mut control = Control::start().await;
+    let node = Node::start(&control, 2, vec![LOOPBACK]);
+    let mut link = control.link().await;
+    // Two calls, so that both workers' listeners are used.
+    for n in [60, 61] {
+        let call = TestCall::new(n);
+        assert!(link.plan(&call.talking(1)).await.applied);
+        let at_work = (call.id.as_u128() % 2) as usize;
+        let without_udp = peer::Offered::over_tcp(node.tcp_addresses[at_work]);
+        let with_udp = peer::Offered::new(LOOPBACK);
+        let answers = [
+            link.offer(call.id, call.legs[0], &without_udp.sdp).await.unwrap(),
+            link.offer(call.id, call.legs[1], &with_udp.sdp).await.unwrap(),
+        ];
+        assert!(
+            answers[0].contains(&format!(" {} typ host tcptype passive", node.tcp_addresses[at_work].port()))
+        );
+        let peers = [without_udp.answered(&answers[0]), with_udp.answered(&answers[1])];
+        for peer in &peers {
+            eventually("media flows", || peer.seen().audio > 25 && peer.seen().video > 25).await;
+        }
+        assert!(link.plan(&call.over(2)).await.applied);
+        eventually("both are told goodbye", || peers.iter().all(|peer| peer.seen().closed)).await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_on_tcp_are_sent_away_and_a_call_does_not_notice() {
+    let mut control = Control::start().await;
+    let node = Node::start(&control, 1, vec![LOOPBACK]);
+    let mut link = control.link().await;
+    let call = TestCall::new(70);
+    let [a, b] = connect_two(&mut link, call).await;
+    link.plan(&call.talking(2)).await;
+    eventually("media flows", || a.seen().audio > 5 && b.seen().audio > 5).await;
+
+    let first_words: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0, 3, 1, 2, 3],
+        &[0xff; 5000],
+        &[0, 20, 0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    ];
+    for words in first_words {
+        let mut stranger = TcpStream::connect(node.tcp_addresses[0]).unwrap();
+        stranger.write_all(words).unwrap();
+        stranger.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        let answer = tokio::task::spawn_blocking(move || stranger.read(&mut [0; 100])).await.unwrap();
+        let is_closed = match &answer {
+            Ok(count) => *count == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        };
+        assert!(is_closed, "{words:?}: {answer:?}");
+    }
+    let heard = a.seen().audio;
+    eventually("media still flows", || a.seen().audio > heard + 10).await;
     node.stop().await;
 }

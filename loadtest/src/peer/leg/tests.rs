@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use duocast_client::media::{Peer, PeerConfig};
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
-use duocast_router_core::{Datagram, IceSecret, Path, Shard, ShardConfig};
+use duocast_router_core::{Datagram, IceSecret, Link, Path, Shard, ShardConfig};
 
 use super::*;
 
@@ -43,7 +43,11 @@ struct World {
 impl World {
     fn new(one_way: Duration, config: &LegConfig) -> Self {
         let start = Instant::now();
-        let mut shard = Shard::new(ShardConfig { announced: vec![address(4000)], max_legs: 10 });
+        let mut shard = Shard::new(ShardConfig {
+            announced: vec![address(4000)],
+            announced_tcp: Vec::new(),
+            max_legs: 10,
+        });
         let ringing = RoutePlan::new(CALL, Generation(1), LEGS.to_vec(), vec![]).unwrap();
         assert!(shard.handle_plan(start, &ringing).applied);
         let mut legs = Vec::new();
@@ -111,7 +115,7 @@ impl World {
     fn deliver(&mut self, to: u16, from: u16, bytes: &[u8]) {
         let at = self.at();
         if to == 4000 {
-            let path = Path { socket: 0, local: None, remote: address(from) };
+            let path = Path { link: Link::Udp(0), local: None, remote: address(from) };
             self.shard.handle_packets(self.now, &[Datagram { path, contents: bytes }]);
         } else {
             let n = usize::from(to - 1000);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use duocast_model::{CallId, LegId, RoutePlan};
 
-use super::{Call, MAX_CALLS, PlanOutcome, Shard};
+use super::{Call, MAX_CALLS, PlanOutcome, Shard, ShardConfig};
 use crate::demux::LegKey;
 use crate::leg::{Leg, Renegotiation};
 use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
@@ -94,8 +94,9 @@ impl Shard {
                 if renegotiation.is_none() && self.leg_count() >= self.config.max_legs {
                     return Err(OfferError::NodeFull);
                 }
-                let announced = &self.config.announced;
-                let made = catch_unwind(AssertUnwindSafe(|| Leg::accept(now, offer, announced, secret)));
+                let ShardConfig { announced, announced_tcp, .. } = &self.config;
+                let accept = || Leg::accept(now, offer, announced, announced_tcp, secret);
+                let made = catch_unwind(AssertUnwindSafe(accept));
                 made.map(|made| made.map(|(leg, answer)| self.put_leg(key, leg, answer)))
             }
         };

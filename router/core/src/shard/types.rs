@@ -9,9 +9,22 @@ use duocast_model::{CallId, Generation, LegId};
 pub struct ShardConfig {
     /// The addresses that answers name: where this worker's sockets can be reached. At least one.
     pub announced: Vec<SocketAddr>,
+    /// The addresses that answers name for media over TCP, after those for UDP. May be empty.
+    pub announced_tcp: Vec<SocketAddr>,
     /// Most legs with a client. At the bound an offer is refused with [`NodeFull`](crate::OfferError::NodeFull). Each costs about 70 KiB
     /// idle and 300 KiB with video.
     pub max_legs: usize,
+}
+
+/// Legs with a client, by what their media goes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransportCounts {
+    /// Over UDP.
+    pub udp: usize,
+    /// Over TCP.
+    pub tcp: usize,
+    /// No path authenticated, or none for 13 s.
+    pub none: usize,
 }
 
 /// What became of a plan.

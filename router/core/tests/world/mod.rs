@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
 use duocast_router_core::{
-    Datagram, Event, IceSecret, LegState, OfferError, Path, PlanOutcome, Shard, ShardConfig,
+    Datagram, Event, IceSecret, LegState, Link, OfferError, Path, PlanOutcome, Shard, ShardConfig,
 };
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::PayloadParams;
 use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Input, Output, Rtc, RtcConfig};
 
@@ -52,6 +52,10 @@ pub struct Client {
     pub address: SocketAddr,
     /// The address that the outside sees, once a NAT has rebound it.
     pub mapped: SocketAddr,
+    /// Its TCP connection to the shard: number, and the address at the client's end.
+    pub connection: Option<(u64, SocketAddr)>,
+    /// Its network lets no UDP through.
+    pub is_udp_blocked: bool,
     pub received: Vec<RtpPacket>,
     pub received_at: Vec<Instant>,
     pub keyframe_requests: Vec<(Instant, KeyframeRequest)>,
@@ -70,7 +74,7 @@ pub struct Client {
     pub next_seq: BTreeMap<MediaKindKey, u64>,
     pub first_time: u32,
     pending: Option<SdpPendingOffer>,
-    unsent: Vec<(Vec<u8>, SocketAddr)>,
+    unsent: Vec<(Vec<u8>, SocketAddr, Protocol)>,
     wakes_at: Instant,
 }
 
@@ -105,8 +109,8 @@ pub struct World {
     pub destinations: Vec<SocketAddr>,
     /// The last STUN answer of the shard, and where it went.
     pub last_answer: Option<(SocketAddr, Vec<u8>)>,
-    to_shard: Vec<(Instant, SocketAddr, Vec<u8>)>,
-    to_clients: Vec<(Instant, usize, Vec<u8>)>,
+    to_shard: Vec<(Instant, Path, Vec<u8>)>,
+    to_clients: Vec<(Instant, usize, Protocol, Vec<u8>)>,
     generation: u64,
 }
 
@@ -169,7 +173,8 @@ impl World {
 
     #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
     pub fn with_max_legs(seed: u64, max_legs: usize) -> Self {
-        let config = ShardConfig { announced: vec![ROUTER.into()], max_legs };
+        let config =
+            ShardConfig { announced: vec![ROUTER.into()], announced_tcp: vec![ROUTER.into()], max_legs };
         Self {
             now: Instant::now(),
             shard: Shard::new(config),
@@ -218,6 +223,8 @@ impl World {
             rtc,
             address,
             mapped: address,
+            connection: None,
+            is_udp_blocked: false,
             received: Vec::new(),
             received_at: Vec::new(),
             keyframe_requests: Vec::new(),
@@ -380,7 +387,11 @@ impl World {
 
     /// A datagram from anywhere, as it is.
     pub fn inject(&mut self, from: SocketAddr, contents: &[u8]) {
-        let path = Path { socket: 0, local: None, remote: from };
+        self.inject_on(path_of(Link::Udp(0), from), contents);
+    }
+
+    /// The same, over any link.
+    pub fn inject_on(&mut self, path: Path, contents: &[u8]) {
         self.shard.handle_packets(self.now, &[Datagram { path, contents }]);
         self.flush();
     }
@@ -405,13 +416,8 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.to_shard).into_iter().partition(|(at, ..)| *at <= self.now);
         self.to_shard = later;
-        let batch: Vec<Datagram<'_>> = due
-            .iter()
-            .map(|(_, from, bytes)| Datagram {
-                path: Path { socket: 0, local: None, remote: *from },
-                contents: bytes,
-            })
-            .collect();
+        let batch: Vec<Datagram<'_>> =
+            due.iter().map(|(_, path, bytes)| Datagram { path: *path, contents: bytes }).collect();
         if !batch.is_empty() {
             self.shard.handle_packets(self.now, &batch);
         }
@@ -421,14 +427,14 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.to_clients).into_iter().partition(|(at, ..)| *at <= self.now);
         self.to_clients = later;
-        for (_, n, bytes) in due.into_iter().filter(|(_, n, _)| self.cut_off != Some(*n)) {
-            self.clients[n].receive(self.now, bytes);
+        for (_, n, proto, bytes) in due.into_iter().filter(|(_, n, ..)| self.cut_off != Some(*n)) {
+            self.clients[n].receive(self.now, proto, bytes);
         }
         for n in 0..self.clients.len() {
             if self.clients[n].wakes_at <= self.now {
                 self.clients[n].rtc.handle_input(Input::Timeout(self.now)).unwrap();
             }
-            for (bytes, to) in self.clients[n].drain(self.now) {
+            for (bytes, to, proto) in self.clients[n].drain(self.now) {
                 assert_eq!(to, ROUTER.into(), "the router is the client's only peer");
                 if self.record_uplink {
                     self.uplink.push(bytes.clone());
@@ -437,9 +443,8 @@ impl World {
                     self.last_check = bytes.clone();
                 }
                 let lost = is_media(&bytes) && self.rng.chance(self.loss_up);
-                if !lost && self.cut_off != Some(n) {
-                    self.to_shard.push((self.now + DELAY, self.clients[n].mapped, bytes));
-                }
+                let path = self.clients[n].path(proto).filter(|_| !lost && self.cut_off != Some(n));
+                self.to_shard.extend(path.map(|path| (self.now + DELAY, path, bytes)));
             }
         }
         self.flush();
@@ -452,12 +457,16 @@ impl World {
             if transmit.contents[0] < 2 {
                 self.last_answer = Some((to, transmit.contents.to_vec()));
             }
-            let client = self.clients.iter().position(|c| c.mapped == to);
+            let proto = match transmit.path.link {
+                Link::Udp(_) => Protocol::Udp,
+                Link::Tcp(_) => Protocol::Tcp,
+            };
+            let client = self.clients.iter().position(|c| c.path(proto) == Some(transmit.path));
             if is_media(&transmit.contents) && self.rng.chance(self.loss_down) {
                 continue;
             }
             if let Some(n) = client {
-                self.to_clients.push((self.now + DELAY, n, transmit.contents.to_vec()));
+                self.to_clients.push((self.now + DELAY, n, proto, transmit.contents.to_vec()));
             }
         }
         while let Some(event) = self.shard.poll_event() {
@@ -465,6 +474,10 @@ impl World {
             self.events.push((leg, state));
         }
     }
+}
+
+pub fn path_of(link: Link, remote: SocketAddr) -> Path {
+    Path { link, local: None, remote }
 }
 
 /// RTP, not RTCP, STUN or DTLS.
@@ -495,10 +508,28 @@ impl Client {
         self.received.iter().filter(of_kind).map(payload).collect()
     }
 
-    fn receive(&mut self, now: Instant, bytes: Vec<u8>) {
+    /// How its datagrams reach the shard now, if they do.
+    pub fn path(&self, proto: Protocol) -> Option<Path> {
+        match (proto, self.connection) {
+            (Protocol::Udp, _) => (!self.is_udp_blocked).then(|| path_of(Link::Udp(0), self.mapped)),
+            (_, Some((number, address))) => Some(path_of(Link::Tcp(number), address)),
+            (_, None) => None,
+        }
+    }
+
+    /// Opens a TCP connection to the shard.
+    pub fn connect(&mut self, number: u64) {
+        let address = SocketAddr::new(self.address.ip(), 6000 + number as u16);
+        let candidate = Candidate::builder().tcp().host(address).tcptype(TcpType::Active).build().unwrap();
+        self.rtc.add_local_candidate(candidate);
+        self.connection = Some((number, address));
+    }
+
+    fn receive(&mut self, now: Instant, proto: Protocol, bytes: Vec<u8>) {
         let contents = bytes.as_slice().try_into().expect("the router sends only what can be parsed");
-        let receive =
-            Receive { proto: Protocol::Udp, source: ROUTER.into(), destination: self.address, contents };
+        let of_connection = self.connection.filter(|_| proto == Protocol::Tcp).map(|(_, address)| address);
+        let destination = of_connection.unwrap_or(self.address);
+        let receive = Receive { proto, source: ROUTER.into(), destination, contents };
         self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
         self.wire_in.push(bytes);
         self.wakes_at = now;
@@ -506,7 +537,7 @@ impl Client {
         self.unsent = self.drain(now);
     }
 
-    fn drain(&mut self, now: Instant) -> Vec<(Vec<u8>, SocketAddr)> {
+    fn drain(&mut self, now: Instant) -> Vec<(Vec<u8>, SocketAddr, Protocol)> {
         let mut sent = std::mem::take(&mut self.unsent);
         loop {
             match self.rtc.poll_output().unwrap() {
@@ -514,7 +545,7 @@ impl Client {
                     self.wakes_at = at;
                     return sent;
                 }
-                Output::Transmit(t) => sent.push((t.contents.to_vec(), t.destination)),
+                Output::Transmit(t) => sent.push((t.contents.to_vec(), t.destination, t.proto)),
                 Output::Event(event) => self.handle_event(now, event),
             }
         }

@@ -209,6 +209,7 @@ impl Link {
 /// A running node.
 pub struct Node {
     pub addresses: Vec<SocketAddr>,
+    pub tcp_addresses: Vec<SocketAddr>,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), RouterError>>,
 }
@@ -230,6 +231,7 @@ impl Node {
             token,
             listen,
             port_base: 0,
+            media_tcp: true,
             announce: Vec::new(),
             workers,
             leg_capacity: 64,
@@ -237,9 +239,10 @@ impl Node {
         assert!(!format!("{config:?}").contains(TOKEN));
         let router = Router::bind(config).unwrap();
         let addresses = router.media_addrs();
+        let tcp_addresses = router.media_tcp_addrs();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(router.run(shutdown.clone()));
-        Self { addresses, shutdown, running }
+        Self { addresses, tcp_addresses, shutdown, running }
     }
 
     /// SIGTERM: the node begins to stop.

@@ -1,14 +1,16 @@
 //! A client on a real socket: plain str0m on a thread, sending audio and video all the time.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use duocast_model::{Frames, frame_header};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::RtpWrite;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
@@ -34,9 +36,58 @@ pub struct Offered {
     pub sdp: String,
     rtc: Rtc,
     pending: SdpPendingOffer,
-    socket: UdpSocket,
+    wire: Wire,
     address: SocketAddr,
     mids: [Mid; 2],
+}
+
+/// What a peer's datagrams go over.
+enum Wire {
+    Udp(UdpSocket),
+    /// The connection, and what came that is not taken yet.
+    Tcp(TcpStream, Vec<u8>),
+}
+
+impl Wire {
+    fn send(&mut self, datagram: &[u8], to: SocketAddr) {
+        // A node that stopped is no fault of the peer's.
+        match self {
+            Self::Udp(socket) => drop(socket.send_to(datagram, to)),
+            Self::Tcp(stream, _) => {
+                let framed = [&frame_header(datagram).unwrap()[..], datagram].concat();
+                let _ = stream.write_all(&framed);
+            }
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], wait: Duration) -> Option<(Vec<u8>, SocketAddr)> {
+        match self {
+            Self::Udp(socket) => {
+                socket.set_read_timeout(Some(wait)).unwrap();
+                let (length, source) = socket.recv_from(buffer).ok()?;
+                Some((buffer[..length].to_vec(), source))
+            }
+            Self::Tcp(stream, received) => {
+                let source = stream.peer_addr().ok()?;
+                if Frames::new(received, 1500).next_frame().unwrap().is_none() {
+                    stream.set_read_timeout(Some(wait)).unwrap();
+                    let count = stream.read(buffer).ok()?;
+                    received.extend_from_slice(&buffer[..count]);
+                }
+                let mut frames = Frames::new(received, 1500);
+                let frame = frames.next_frame().unwrap()?.to_vec();
+                *received = frames.rest().to_vec();
+                Some((frame, source))
+            }
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Udp(_) => Protocol::Udp,
+            Self::Tcp(..) => Protocol::Tcp,
+        }
+    }
 }
 
 /// A peer with an answer; runs until it is dropped.
@@ -52,25 +103,38 @@ impl Offered {
     pub fn new(ip: IpAddr) -> Self {
         let socket = UdpSocket::bind((ip, 0)).unwrap();
         let address = socket.local_addr().unwrap();
+        Self::on(Wire::Udp(socket), address, Candidate::host(address, "udp").unwrap())
+    }
+
+    /// One that has a connection to `router`, and no UDP at all.
+    pub fn over_tcp(router: SocketAddr) -> Self {
+        let stream = TcpStream::connect(router).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let address = stream.local_addr().unwrap();
+        let candidate = Candidate::builder().tcp().host(address).tcptype(TcpType::Active).build();
+        Self::on(Wire::Tcp(stream, Vec::new()), address, candidate.unwrap())
+    }
+
+    fn on(wire: Wire, address: SocketAddr, candidate: Candidate) -> Self {
         let config = RtcConfig::new().clear_codecs().enable_opus(true, false).enable_vp8(true);
         let mut rtc = config.set_rtp_mode(true).build(Instant::now());
-        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        rtc.add_local_candidate(candidate);
         let mut api = rtc.sdp_api();
         let mids = [MediaKind::Audio, MediaKind::Video]
             .map(|kind| api.add_media(kind, Direction::SendRecv, None, None, None));
         let (offer, pending) = api.apply().unwrap();
-        Self { sdp: offer.to_sdp_string(), rtc, pending, socket, address, mids }
+        Self { sdp: offer.to_sdp_string(), rtc, pending, wire, address, mids }
     }
 
     pub fn answered(self, answer: &str) -> Peer {
-        let Self { mut rtc, pending, socket, address, mids, .. } = self;
+        let Self { mut rtc, pending, wire, address, mids, .. } = self;
         let parsed = SdpAnswer::from_sdp_string(answer).unwrap();
         rtc.sdp_api().accept_answer(pending, parsed).unwrap();
         let (seen, rebind, stop) =
             (Arc::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let body = Body {
             rtc,
-            socket,
+            wire,
             address,
             mids,
             sent: 0,
@@ -112,7 +176,7 @@ impl Drop for Peer {
 
 struct Body {
     rtc: Rtc,
-    socket: UdpSocket,
+    wire: Wire,
     /// What the peer believes its address to be.
     address: SocketAddr,
     mids: [Mid; 2],
@@ -128,7 +192,7 @@ impl Body {
         let mut buffer = [0; 2000];
         while !self.stop.load(Ordering::Acquire) {
             if self.rebind.swap(false, Ordering::AcqRel) {
-                self.socket = UdpSocket::bind((self.address.ip(), 0)).unwrap();
+                self.wire = Wire::Udp(UdpSocket::bind((self.address.ip(), 0)).unwrap());
             }
             let Some(wakes_at) = self.drain() else { return };
             let now = Instant::now();
@@ -139,10 +203,10 @@ impl Body {
             }
             let until = wakes_at.min(self.send_at.max(now)).saturating_duration_since(now);
             let wait = until.clamp(Duration::from_millis(1), Duration::from_millis(10));
-            self.socket.set_read_timeout(Some(wait)).unwrap();
-            if let Ok((len, source)) = self.socket.recv_from(&mut buffer) {
-                let contents = buffer[..len].try_into().unwrap();
-                let receive = Receive { proto: Protocol::Udp, source, destination: self.address, contents };
+            let proto = self.wire.protocol();
+            if let Some((datagram, source)) = self.wire.receive(&mut buffer, wait) {
+                let contents = datagram.as_slice().try_into().unwrap();
+                let receive = Receive { proto, source, destination: self.address, contents };
                 self.rtc.handle_input(Input::Receive(Instant::now(), receive)).unwrap();
             } else {
                 self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
@@ -167,7 +231,7 @@ impl Body {
         loop {
             match self.rtc.poll_output().unwrap() {
                 Output::Timeout(at) => return self.rtc.is_alive().then_some(at),
-                Output::Transmit(t) => drop(self.socket.send_to(&t.contents, t.destination)),
+                Output::Transmit(t) => self.wire.send(&t.contents, t.destination),
                 Output::Event(event) => self.note(event),
             }
         }

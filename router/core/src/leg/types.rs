@@ -1,0 +1,56 @@
+//! What a leg gives out, and what it can be.
+
+use str0m::media::Mid;
+use str0m::rtp::RtpPacket;
+
+use crate::counters::DropReason;
+use crate::wire::{Source, Transmit};
+
+/// What a leg gives out.
+#[derive(Default)]
+pub(crate) struct LegOutput {
+    pub(crate) transmits: Vec<Transmit>,
+    /// Authenticated media, with the MID of its m-line.
+    pub(crate) media: Vec<(Mid, RtpPacket)>,
+    /// The client wants a keyframe on this m-line.
+    pub(crate) keyframe_requests: Vec<Mid>,
+    /// Paths and SSRCs that authenticated and may be new.
+    pub(crate) proven_addresses: Vec<Source>,
+    pub(crate) proven_ssrcs: Vec<u32>,
+    /// Something that was dropped here.
+    pub(crate) dropped: Vec<DropReason>,
+}
+
+impl LegOutput {
+    pub(crate) fn clear(&mut self) {
+        self.transmits.clear();
+        self.media.clear();
+        self.keyframe_requests.clear();
+        self.proven_addresses.clear();
+        self.proven_ssrcs.clear();
+        self.dropped.clear();
+    }
+}
+
+/// How far a leg has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Waiting for ICE and DTLS.
+    Connecting,
+    /// Media can flow.
+    Connected,
+    /// Nothing authenticated for [`STALL_AFTER`](super::STALL_AFTER).
+    Stalled,
+    /// The client closed it, or it failed. Final.
+    Closed,
+}
+
+/// Why an offer cannot be applied to a leg that has a client.
+pub(crate) enum Renegotiation {
+    /// Same client, same m-lines or more: apply it.
+    Continue,
+    /// Another certificate: another instance of the client; the leg starts anew.
+    Replace,
+    /// The m-lines contradict what was negotiated.
+    Refuse,
+}
