@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::media::SwitchStats;
+use crate::media::{SwitchStats, Transport};
 
 /// A call in numbers, as of the last update (4 a second, and once more at the end). Times are in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -59,6 +59,9 @@ pub struct CallStats {
     pub leg_reconnects: u32,
     /// A leg is connected.
     pub connected: bool,
+    /// What the leg to the router goes over, or went over at last: `udp`, or `tcp` where UDP is blocked; none before it
+    /// connects.
+    pub transport: Option<Transport>,
     /// The other party's media comes directly.
     pub direct: bool,
     /// RTP packets sent to the other party's own address.

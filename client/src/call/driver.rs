@@ -146,9 +146,14 @@ impl Driver {
     }
 
     fn on_event(&mut self, event: EngineEvent) {
-        if let EngineEvent::Connection(state) = event {
-            tracing::debug!(call = %self.id, ?state, "media path");
-            self.planner.handle_connection(Instant::now(), state);
+        match event {
+            EngineEvent::Connection(state) => {
+                tracing::debug!(call = %self.id, ?state, "media path");
+                self.planner.handle_connection(Instant::now(), state);
+            }
+            // A restart tries UDP first.
+            EngineEvent::UdpAgain => self.planner.handle_network_change(Instant::now()),
+            EngineEvent::FirstAudio => {}
         }
     }
 

@@ -11,7 +11,8 @@ use crate::call::Media;
 use crate::media::reception::Reception;
 use crate::media::switches::Switches;
 use crate::media::{
-    ConnectionState, Course, Path, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, WireStats, mark,
+    ConnectionState, Course, Path, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, Transport,
+    WireStats, mark,
 };
 use crate::stats::{CallStats, LatencyStats, millis};
 
@@ -25,6 +26,8 @@ pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EngineEvent {
     Connection(ConnectionState),
+    /// The routed leg is on TCP, and the router can be reached over UDP again.
+    UdpAgain,
     FirstAudio,
 }
 
@@ -167,6 +170,50 @@ impl Engine {
         self.after(now);
     }
 
+    /// The same for a frame of the routed leg's TCP connection.
+    pub(crate) fn handle_frame(
+        &mut self,
+        now: Instant,
+        local: std::net::SocketAddr,
+        source: std::net::SocketAddr,
+        frame: &[u8],
+    ) {
+        self.heard_at = now;
+        if let Some(peer) = &mut self.peer {
+            peer.handle_frame(now, local, source, frame);
+        }
+        self.after(now);
+    }
+
+    /// The routed leg has a TCP connection; false if it cannot be used.
+    pub(crate) fn handle_tcp_opened(&mut self, now: Instant, local: std::net::SocketAddr) -> bool {
+        let added = self.peer.as_mut().is_some_and(|peer| peer.add_connection(now, local).is_ok());
+        self.after(now);
+        added
+    }
+
+    /// The connection that the routed leg used is gone: there is no need to wait for silence.
+    pub(crate) fn handle_lost(&mut self, now: Instant) {
+        self.heard_at = now;
+        if self.is_connected() && !std::mem::replace(&mut self.is_silent, true) {
+            self.events.push(EngineEvent::Connection(ConnectionState::Disconnected));
+        }
+    }
+
+    pub(crate) fn handle_udp_again(&mut self) {
+        self.events.push(EngineEvent::UdpAgain);
+    }
+
+    /// The routed leg carries media, or could.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::is_connected)
+    }
+
+    /// What the routed leg goes over; `None` while it is not connected.
+    pub(crate) fn transport(&self) -> Option<Transport> {
+        self.peer.as_ref().filter(|peer| peer.is_connected()).and_then(Peer::transport)
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(peer) = self.peer.as_mut().filter(|peer| peer.poll_timeout() <= now) {
             peer.handle_timeout(now);
@@ -234,7 +281,8 @@ impl Engine {
         stats.bytes_in = self.wire.bytes_in;
         stats.rtt_ms = self.wire.rtt.map(millis);
         stats.loss_out = self.wire.loss_out.unwrap_or(0.0);
-        stats.connected = self.peer.as_ref().is_some_and(Peer::is_connected);
+        stats.connected = self.is_connected();
+        stats.transport = self.peer.as_ref().and_then(Peer::transport);
         if let Some(listener) = &self.listener {
             let heard = listener.stats();
             let frames = |count: u64| count as f64 * 20.0;
@@ -405,8 +453,10 @@ impl Engine {
     }
 
     fn watch_silence(&mut self, now: Instant) {
-        let is_connected = self.peer.as_ref().is_some_and(Peer::is_connected);
-        if is_connected && !self.is_silent && now.saturating_duration_since(self.heard_at) >= SILENCE_MAX {
+        if self.is_connected()
+            && !self.is_silent
+            && now.saturating_duration_since(self.heard_at) >= SILENCE_MAX
+        {
             self.is_silent = true;
             self.events.push(EngineEvent::Connection(ConnectionState::Disconnected));
         }

@@ -29,10 +29,11 @@ pub(crate) use engine::Engine;
 pub(crate) use engine::EngineEvent;
 pub use peer::{
     ConnectionState, LocalCandidate, MAX_POLLED, Peer, PeerConfig, PeerCounters, PeerError, PeerEvent,
-    ReceivedRtp, Transmit, WireStats,
+    ReceivedRtp, Transmit, Transport, WireStats,
 };
 pub use route::{
     MAX_CANDIDATES, RouteError, candidates, choose_target, choose_target_from, local_address_towards,
+    tcp_candidates,
 };
 pub use switches::SwitchStats;
 pub use synthetic_video::{SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 
@@ -18,7 +18,8 @@ use super::{Payload, VideoPacket};
 
 pub use direct::LocalCandidate;
 pub use types::{
-    ConnectionState, PeerConfig, PeerCounters, PeerError, PeerEvent, ReceivedRtp, Transmit, WireStats,
+    ConnectionState, PeerConfig, PeerCounters, PeerError, PeerEvent, ReceivedRtp, Transmit, Transport,
+    WireStats,
 };
 
 /// Most outputs of one kind (datagrams, events) kept until they are polled; at the bound the newest is dropped and
@@ -39,6 +40,7 @@ pub struct Peer {
     local: Option<SocketAddr>,
     codecs: [Option<Codec>; 128],
     state: ConnectionState,
+    transport: Option<Transport>,
     timeout: Instant,
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
@@ -90,6 +92,7 @@ impl Peer {
             local: None,
             codecs: [None; 128],
             state: ConnectionState::Connecting,
+            transport: None,
             timeout: now,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -111,6 +114,7 @@ impl Peer {
             .map_err(|error| PeerError::Answer(error.to_string()))?;
         self.rtc.add_local_candidate(candidate);
         self.local = Some(local);
+        self.transport = None;
         // After a restart the path is a new one: Connected is told again when it is there.
         if self.state != ConnectionState::Closed {
             self.state = ConnectionState::Connecting;
@@ -146,7 +150,33 @@ impl Peer {
         source: SocketAddr,
         datagram: &[u8],
     ) {
-        let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) else {
+        self.receive(now, Protocol::Udp, local, source, datagram);
+    }
+
+    /// Takes a frame from the leg's TCP connection: `local` and `source` are the connection's two ends.
+    pub fn handle_frame(&mut self, now: Instant, local: SocketAddr, source: SocketAddr, frame: &[u8]) {
+        self.receive(now, Protocol::Tcp, local, source, frame);
+    }
+
+    /// There is a TCP connection to one of the router's addresses, and this is its end here: checks go out on it as well.
+    ///
+    /// Errors: [`PeerError::LocalAddress`].
+    pub fn add_connection(&mut self, now: Instant, local: SocketAddr) -> Result<(), PeerError> {
+        let candidate = Candidate::builder().tcp().host(local).tcptype(TcpType::Active).build();
+        self.rtc.add_local_candidate(candidate.map_err(|_| PeerError::LocalAddress)?);
+        self.step(now);
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        now: Instant,
+        protocol: Protocol,
+        local: SocketAddr,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let Ok(receive) = Receive::new(protocol, source, local, datagram) else {
             self.counters.refused_datagrams += 1;
             return;
         };
@@ -257,6 +287,11 @@ impl Peer {
         self.state == ConnectionState::Connected
     }
 
+    /// What the leg's datagrams, checks aside, went over last; `None` if there were none since the last answer.
+    pub fn transport(&self) -> Option<Transport> {
+        self.transport
+    }
+
     /// What was sent, received and refused so far.
     pub fn counters(&self) -> PeerCounters {
         self.counters
@@ -308,7 +343,13 @@ impl Peer {
                 }
                 Ok(Output::Transmit(t)) => {
                     let (source, destination) = (t.source, t.destination);
-                    let transmit = Transmit { source, destination, contents: t.contents.into() };
+                    let transport = if t.proto == Protocol::Udp { Transport::Udp } else { Transport::Tcp };
+                    // Checks go everywhere; they begin with 0 or 1 (RFC 7983).
+                    if t.contents.first().is_some_and(|first| *first > 3) {
+                        self.transport = Some(transport);
+                    }
+                    let contents = t.contents.into();
+                    let transmit = Transmit { transport, source, destination, contents };
                     push_bounded(&mut self.transmits, transmit, &mut self.counters);
                 }
                 Ok(Output::Event(event)) => self.on_event(event),

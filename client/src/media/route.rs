@@ -21,14 +21,27 @@ pub enum RouteError {
 
 /// The UDP candidates of an SDP answer, in its order (RFC 8839 section 5.1). Lines that make no sense are skipped.
 pub fn candidates(answer: &str) -> Vec<SocketAddr> {
-    let parse = |line: &str| {
+    candidates_over("udp", answer).map(|(address, _)| address).take(MAX_CANDIDATES).collect()
+}
+
+/// The same for TCP: those to which a connection can be opened (RFC 6544 section 4.5).
+pub fn tcp_candidates(answer: &str) -> Vec<SocketAddr> {
+    let passive = |(_, rest): &(SocketAddr, &str)| rest.contains("tcptype passive");
+    let found = candidates_over("tcp", answer).filter(passive);
+    found.map(|(address, _)| address).take(MAX_CANDIDATES).collect()
+}
+
+/// Each address, with the whole line.
+fn candidates_over<'a>(protocol: &'a str, answer: &'a str) -> impl Iterator<Item = (SocketAddr, &'a str)> {
+    let parse = move |line: &'a str| {
         let mut words = line.trim_end().strip_prefix("a=candidate:")?.split(' ').filter(|w| !w.is_empty());
-        let protocol = words.nth(2)?;
+        let over = words.nth(2)?;
         let ip: IpAddr = words.nth(1)?.parse().ok()?;
         let port: u16 = words.next()?.parse().ok()?;
-        (protocol.eq_ignore_ascii_case("udp") && port != 0).then(|| SocketAddr::new(ip, port))
+        let fits = over.eq_ignore_ascii_case(protocol) && port != 0;
+        fits.then(|| (SocketAddr::new(ip, port), line))
     };
-    answer.lines().filter_map(parse).take(MAX_CANDIDATES).collect()
+    answer.lines().filter_map(parse)
 }
 
 /// The candidate to route by: of the same kind (loopback or not) as the server that gave the answer, if there is one.
@@ -75,6 +88,13 @@ mod tests {
     fn udp_candidates_are_read_and_nonsense_is_skipped() {
         let found = candidates(ANSWER);
         assert_eq!(found, ["198.51.100.7:3478".parse().unwrap(), "127.0.0.1:3478".parse().unwrap()]);
+    }
+
+    #[test]
+    fn only_passive_tcp_candidates_can_be_connected_to() {
+        let active = ANSWER.replace("passive", "active");
+        assert_eq!(tcp_candidates(ANSWER), ["198.51.100.7:3478".parse().unwrap()]);
+        assert_eq!(tcp_candidates(&active), []);
     }
 
     #[test]

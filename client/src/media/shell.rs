@@ -1,6 +1,7 @@
 //! The sockets and the task around an [`Engine`].
 
 mod direct;
+mod tcp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,14 +16,15 @@ use tokio_util::sync::CancellationToken;
 use super::engine::{Engine, EngineEvent};
 use super::gather::Way;
 use super::{
-    Course, Health, Path, Peer, PeerConfig, PeerError, RouteError, candidates, choose_target_from,
-    local_address_towards, mark,
+    Course, Health, Path, Peer, PeerConfig, PeerError, RouteError, Transport, candidates, choose_target_from,
+    local_address_towards, mark, tcp_candidates,
 };
 use crate::audio::AudioError;
 use crate::call::Media;
 use crate::stats::CallStats;
 
 use direct::DirectSockets;
+use tcp::TcpWay;
 
 /// Commands that may wait for the media task; the sender waits at the bound.
 const COMMANDS_MAX: usize = 16;
@@ -122,6 +124,7 @@ pub(crate) fn spawn(network: Network, marks: bool, cancel: CancellationToken) ->
         engine,
         socket: None,
         targets: Vec::new(),
+        tcp: TcpWay::default(),
         direct: DirectSockets::default(),
         network,
         events: event_tx,
@@ -156,6 +159,7 @@ struct Shell {
     socket: Option<UdpSocket>,
     /// Where the router's answer says that it is, the chosen one first.
     targets: Vec<SocketAddr>,
+    tcp: TcpWay,
     direct: DirectSockets,
     network: Network,
     events: mpsc::Sender<EngineEvent>,
@@ -168,6 +172,7 @@ impl Shell {
         let mut publish = interval(STATS_INTERVAL);
         publish.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut frames = Vec::new();
         loop {
             self.flush().await;
             let due = self.engine.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_TURN);
@@ -179,6 +184,7 @@ impl Shell {
                 },
                 () = sleep_until(due.into()) => self.engine.handle_timeout(Instant::now()),
                 () = readable(self.socket.as_ref()) => self.receive(&mut buffer),
+                event = self.tcp.happens() => self.on_tcp(event, &mut frames),
                 () = self.direct.readable() => self.direct.receive(&mut self.engine, &mut buffer),
                 _ = publish.tick() => self.publish(),
             }
@@ -223,6 +229,8 @@ impl Shell {
         peer.accept_answer(Instant::now(), answer, socket.local_addr()?)?;
         self.engine.close(Instant::now());
         self.flush().await;
+        self.tcp = TcpWay::default();
+        self.begin_tcp(answer, &targets);
         (self.socket, self.targets) = (Some(socket), targets);
         self.engine.handle_leg(Instant::now(), peer);
         Ok(())
@@ -233,6 +241,7 @@ impl Shell {
         let local = socket.local_addr()?;
         let peer = self.engine.peer().ok_or(LegError::NoLeg)?;
         peer.accept_answer(Instant::now(), answer, local)?;
+        self.begin_tcp(answer, &targets);
         (self.socket, self.targets) = (Some(socket), targets);
         self.engine.handle_restarted(Instant::now());
         Ok(())
@@ -254,6 +263,14 @@ impl Shell {
         Ok((UdpSocket::from_std(socket)?, targets))
     }
 
+    /// Lets TCP be tried soon, at the address that UDP is tried at first.
+    fn begin_tcp(&mut self, answer: &str, udp: &[SocketAddr]) {
+        let Some(chosen) = udp.first() else { return };
+        let mut targets = tcp_candidates(answer);
+        targets.sort_by_key(|target| target.ip() != chosen.ip());
+        self.tcp.begin(Instant::now(), targets, self.network.local, *chosen);
+    }
+
     fn receive(&mut self, buffer: &mut [u8]) {
         let Some(socket) = &self.socket else { return };
         for _ in 0..DATAGRAMS_PER_TURN {
@@ -270,6 +287,12 @@ impl Shell {
 
     async fn flush(&mut self) {
         while let Some((path, transmit)) = self.engine.poll_transmit() {
+            if transmit.transport == Transport::Tcp {
+                if !self.tcp.send(&transmit) {
+                    self.lose_tcp(Instant::now());
+                }
+                continue;
+            }
             let socket = match path {
                 Path::Routed => self.socket.as_ref(),
                 Path::Direct => self.direct.at(transmit.source),
@@ -278,6 +301,7 @@ impl Shell {
                 send(socket, &transmit.contents, transmit.destination).await;
             }
         }
+        self.tcp.review(Instant::now(), self.engine.transport());
         let health = self.engine.health(Instant::now());
         self.health.send_if_modified(|known| std::mem::replace(known, health) != health);
         for event in self.engine.take_events() {

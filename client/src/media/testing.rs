@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use super::Transmit;
+use super::{Transmit, Transport};
 
 pub(crate) struct EchoRouter {
     rtc: Rtc,
@@ -30,6 +30,13 @@ impl EchoRouter {
         Self { rtc, local, lines, timeout: now, transmits, received: 0 }
     }
 
+    /// It listens on TCP as well, at the same address.
+    pub(crate) fn with_tcp(mut self) -> Self {
+        let passive = Candidate::builder().tcp().host(self.local).tcptype(TcpType::Passive).build();
+        self.rtc.add_local_candidate(passive.unwrap());
+        self
+    }
+
     pub(crate) fn answer(&mut self, now: Instant, offer: &str) -> String {
         assert!(!offer.contains("a=candidate"), "an offer names no address");
         let offer = SdpOffer::from_sdp_string(offer).unwrap();
@@ -39,7 +46,11 @@ impl EchoRouter {
     }
 
     pub(crate) fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
-        let receive = Receive::new(Protocol::Udp, source, self.local, datagram).unwrap();
+        self.handle(now, Protocol::Udp, source, datagram);
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, over: Protocol, source: SocketAddr, datagram: &[u8]) {
+        let receive = Receive::new(over, source, self.local, datagram).unwrap();
         // What is left over of an earlier leg is none of ours.
         let input = Input::Receive(now, receive);
         if self.rtc.accepts(&input) {
@@ -81,8 +92,9 @@ impl EchoRouter {
                 }
                 Output::Transmit(t) => {
                     let contents = t.contents.into();
+                    let transport = if t.proto == Protocol::Udp { Transport::Udp } else { Transport::Tcp };
                     let (source, destination) = (t.source, t.destination);
-                    self.transmits.push_back(Transmit { source, destination, contents });
+                    self.transmits.push_back(Transmit { transport, source, destination, contents });
                 }
                 Output::Event(Event::RtpPacket(packet)) => self.echo(now, packet),
                 Output::Event(_) => {}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use str0m::config::DtlsCert;
 use str0m::format::Codec;
 
@@ -108,8 +109,20 @@ pub enum PeerEvent {
     Stats(WireStats),
 }
 
+/// What a leg's datagrams travel over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// A socket of the leg's own.
+    Udp,
+    /// A connection to the router, each datagram a frame (RFC 4571).
+    Tcp,
+}
+
 /// A datagram to send.
 pub struct Transmit {
+    /// Over what.
+    pub transport: Transport,
     /// From which of the leg's sockets.
     pub source: SocketAddr,
     /// To whom.

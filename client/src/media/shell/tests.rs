@@ -1,3 +1,5 @@
+mod tcp;
+
 use std::sync::mpsc as std_mpsc;
 
 use tokio::time::timeout;
