@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { stepLeg, CONNECT_TIMEOUT_MS, DISCONNECTED_GRACE_MS, LEG_WANTED_SETTLE_MS, NO_LEG, type LegEffect, type LegEvent, type LegState } from "../src/core/leg";
+import { stepLeg, CONNECT_TIMEOUT_MS, DISCONNECTED_GRACE_MS, LEG_WANTED_SETTLE_MS, NO_LEG, UDP_AGAIN, type LegEffect, type LegEvent, type LegState } from "../src/core/leg";
 import { refusal, UNREACHABLE } from "./make";
 
 class Story {
@@ -28,6 +28,10 @@ class Story {
 
   connected(): this {
     return this.needed().answered().ice("connected");
+  }
+
+  over(transport: "udp" | "tcp"): this {
+    return this.on({ type: "transport", generation: this.state.generation, transport });
   }
 
   after(ms: number): this {
@@ -106,5 +110,32 @@ describe("the leg", () => {
     const story = new Story().connected().ice("failed").on({ type: "failed", generation: 1, failure: refusal("LEG_UNKNOWN") });
     const before = story.state;
     expect(story.on({ type: "ice", generation: 1, state: "connected" }).state).toBe(before);
+  });
+
+  it("stays as it is on UDP", () => {
+    const story = new Story().connected().over("udp");
+    expect(story.state.deadline).toBeNull();
+    expect(story.after(UDP_AGAIN.maxMs).told).toEqual([]);
+  });
+
+  it("tries to get from TCP back to UDP, less and less often", () => {
+    const story = new Story().connected().over("tcp").after(UDP_AGAIN.firstMs - 1);
+    expect(story.over("tcp").told).toEqual([]);
+    expect(story.after(1).told).toEqual(["restart"]);
+    story.answered().ice("connected").over("tcp");
+    expect(story.after(2 * UDP_AGAIN.firstMs - 1).told).toEqual([]);
+    expect(story.after(1).told).toEqual(["restart"]);
+    for (let tries = 0; tries < 20; tries++) story.answered().ice("connected").over("tcp").after(UDP_AGAIN.maxMs);
+    expect(story.told).toEqual(["restart"]);
+    story.answered().ice("connected").over("udp");
+    expect([story.state.deadline, story.state.udpTries]).toEqual([null, 0]);
+  });
+
+  it("forgets about UDP while there is worse to mend", () => {
+    const story = new Story().connected().over("tcp").ice("disconnected").over("tcp");
+    expect(story.state.deadline?.reason).toBe("grace");
+    const wanted = new Story().connected().on({ type: "wanted", wanted: true }).over("tcp");
+    expect(wanted.state.deadline?.reason).toBe("wanted");
+    expect(wanted.on({ type: "transport", generation: 0, transport: "tcp" }).effects).toEqual([]);
   });
 });

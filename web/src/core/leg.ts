@@ -13,6 +13,12 @@ export const CONNECT_TIMEOUT_MS = 8_000;
 export const LEG_RETRY: Backoff = { firstMs: 500, maxMs: 4_000 };
 
 /**
+ * A leg on TCP restarts ICE this long after it was found to be, to see whether UDP works again; each fruitless time doubles
+ * the wait. A browser gives up on UDP by itself and never tries it again. Lower costs restarts, higher stays on TCP.
+ */
+export const UDP_AGAIN: Backoff = { firstMs: 20_000, maxMs: 600_000 };
+
+/**
  * How long a "leg wanted" may be contradicted by a snapshot that is still on its way before it is believed, when a
  * leg was just made. Answers and events travel on different streams and may overtake each other.
  */
@@ -42,7 +48,9 @@ export interface LegState {
   /** Known once the router has answered. */
   readonly legId: string;
   readonly attempt: number;
-  readonly deadline: { readonly at: number; readonly reason: "grace" | "connect" | "retry" | "wanted" } | null;
+  /** Restarts in a row that were to bring the leg back to UDP. */
+  readonly udpTries: number;
+  readonly deadline: { readonly at: number; readonly reason: "grace" | "connect" | "retry" | "wanted" | "udp" } | null;
   readonly failure: Failure | null;
 }
 
@@ -54,6 +62,8 @@ export type LegEvent =
   | { readonly type: "answered"; readonly generation: number; readonly legId: string }
   | { readonly type: "failed"; readonly generation: number; readonly failure: Failure }
   | { readonly type: "ice"; readonly generation: number; readonly state: IceState }
+  /** What the connected leg's packets go over, by the browser's statistics. */
+  | { readonly type: "transport"; readonly generation: number; readonly transport: "udp" | "tcp" }
   | { readonly type: "network_changed" }
   | { readonly type: "timer" };
 
@@ -80,6 +90,7 @@ export const NO_LEG: LegState = {
   generation: 0,
   legId: "",
   attempt: 0,
+  udpTries: 0,
   deadline: null,
   failure: null,
 };
@@ -106,6 +117,8 @@ export function stepLeg(state: LegState, event: LegEvent, moment: LegMoment): Le
       return failed(state, event.failure, moment);
     case "ice":
       return ice(state, event.state, moment);
+    case "transport":
+      return transport(state, event.transport, moment);
     case "network_changed":
       return state.phase === "connected" || state.phase === "interrupted" ? restart(state) : stay(state);
     case "timer":
@@ -191,6 +204,17 @@ function ice(state: LegState, iceState: IceState, { now }: LegMoment): LegStep {
   return stay(state);
 }
 
+function transport(state: LegState, over: "udp" | "tcp", { now }: LegMoment): LegStep {
+  if (state.phase !== "connected") return stay(state);
+  if (over === "udp") {
+    if (state.udpTries === 0 && state.deadline?.reason !== "udp") return stay(state);
+    return stay({ ...state, udpTries: 0, deadline: state.deadline?.reason === "udp" ? null : state.deadline });
+  }
+  if (state.deadline) return stay(state);
+  const wait = Math.min(UDP_AGAIN.maxMs, UDP_AGAIN.firstMs * 2 ** state.udpTries);
+  return stay({ ...state, deadline: { at: now + wait, reason: "udp" } });
+}
+
 function timer(state: LegState, { now }: LegMoment): LegStep {
   if (!state.deadline || now < state.deadline.at) return stay(state);
   switch (state.deadline.reason) {
@@ -199,6 +223,8 @@ function timer(state: LegState, { now }: LegMoment): LegStep {
     case "connect":
     case "wanted":
       return replace(state);
+    case "udp":
+      return restart({ ...state, udpTries: state.udpTries + 1 });
     case "retry":
       return state.legId === "" ? replace(state) : restart(state);
   }

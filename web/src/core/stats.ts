@@ -36,6 +36,8 @@ export interface LegStats {
   readonly remoteCandidates: number;
   /** host, srflx, prflx or relay, of the pair in use; "" before there is one. */
   readonly remoteCandidateType: string;
+  /** What the packets go over; "" before a pair is chosen. */
+  readonly transport: "udp" | "tcp" | "";
   readonly remoteAddress: string;
 }
 
@@ -86,6 +88,7 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
     sentLoss: worst(echoes.map((entry) => entry["fractionLost"])),
     remoteCandidates: new Set(remote.map((entry) => `${text(entry, "address")}:${num(entry, "port")}`)).size,
     remoteCandidateType: text(used, "candidateType"),
+    transport: transportOf(text(used, "protocol")),
     remoteAddress: text(used, "address"),
   };
 }
@@ -103,6 +106,10 @@ export function toSample(stats: LegStats, atMs: number): QualitySample {
     freezes: stats.videoIn.freezes,
     sentLoss: stats.sentLoss,
   };
+}
+
+function transportOf(protocol: string): "udp" | "tcp" | "" {
+  return protocol === "udp" || protocol === "tcp" ? protocol : "";
 }
 
 function usedPair(all: readonly StatsEntry[]): StatsEntry | undefined {

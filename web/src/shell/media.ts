@@ -264,8 +264,11 @@ export class Media {
   }
 
   async #grade(): Promise<void> {
-    const stats = await this.stats(this.#direct.state.plays.audio);
+    const path = this.#direct.state.plays.audio;
+    const { generation } = this.#leg;
+    const stats = await this.stats(path);
     if (!stats) return;
+    if (path === "routed" && stats.transport) this.handle({ type: "transport", generation, transport: stats.transport });
     this.#quality = this.#window.add(toSample(stats, performance.now()));
     this.onChange();
   }
