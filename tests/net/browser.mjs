@@ -86,6 +86,19 @@ async function candidates() {
   return found;
 }
 
+/** In the page: what each connection's packets go over, by its selected pair. */
+async function transports() {
+  const found = [];
+  for (const peer of window.peers) {
+    if (peer.connectionState !== "connected") continue;
+    const all = await peer.getStats();
+    const transport = [...all.values()].find((entry) => entry.type === "transport");
+    const pair = all.get(transport?.selectedCandidatePairId);
+    found.push(all.get(pair?.localCandidateId)?.protocol ?? "");
+  }
+  return found;
+}
+
 let browser, person;
 let kept = { received: [], descriptions: [] };
 
@@ -123,6 +136,7 @@ const acts = {
   offline: ({ yes }) => person.context.setOffline(yes),
   networkChanged: () => person.page.evaluate(() => void window.dispatchEvent(new Event("online"))),
   ids: () => person.page.evaluate(() => ({ session: window.netlab.session, call: window.netlab.call })),
+  transports: () => person.page.evaluate(transports),
   mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
   shows: ({ target }) => person.shows(target),
   keep,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from netlab import browser_stories, cage, direct_stories, doctored, stories  # noqa: E402
+from netlab import browser_stories, cage, direct_stories, doctored, stories, tcp_stories  # noqa: E402
 from netlab.lab import Lab  # noqa: E402
 from netlab.parties import PYTHON, ROOT  # noqa: E402
 from netlab.world import World, report, save  # noqa: E402
@@ -37,25 +37,26 @@ class Network:
         return f"IPv{self.family} {self.nats[0]}/{self.nats[1]}"
 
 
-SDK = stories.STORIES | direct_stories.SDK_STORIES | direct_stories.SYMMETRIC_STORIES
-PAGES = browser_stories.STORIES | direct_stories.PAGE_STORIES
+SDK = stories.STORIES | direct_stories.SDK_STORIES | direct_stories.SYMMETRIC_STORIES | tcp_stories.SDK_STORIES
+PAGES = browser_stories.STORIES | direct_stories.PAGE_STORIES | tcp_stories.PAGE_STORIES
 
 ALL = tuple(stories.STORIES)
 DIRECT = tuple(direct_stories.SDK_STORIES)
 NO_WAY = tuple(direct_stories.SYMMETRIC_STORIES)
+BLOCKED = tuple(tcp_stories.SDK_STORIES)
 ALL_PAGES = tuple(PAGES)
 # Stories that are slow for what they add, or that other stories contain.
 LONG = ("nobody answers", "network change, ICE restart", "callee is busy")
 SHORT = tuple(name for name in ALL if name not in LONG)
 
 MATRIX = (
-    Network(4, ("cone", "cone"), ALL + DIRECT, ALL_PAGES),
+    Network(4, ("cone", "cone"), ALL + DIRECT + BLOCKED, ALL_PAGES),
     Network(4, ("symmetric", "symmetric"), ALL + NO_WAY, ("routed call", "ICE restart", "network change")),
     Network(4, ("cone", "symmetric"), ("routed call", "forged accepts"), ("routed call",)),
-    Network(6, ("cone", "cone"), ALL + DIRECT, ALL_PAGES),
+    Network(6, ("cone", "cone"), ALL + DIRECT + BLOCKED, ALL_PAGES),
 )
 SHORT_MATRIX = (
-    Network(4, ("cone", "symmetric"), SHORT, ("routed call", "ICE restart")),
+    Network(4, ("cone", "symmetric"), (*SHORT, "UDP is blocked at both"), ("routed call", "ICE restart", "UDP is blocked, then not")),
     Network(6, ("cone", "cone"), ("routed call", "offers with every address"), ()),
 )
 

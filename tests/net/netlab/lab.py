@@ -13,11 +13,18 @@ import ipaddress
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 GATEWAY4 = "192.0.2.1"
 SERVER4, SERVER6 = "192.0.2.30", "2001:db8:30::30"
+
+NO_UDP = """
+table inet noudp {
+    chain through { type filter hook forward priority -10; meta l4proto udp drop; }
+}
+"""
 
 NATS = {"cone": "masquerade", "symmetric": "masquerade random,fully-random"}
 
@@ -205,6 +212,15 @@ class Lab:
         self._wan(home, home.public[0])
         self._join(home, 2)
         home.moved = False
+
+    @contextmanager
+    def without_udp(self, home):
+        """The home's network lets no UDP through meanwhile, and says nothing of it."""
+        run(home.router, "nft", "-f", "-", input=NO_UDP)
+        try:
+            yield
+        finally:
+            run(home.router, "nft", "delete", "table", "inet", "noudp")
 
     def namespaces(self):
         return list(self.made)
