@@ -193,8 +193,7 @@ impl Engine {
     }
 
     /// The connection that the routed leg used is gone: there is no need to wait for silence.
-    pub(crate) fn handle_lost(&mut self, now: Instant) {
-        self.heard_at = now;
+    pub(crate) fn handle_lost(&mut self) {
         if self.is_connected() && !std::mem::replace(&mut self.is_silent, true) {
             self.events.push(EngineEvent::Connection(ConnectionState::Disconnected));
         }

@@ -289,7 +289,7 @@ impl Shell {
         while let Some((path, transmit)) = self.engine.poll_transmit() {
             if transmit.transport == Transport::Tcp {
                 if !self.tcp.send(&transmit) {
-                    self.lose_tcp(Instant::now());
+                    self.lose_tcp();
                 }
                 continue;
             }

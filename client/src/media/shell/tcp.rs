@@ -182,14 +182,14 @@ impl Shell {
                     }
                 };
                 if read.is_err() || !is_stream_of_frames {
-                    self.lose_tcp(now);
+                    self.lose_tcp();
                 } else if let Some(open) = &mut self.tcp.open {
                     open.partial.extend_from_slice(frames.rest());
                 }
             }
             TcpEvent::Writable => {
                 if self.tcp.open.as_mut().is_some_and(|open| open.write().is_err()) {
-                    self.lose_tcp(now);
+                    self.lose_tcp();
                 }
             }
         }
@@ -214,9 +214,9 @@ impl Shell {
     }
 
     /// The connection is gone. If the leg used it, its path is lost.
-    pub(super) fn lose_tcp(&mut self, now: Instant) {
+    pub(super) fn lose_tcp(&mut self) {
         if self.tcp.open.take().is_some() && self.engine.transport() == Some(Transport::Tcp) {
-            self.engine.handle_lost(now);
+            self.engine.handle_lost();
         }
     }
 }
