@@ -5,7 +5,6 @@ SHELL := /bin/bash
 
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
-NEXTEST := $(shell command -v cargo-nextest >/dev/null && echo "nextest run" || echo "test --quiet")
 
 .PHONY: help run test check bench bench-peers quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
 
@@ -51,7 +50,7 @@ fresh: ## Try `make test` on a bare Debian (debootstrap, needs root)
 	tests/fresh.sh test
 
 unit: ## Rust tests only
-	cargo $(NEXTEST) --workspace
+	@tests/all.sh rust
 
 web: web/dist/index.html ## Build the web client
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use duocast_client::media::{
-    ConnectionState, Payload, Peer as Leg, PeerEvent, ReceivedRtp, Transmit, VideoFrame, mark,
+    ConnectionState, Payload, Peer as Leg, PeerEvent, ReceivedRtp, Transmit, Transport, VideoFrame, mark,
 };
 
 use super::rtp::Header;
@@ -77,7 +77,12 @@ impl<F: Framing> Framed<F> {
         let ssrc = self.ssrc + u32::from(!is_audio);
         let header = Header { is_audio, marker, sequence, time, ssrc };
         if let Some(contents) = self.framing.wrap(&header, payload) {
-            self.transmits.push_back(Transmit { source: self.local, destination: self.server, contents });
+            self.transmits.push_back(Transmit {
+                transport: Transport::Udp,
+                source: self.local,
+                destination: self.server,
+                contents,
+            });
         }
     }
 }

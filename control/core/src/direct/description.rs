@@ -146,17 +146,18 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    /// Which candidates each party needs to reach the other. Reflexive and public ones always; those of a local network only if the
-    /// server saw neither under another address than its own and they are neighbours.
+    /// Which candidates each party needs to reach the other: reflexive and public ones always. One of a local network only if there
+    /// are no others, and the other party has one in the same network: loopback beside loopback brings nothing else along.
     ///
     /// Two clients behind one NAT share a reflexive address, but one that says so may lie to learn the other's local addresses: they
     /// reach each other through the NAT, or stay on the router.
     pub(super) fn of(mine: [&Candidates; 2]) -> Self {
-        let seen_elsewhere = mine.iter().any(|of| of.0.iter().any(|c| c.reflexive));
-        let neighbours = || mine[0].0.iter().any(|a| mine[1].0.iter().any(|b| a.is_neighbour_of(b)));
-        let one_network = !seen_elsewhere && neighbours();
-        let needed = mine.map(|of| -> Vec<&Candidate> {
-            of.0.iter().filter(|c| one_network || c.is_public()).take(PASSED_MAX).collect()
+        let is_reachable = mine.iter().any(|of| of.0.iter().any(|c| c.reflexive || c.is_public()));
+        let needed = [(mine[0], mine[1]), (mine[1], mine[0])].map(|(own, other)| -> Vec<&Candidate> {
+            let is_needed = |c: &&Candidate| {
+                c.is_public() || (!is_reachable && other.0.iter().any(|o| c.is_neighbour_of(o)))
+            };
+            own.0.iter().filter(is_needed).take(PASSED_MAX).collect()
         });
         Self {
             public: needed.iter().flatten().any(|c| c.is_public()),
@@ -443,6 +444,32 @@ mod tests {
         let neighbour = parse(&["a=candidate:1 1 udp 2122260223 10.1.0.3 999 typ host"]);
         let crossing = Crossing::of([&alice.candidates, &neighbour.candidates]);
         assert_eq!((crossing.passed[0].len(), crossing.passed[1].len()), (1, 1));
+    }
+
+    #[test]
+    fn two_machines_have_loopback_in_common_and_nothing_else() {
+        let loopback =
+            ["a=candidate:1 1 udp 1 127.0.0.1 50 typ host", "a=candidate:2 1 udp 1 ::1 50 typ host"];
+        let alice = parse(&[loopback[0], loopback[1], HOST]);
+        let bob = parse(&[loopback[0], loopback[1], "a=candidate:3 1 udp 1 10.2.0.3 999 typ host"]);
+        let crossing = Crossing::of([&alice.candidates, &bob.candidates]);
+        for of in [0, 1] {
+            assert!(
+                lines(&crossing, of).iter().all(|line| !line.contains(" 10.")),
+                "{:?}",
+                lines(&crossing, of)
+            );
+            assert_eq!(lines(&crossing, of).len(), 2, "on one machine it is enough");
+        }
+    }
+
+    #[test]
+    fn where_one_has_a_public_address_no_local_one_crosses() {
+        let alice = parse(&["a=candidate:1 1 udp 1 2001:db8:1::2 4000 typ host", HOST]);
+        let liar = parse(&["a=candidate:1 1 udp 2122260223 10.1.0.3 999 typ host"]);
+        let crossing = Crossing::of([&alice.candidates, &liar.candidates]);
+        assert_eq!(lines(&crossing, 0), ["candidate:1 1 udp 2130706431 2001:db8:1::2 4000 typ host"]);
+        assert!(crossing.passed[1].is_empty() && !crossing.local_network);
     }
 
     #[test]
