@@ -56,7 +56,13 @@ MATRIX = (
     Network(6, ("cone", "cone"), ALL + DIRECT + BLOCKED, ALL_PAGES),
 )
 SHORT_MATRIX = (
-    Network(4, ("cone", "symmetric"), (*SHORT, "UDP is blocked at both"), ("routed call", "ICE restart", "UDP is blocked, then not")),
+    Network(4, ("cone", "symmetric"), (*SHORT, "UDP is blocked at both")),
+    Network(
+        4,
+        ("cone", "cone"),
+        ("direct: both say yes",),
+        ("routed call", "ICE restart", "network change", "direct: malicious client", "UDP is blocked, then not"),
+    ),
     Network(6, ("cone", "cone"), ("routed call", "offers with every address"), ()),
 )
 
