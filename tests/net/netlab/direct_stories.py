@@ -72,6 +72,11 @@ def page_phase(page):
     return page.does("state")["direct"]["phase"]
 
 
+def page_kind(page):
+    """What the page tells its person of the call's way."""
+    return page.does("reads", target="call-privacy", attribute="data-kind")
+
+
 def exposed(watchers):
     """The ledger says on both sides that public addresses became known, and nothing else."""
     for watcher in watchers:
@@ -91,11 +96,11 @@ def between(oracle, since=0.0, until=float("inf"), one=None):
     return [at for source, _, at in oracle.direct if since <= at <= until and one in (None, source)]
 
 
-def carried(since):
+def carried(since, homes="ab"):
     """Looks at a finished story: media went both ways between the homes, and only after both had said yes."""
 
     def look(oracle, _):
-        for one in "ab":
+        for one in homes:
             count = len(between(oracle, since, one=one))
             assert count >= CARRIES, f"{count} packets went directly from home {one}"
 
@@ -111,18 +116,30 @@ def routed_packets(path, since, until):
     ]
 
 
-def left_in_time(went):
-    """Looks at a finished story: after alice went private, nothing goes to bob's address from her device."""
+def none_carried(oracle, files):
+    """Looks at a finished story: both homes tried to reach each other, and no media went between them."""
+    for one in "ab":
+        assert between(oracle, one=one), f"home {one} did not even try"
+    media = [
+        packet.number
+        for packet in capture.packets(files["inet"])
+        if capture.is_rtp(packet.payload) and {oracle.whose(packet.source), oracle.whose(packet.destination)} == {"a", "b"}
+    ]
+    assert not media, f"media between the homes: packets {media[:5]} and {max(0, len(media) - 5)} more at inet"
+
+
+def left_in_time(went, other="b"):
+    """Looks at a finished story: after alice went private, nothing goes to the other's address from her device."""
 
     def look(oracle, files):
         own = [
             packet.time
             for packet in capture.packets(files["home.a"])
-            if packet.outgoing and oracle.whose(packet.destination) == "b"
+            if packet.outgoing and oracle.whose(packet.destination) == other
         ]
         assert len([at for at in own if at < went]) >= CARRIES, "the direct leg carried nothing before"
         last = max(own) - went
-        assert last <= PRIVATE_SECONDS, f"alice's last packet to bob's address left {last * 1000:.0f} ms after she went private"
+        assert last <= PRIVATE_SECONDS, f"alice's last packet to the peer's address left {last * 1000:.0f} ms after she went private"
         print(f"    figure leak: last packet to the peer's address {max(0, last) * 1000:.0f} ms after going private")
 
     return look
@@ -245,13 +262,16 @@ def go_private_by_itself(world):
 
 
 def no_way_through(world):
-    """Both behind symmetric NAT: the attempt fails, the call goes on by the server."""
+    """One or both behind symmetric NAT: the attempt fails, the call goes on by the server."""
     watchers = watch(world)
     with settings(world, watchers, (ANYONE, ANYONE)):
         caller, callee = sdk_call(world, watchers, seconds=18)
         world.may_meet(seconds(present(watchers[0])["acceptedAt"]))
         result = both_heard(caller, callee, at_least=400)
         assert result["stats"]["direct_packets_in"] == 0, result
+        # Each was told where the other is, although it was of no use.
+        exposed(watchers)
+    return none_carried
 
 
 def network_change_while_direct(world):
@@ -297,7 +317,7 @@ def page_both_yes(world):
         time.sleep(2)
         for page in (alice, bob):
             page.does("keep")
-            assert page.does("reads", target="call-privacy", attribute="data-kind") == "direct"
+            assert page_kind(page) == "direct"
         exposed(watchers)
         went = time.time()
         alice.does("click", target="go-private")
@@ -315,6 +335,68 @@ def page_both_yes(world):
     return look
 
 
+def page_no_way_through(world):
+    """A symmetric NAT and no IPv6: the pages say that it failed, and the pictures go on by the server."""
+    with world.lab.without_six(), page_call(world, (ASK, ASK)) as (alice, bob, watchers):
+        alice.does("click", target="go-direct")
+        bob.does("shows", target="direct-question")
+        world.may_meet(time.time())
+        bob.does("click", target="direct-yes")
+        for page in (alice, bob):
+            until(f"{page.handle}'s page tries", lambda page=page: page_kind(page) == "connecting", 10)
+        for page in (alice, bob):
+            until(f"{page.handle}'s page gives up", lambda page=page: page_kind(page) != "connecting", 40)
+            assert (page_kind(page), page_phase(page)) == ("routed", "routed"), page.does("state")["direct"]
+        live(alice, bob, video=True)
+        exposed(watchers)
+    return none_carried
+
+
+def page_and_sdk(world):
+    """Carol's device says yes when it answers. Alice's page asks Alice, who agrees, and later goes private."""
+    direct_flag(world)
+    alice, _ = pages(world)
+    watchers = Foreign(world, world.homes["a"], "alice", "watch-a"), Foreign(world, world.homes["c"], "carol", "watch-c")
+    with settings(world, watchers, (ASK, ASK)):
+        before = world.server.metric("duocast_control_streams")
+        carol = Sdk(world, world.homes["c"], "carol", "--answer", "--direct", *talking(world))
+        until("carol's device is online", lambda: world.server.metric("duocast_control_streams") > before, 15)
+        alice.does("calls", callee="carol")
+        alice.does("live")
+        alice.does("receives", video=False)
+        alice.does("shows", target="direct-question")
+        time.sleep(0.5)
+        unexposed(watchers)
+        since = time.time()
+        window = world.may_meet(since, other="c")
+        alice.does("click", target="direct-yes")
+        until("alice's page is direct", lambda: page_phase(alice) == "active", 25)
+        time.sleep(2)
+        alice.does("keep")
+        assert page_kind(alice) == "direct"
+        exposed(watchers)
+        went = time.time()
+        alice.does("click", target="go-private")
+        window.until = time.time() + OTHER_SIDE_SECONDS
+        until("it is routed again", lambda: page_phase(alice) == "routed")
+        alice.does("receives", video=False)
+        alice.does("keep")
+        alice.does("click", target="hangup")
+        assert alice.does("ended")["reason"] == "hung_up"
+        alice.does("closesEnded")
+        result = carol.result()
+        assert result["answered"] and result["ended"] == "hung_up", result
+        assert result["stats"]["direct_packets_in"] >= CARRIES and result["stats"]["switch_count"] >= 2, result
+
+    def look(oracle, files):
+        carried(since, "ac")(oracle, files)
+        sent = routed_packets(files["home.a"], went, went + 5)
+        assert sent, "her media did not go to the server again"
+        left_in_time(sent[0], "c")(oracle, files)
+
+    return look
+
+
 def page_says_no(world):
     with page_call(world, (ASK, ASK)) as (alice, bob, watchers):
         alice.does("click", target="go-direct")
@@ -322,7 +404,7 @@ def page_says_no(world):
         bob.does("click", target="direct-no")
         time.sleep(1)
         unexposed(watchers)
-        assert alice.does("reads", target="call-privacy", attribute="data-kind") != "direct"
+        assert page_kind(alice) != "direct"
 
 
 def malicious(world):
@@ -417,8 +499,10 @@ SDK_STORIES = {
     "direct: network change": network_change_while_direct,
 }
 SYMMETRIC_STORIES = {"direct: no way through": no_way_through}
+SYMMETRIC_PAGE_STORIES = {"direct: no way through": page_no_way_through}
 PAGE_STORIES = {
     "direct: yes, and private again": page_both_yes,
+    "direct: page and SDK": page_and_sdk,
     "direct: no": page_says_no,
     "direct: malicious client": malicious,
     "direct: a lie about the network": lies_about_his_network,

@@ -222,6 +222,16 @@ class Lab:
         finally:
             run(home.router, "nft", "delete", "table", "inet", "noudp")
 
+    @contextmanager
+    def without_six(self):
+        """For a while the internet carries no IPv6."""
+        drop = "table ip6 cut { chain through { type filter hook forward priority 0; policy drop; }; }"
+        run("inet", "nft", "-f", "-", input=drop)
+        try:
+            yield
+        finally:
+            run("inet", "nft", "delete", "table", "ip6", "cut")
+
     def namespaces(self):
         return list(self.made)
 
