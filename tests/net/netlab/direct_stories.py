@@ -410,27 +410,42 @@ def page_says_no(world):
 def malicious(world):
     """Bob has a client of his own making. Alice never allows direct legs: whatever he says, offers or guesses gets nothing."""
     with page_call(world, (NEVER, ANYONE)) as (alice, bob, watchers):
-        foreign = watchers[1]
-        ids = bob.does("ids")
-        body = {"sessionId": ids["session"], "callId": ids["call"]}
-        said = foreign.call("CallService/SetDirect", **body, consent=True)
-        assert said["call"]["direct"]["phase"] == "DIRECT_PHASE_ROUTED", said
-        offer = offer_with_everything(world.homes["b"])
-        for attempt in (0, 1, 2):
-            for step in ({"offer": offer}, {"answer": offer}, {"decoding": {}}, {"failed": {}}):
-                foreign.refused("CallService/SendDirect", **body, attempt=attempt, **step)
-        hers = alice.does("ids")
-        for stolen in ({"sessionId": hers["session"], "callId": hers["call"]}, {**body, "sessionId": hers["session"]}):
-            foreign.refused("CallService/SetDirect", **stolen, consent=True)
-            foreign.refused("CallService/SendDirect", **stolen, attempt=1, answer=offer)
-        since = time.time()
-        world.windows.append(Window("b", "a", since, since + 10, guess=True))
-        answers = guesses(world, world.homes["b"], world.homes["a"])
-        assert answers == "0", f"{answers} answers came to STUN that nobody asked for"
-        unexposed(watchers)
-        for page in (alice, bob):
-            assert page_phase(page) == "routed", page.does("state")["direct"]
-        live(alice, bob, video=True)
+        tries_everything(world, alice, bob, watchers)
+
+
+def malicious_unanswered(world):
+    """The same, and Alice would be asked: as long as she does not answer, his yes and his steps get nothing either."""
+    with page_call(world, (ASK, ANYONE)) as (alice, bob, watchers):
+        alice.does("shows", target="direct-question")
+        tries_everything(world, alice, bob, watchers)
+        alice.does("shows", target="direct-question")
+
+
+def tries_everything(world, alice, bob, watchers):
+    """Bob's own client says yes and sends every step of every attempt, in his and in her name, and guesses her ports."""
+    foreign = watchers[1]
+    ids = bob.does("ids")
+    body = {"sessionId": ids["session"], "callId": ids["call"]}
+    said = foreign.call("CallService/SetDirect", **body, consent=True)
+    assert said["call"]["direct"]["phase"] == "DIRECT_PHASE_ROUTED", said
+    offer = offer_with_everything(world.homes["b"])
+    steps = ({"offer": offer}, {"answer": offer}, {"decoding": {}}, {"failed": {}})
+    for attempt in (0, 1, 2):
+        for step in steps:
+            foreign.refused("CallService/SendDirect", **body, attempt=attempt, **step)
+    hers = alice.does("ids")
+    for stolen in ({"sessionId": hers["session"], "callId": hers["call"]}, {**body, "sessionId": hers["session"]}):
+        foreign.refused("CallService/SetDirect", **stolen, consent=True)
+        for step in steps:
+            foreign.refused("CallService/SendDirect", **stolen, attempt=1, **step)
+    since = time.time()
+    world.windows.append(Window("b", "a", since, since + 10, guess=True))
+    answers = guesses(world, world.homes["b"], world.homes["a"])
+    assert answers == "0", f"{answers} answers came to STUN that nobody asked for"
+    unexposed(watchers)
+    for page in (alice, bob):
+        assert page_phase(page) == "routed", page.does("state")["direct"]
+    live(alice, bob, video=True)
 
 
 def lies_about_his_network(world):
@@ -505,6 +520,7 @@ PAGE_STORIES = {
     "direct: page and SDK": page_and_sdk,
     "direct: no": page_says_no,
     "direct: malicious client": malicious,
+    "direct: malicious client, no answer": malicious_unanswered,
     "direct: a lie about the network": lies_about_his_network,
 }
 
