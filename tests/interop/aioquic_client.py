@@ -3,10 +3,11 @@
 import asyncio
 import struct
 import sys
+from contextlib import asynccontextmanager
 
 from aioquic.asyncio import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, ErrorCode, H3Connection
+from aioquic.h3.connection import H3_ALPN, ErrorCode, FrameType, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, StreamReset
@@ -24,14 +25,10 @@ def main():
 async def run(given):
     tally = checks.Tally()
     for check in CHECKS:
-        configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=given.host)
-        configuration.load_verify_locations(cadata=given.ca_pem)
         try:
             async with asyncio.timeout(3 * PATIENCE):
-                async with connect(
-                    given.host, given.port, configuration=configuration, create_protocol=Client
-                ) as client:
-                    client.authority, client.token = given.target, given.token
+                async with connection_to(given.host, given.port, given.ca_pem) as client:
+                    client.given, client.token = given, given.token
                     await check(client)
             tally.record(check.__name__)
         except Exception as error:
@@ -39,14 +36,36 @@ async def run(given):
     tally.finish()
 
 
+@asynccontextmanager
+async def connection_to(host, port, ca_pem):
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=host)
+    configuration.load_verify_locations(cadata=ca_pem)
+    async with connect(host, port, configuration=configuration, create_protocol=Client) as client:
+        client.authority = f"{host}:{port}"
+        yield client
+
+
+class Http(H3Connection):
+    """aioquic skips GOAWAY; this says that it came."""
+
+    def __init__(self, quic):
+        super().__init__(quic)
+        self.goaway = asyncio.Event()
+
+    def _check_control_frame_type(self, frame_type):
+        super()._check_control_frame_type(frame_type)
+        if frame_type == FrameType.GOAWAY:
+            self.goaway.set()
+
+
 class Client(QuicConnectionProtocol):
     """One HTTP/3 connection, with a call for each request stream."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.http = H3Connection(self._quic)
+        self.http = Http(self._quic)
         self.calls = {}
-        self.authority = self.token = None
+        self.authority = self.token = self.given = None
 
     def call(self, path, timeout=None, metadata=()):
         """Begins a call: its header section is sent, its message is not."""
@@ -282,6 +301,16 @@ async def grpc_web_works_over_http3(client):
     assert body.startswith(struct.pack(">BI", 0, 2) + checks.SERVING + b"\x80") and b"grpc-status:0" in body, body
 
 
+async def both_versions_of_reflection_list_and_describe(client):
+    for path in checks.REFLECTIONS:
+        call = client.call(path)
+        call.send(checks.reflection_lists())
+        assert checks.HEALTH_LISTED in await call.message(), path
+        call.send(checks.reflection_of(checks.HEALTH_SERVICE), end=True)
+        assert checks.HEALTH_DESCRIBED in await call.message(), path
+        assert await call.collect() == ([], checks.OK), path
+
+
 async def a_long_stream_arrives_whole_and_in_order(client):
     await client.probe()
     message = checks.ask("count", 3000, b"x" * 500)
@@ -332,6 +361,37 @@ async def a_session_stream_begins_with_its_first_event(client):
     events.cancel()
 
 
+async def a_call_that_is_cancelled_is_dropped_by_the_server(client):
+    before = checks.streams(client.given.metrics)
+    request = checks.text_field(1, "interop-aioquic-cancelled")
+    events = client.unary(checks.SUBSCRIBE, request, metadata=client.authorization())
+    await events.message()
+    assert checks.streams(client.given.metrics) == before + 1
+    events.cancel()
+    async with asyncio.timeout(PATIENCE):
+        while checks.streams(client.given.metrics) != before:
+            await asyncio.sleep(0.05)
+    await client.health()
+
+
+async def a_drain_lets_the_call_in_flight_end_and_takes_no_more(client):
+    with checks.ProbeServer(client.given.probe) as server:
+        async with connection_to("localhost", server.port, server.ca_pem) as other:
+            call = other.call(checks.PROBE + "Chat")
+            call.send(checks.ask("", payload=b"before"))
+            assert (await call.message()).endswith(b"before")
+            assert not other.http.goaway.is_set()
+            server.drain()
+            await asyncio.wait_for(other.http.goaway.wait(), PATIENCE)
+            call.send(checks.ask("", payload=b"after"))
+            assert (await call.message()).endswith(b"after")
+            # One more may cross GOAWAY: it is answered, with a no.
+            assert await other.unary(checks.HEALTH_CHECK, b"").collect() == ([], checks.UNAVAILABLE)
+            call.end()
+            assert await call.collect() == ([], checks.OK)
+        assert await asyncio.to_thread(server.process.wait, checks.STOP_SECONDS) == 0
+
+
 CHECKS = [
     a_unary_call_is_answered,
     an_unknown_service_is_not_found,
@@ -345,12 +405,15 @@ CHECKS = [
     a_malformed_message_fails_its_call_only,
     many_calls_at_once_are_answered,
     grpc_web_works_over_http3,
+    both_versions_of_reflection_list_and_describe,
     a_long_stream_arrives_whole_and_in_order,
     requests_and_answers_stream_at_the_same_time,
     a_panic_fails_its_call_only,
     a_call_without_a_token_is_unauthenticated,
     a_call_with_the_token_is_answered,
     a_session_stream_begins_with_its_first_event,
+    a_call_that_is_cancelled_is_dropped_by_the_server,
+    a_drain_lets_the_call_in_flight_end_and_takes_no_more,
 ]
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """grpcio (gRPC's own C core) calls a server over HTTP/2 with TLS."""
 
+import queue
 import sys
 import threading
+import time
 
 import grpc
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import checks
@@ -16,22 +20,26 @@ def main():
     given = checks.arguments(__doc__)
     tally = checks.Tally()
     for check in CHECKS:
-        # A channel of its own for each check; `grpc.use_local_subchannel_pool` keeps grpcio from sharing connections.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        credentials = grpc.ssl_channel_credentials(given.ca_pem)
-        with grpc.secure_channel(given.target, credentials, options) as channel:
+        with channel_to(given.target, given.ca_pem) as channel:
             try:
-                check(Client(channel, given.token))
+                check(Client(channel, given))
                 tally.record(check.__name__)
             except Exception as error:
                 tally.record(check.__name__, error)
     tally.finish()
 
 
+def channel_to(target, ca_pem):
+    """A channel of its own for each check; `grpc.use_local_subchannel_pool` keeps grpcio from sharing connections."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(ca_pem), options)
+
+
 class Client:
-    def __init__(self, channel, token):
+    def __init__(self, channel, given):
         self.channel = channel
-        self.token = token
+        self.given = given
+        self.token = given.token
         self.health = health_pb2_grpc.HealthStub(channel)
 
     def unary(self, path, message, timeout=PATIENCE, metadata=None):
@@ -117,7 +125,28 @@ def many_calls_at_once_are_answered(client):
 
 def reflection_lists_the_services(client):
     services = set(ProtoReflectionDescriptorDatabase(client.channel).get_services())
-    assert "grpc.health.v1.Health" in services, services
+    assert checks.HEALTH_SERVICE in services, services
+
+
+def both_versions_of_reflection_list_and_describe(client):
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services="*"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=checks.HEALTH_SERVICE),
+    ]
+    for path in checks.REFLECTIONS:
+        call = client.channel.stream_stream(
+            path,
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        listed, described = call(iter(requests), timeout=PATIENCE)
+        services = [service.name for service in listed.list_services_response.service]
+        assert checks.HEALTH_SERVICE in services, (path, services)
+        files = [
+            descriptor_pb2.FileDescriptorProto.FromString(file)
+            for file in described.file_descriptor_response.file_descriptor_proto
+        ]
+        assert any(service.name == "Health" for file in files for service in file.service), (path, files)
 
 
 def a_long_stream_arrives_whole_and_in_order(client):
@@ -181,6 +210,48 @@ def a_session_stream_begins_with_its_first_event(client):
     events.cancel()
 
 
+def a_call_that_is_cancelled_is_dropped_by_the_server(client):
+    before = checks.streams(client.given.metrics)
+    request = checks.text_field(1, "interop-grpcio-cancelled")
+    events = client.stream(checks.SUBSCRIBE, request, metadata=client.authorization())
+    next(events)
+    assert checks.streams(client.given.metrics) == before + 1
+    events.cancel()
+    with checks.Stopwatch() as watch:
+        while checks.streams(client.given.metrics) != before:
+            assert watch.so_far() < PATIENCE, "the server still holds the stream"
+            time.sleep(0.05)
+    a_unary_call_is_answered(client)
+
+
+def a_drain_lets_the_call_in_flight_end_and_takes_no_more(client):
+    with checks.ProbeServer(client.given.probe) as server, channel_to(server.target, server.ca_pem) as channel:
+        left = threading.Event()
+        words = queue.Queue()
+        answers = channel.stream_stream(checks.PROBE + "Chat")(iter(words.get, None), timeout=PATIENCE)
+        words.put(checks.ask("", payload=b"before"))
+        assert next(answers).endswith(b"before")
+        ready = threading.Event()
+
+        def changed(state):
+            if state is grpc.ChannelConnectivity.READY:
+                ready.set()
+            elif ready.is_set():
+                left.set()
+
+        channel.subscribe(changed)
+        assert ready.wait(PATIENCE), "the channel is not connected"
+        server.drain()
+        # At GOAWAY a channel gives the connection up for further calls, while the call goes on on it.
+        assert left.wait(PATIENCE), "the channel heard of no GOAWAY"
+        words.put(checks.ask("", payload=b"after"))
+        assert next(answers).endswith(b"after")
+        expect_code(grpc.StatusCode.UNAVAILABLE, lambda: channel.unary_unary(checks.HEALTH_CHECK)(b"", timeout=PATIENCE))
+        words.put(None)
+        assert list(answers) == [] and answers.code() is grpc.StatusCode.OK, answers
+        assert server.process.wait(checks.STOP_SECONDS) == 0
+
+
 CHECKS = [
     a_unary_call_is_answered,
     an_unknown_service_is_not_found,
@@ -190,12 +261,15 @@ CHECKS = [
     an_oversized_message_fails_its_call_only,
     many_calls_at_once_are_answered,
     reflection_lists_the_services,
+    both_versions_of_reflection_list_and_describe,
     a_long_stream_arrives_whole_and_in_order,
     requests_and_answers_stream_at_the_same_time,
     a_panic_fails_its_call_only,
     a_call_without_a_token_is_unauthenticated,
     a_call_with_the_token_is_answered,
     a_session_stream_begins_with_its_first_event,
+    a_call_that_is_cancelled_is_dropped_by_the_server,
+    a_drain_lets_the_call_in_flight_end_and_takes_no_more,
 ]
 
 if __name__ == "__main__":

@@ -7,5 +7,5 @@ tests/interop/setup.sh
 start_server
 token=$("$duocast" ctl token alice --data-dir "$data")
 for client in grpcio aioquic; do
-    .venv/bin/python "tests/interop/${client}_client.py" --target "${url#https://}" --ca "$ca" --token "$token"
+    .venv/bin/python "tests/interop/${client}_client.py" --target "${url#https://}" --ca "$ca" --token "$token" --metrics "$page/metrics"
 done
