@@ -12,6 +12,13 @@ import { figure, until } from "./lib/until.mjs";
 const SESSION_STARTED = 3;
 const DRAINING = 6;
 
+/** HealthCheckResponse.status. */
+const SERVING = 1n;
+
+/** Of ServerReflectionRequest and ServerReflectionResponse. */
+const FILE_CONTAINING_SYMBOL = 4;
+const FILE_DESCRIPTORS = 4;
+
 /** A whole message may not be larger (duocast_wire::MAX_MESSAGE_BYTES). */
 const MESSAGE_BYTES_MAX = 256 * 1024;
 
@@ -109,6 +116,29 @@ for (const name of ["h2", "h3"]) {
     const { outcome, text } = await door.unary("Sing");
     assert.match(outcome, /^12\b/);
     return [outcome, text];
+  });
+
+  story("health of a service is told without a token", async (door) => {
+    const check = (service) => door.unary("/grpc.health.v1.Health/Check", message({ 1: service }), { token: null });
+    const { outcome, messages } = await check("duocast.v1.CallService");
+    assert.equal(outcome, "0");
+    assert.equal(fields(messages[0])[1], SERVING);
+    const unknown = await check("nobody");
+    assert.match(unknown.outcome, /^5\b/);
+    return [outcome, unknown.outcome, unknown.text];
+  });
+
+  story("both versions of reflection describe the API", async (door) => {
+    const described = [];
+    for (const version of ["v1", "v1alpha"]) {
+      const path = `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`;
+      const { outcome, messages } = await door.unary(path, message({ [FILE_CONTAINING_SYMBOL]: "duocast.v1.CallService" }), { token: null });
+      assert.equal(outcome, "0");
+      const file = fields(fields(fields(messages[0])[FILE_DESCRIPTORS])[1]);
+      assert.equal(file[2].toString(), "duocast.v1");
+      described.push(version, file[1].toString());
+    }
+    return described;
   });
 
   test(`${name}: all of that went over ${name}`, async () => {

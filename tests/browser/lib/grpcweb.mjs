@@ -49,7 +49,7 @@ export class Door {
     this.token = token;
   }
 
-  /** Begins a call; `more` may hold `timeout` ("500m") and `token` (null for none). */
+  /** Begins a call: a method of CallService, or any by its path. `more` may hold `timeout` ("500m") and `token` (null for none). */
   async begin(method, body, more = {}) {
     const { timeout = null, token = this.token } = more;
     const base64 = body.toString("base64");
@@ -127,7 +127,8 @@ function beginCall({ method, base64, timeout, token }) {
   }
 
   async function send() {
-    const answer = await fetch(`/duocast.v1.CallService/${method}`, { method: "POST", headers, body: framed, signal: call.abort.signal });
+    const path = method.startsWith("/") ? method : `/duocast.v1.CallService/${method}`;
+    const answer = await fetch(path, { method: "POST", headers, body: framed, signal: call.abort.signal });
     if (answer.headers.has("grpc-status")) end((name) => answer.headers.get(name));
     let held = new Uint8Array();
     for (const reader = answer.body.getReader(); ; ) {
