@@ -450,14 +450,24 @@ def tries_everything(world, alice, bob, watchers):
 
 def lies_about_his_network(world):
     """Alice said yes to Bob, so he learns her public address. He says it is his own too: her private one must not follow."""
+    home = world.homes["a"]
+    lie = offer_with_everything(world.homes["b"]).replace(world.homes["b"].public[0], home.public[0])
+    lies(world, lie)
+
+
+def lies_about_his_neighbours(world):
+    """As well if he says that he lives next to her, and that nobody saw him under another address."""
+    kept = [line for line in offer_with_everything(world.homes["b"]).split("\r\n") if " srflx " not in line and " relay " not in line]
+    lies(world, "\r\n".join(kept).replace(world.homes["b"].private(), world.homes["a"].private(99)))
+
+
+def lies(world, lie):
     with page_call(world, (ASK, ASK)) as (alice, bob, watchers):
         foreign = watchers[1]
         ids = bob.does("ids")
         body = {"sessionId": ids["session"], "callId": ids["call"]}
         world.may_meet(time.time())
         # Bob's page is cut off from the steps: his own client answers in its name, and before it.
-        home = world.homes["a"]
-        lie = offer_with_everything(world.homes["b"]).replace(world.homes["b"].public[0], home.public[0])
         lie = lie.replace("a=setup:actpass", "a=setup:active")
         alice.does("click", target="go-direct")
         bob.does("shows", target="direct-question")
@@ -522,5 +532,6 @@ PAGE_STORIES = {
     "direct: malicious client": malicious,
     "direct: malicious client, no answer": malicious_unanswered,
     "direct: a lie about the network": lies_about_his_network,
+    "direct: a lie about neighbours": lies_about_his_neighbours,
 }
 
