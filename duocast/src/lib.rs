@@ -5,6 +5,7 @@ pub mod calls;
 pub mod cli;
 pub mod config;
 pub mod ctl;
+pub mod data_dir;
 pub mod demo;
 pub mod logs;
 pub mod metrics;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::term::{self, FAINT, GOOD, STRONG, paint};
 
 /// The node's name in a single-process server.
@@ -35,6 +36,9 @@ const DEMO_ACCOUNTS: [&str; 2] = ["alice", "bob"];
 /// Why a server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// No certificate.
     #[error("the certificate cannot be used")]
     Identity(#[from] duocast_transport::identity::IdentityError),
@@ -221,19 +225,10 @@ pub async fn router(config: Config) -> Result<(), ServeError> {
 
 /// Starts control, and with `with_router` a router in the same process that links to it as any other would.
 pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeError> {
+    let data_dir = DataDir::take(&config.data_dir)?;
     let identity = identity(config)?;
     let ca_pem = identity.cert_pem().to_owned();
-    let control = Control::open(ControlConfig {
-        issuers: issuers(config)?,
-        dev_issuer: config.auth.accepts_dev(),
-        metrics: crate::metrics::install(),
-        limits: config.calls.limits(),
-        policy: config.policy.profile.into(),
-        history: Duration::from_secs(u64::from(config.policy.history_days) * 24 * 3600),
-        ready_needs_node: true,
-        ..ControlConfig::new(config.data_dir.clone())
-    })
-    .await?;
+    // Everything binds before the calls in the database are taken up: a start that fails leaves them as they were.
     let server = Server::bind(ServerConfig {
         listen: config.listen.clone(),
         plain: config.http.clone(),
@@ -245,16 +240,29 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
     .await?;
     let url = format!("https://localhost:{}", port(server.listen_addrs()).unwrap_or_default());
     let page = port(server.plain_addrs()).map(|port| format!("http://localhost:{port}"));
+    let embedded = if with_router { Some(embedded_router(config).await?) } else { None };
 
-    let embedded = if with_router { Some(embedded_router(config, &control).await?) } else { None };
+    let control = Control::open(ControlConfig {
+        issuers: issuers(config)?,
+        dev_issuer: config.auth.accepts_dev(),
+        metrics: crate::metrics::install(),
+        limits: config.calls.limits(),
+        policy: config.policy.profile.into(),
+        history: Duration::from_secs(u64::from(config.policy.history_days) * 24 * 3600),
+        ready_needs_node: true,
+        ..ControlConfig::new(config.data_dir.clone())
+    })
+    .await?;
+    let node_token = TokenSource::Given(control.mint_node_token());
 
     let shutdown = CancellationToken::new();
     // The router outlives the API's drain: media of running calls goes on until then.
     let drained = CancellationToken::new();
     let (stop, app, worker) = (shutdown.clone(), control.app(), control.clone());
     let task = tokio::spawn(async move {
+        let _until_all_has_stopped = data_dir;
         let (inner, media) = match embedded {
-            Some((inner, router)) => (Some(inner), Some(router)),
+            Some((inner, router)) => (Some(inner), Some(router.with_token(node_token))),
             None => (None, None),
         };
         // The first part to end, in order or not, stops the others: a server without one of its parts helps nobody.
@@ -294,8 +302,8 @@ async fn ending<T>(stop: &CancellationToken, part: impl Future<Output = T>) -> T
 }
 
 /// The router of a single-process server, and the loopback door that it links to: with an identity of its own, because the
-/// configured certificate need not cover localhost, nor the configured addresses include it.
-async fn embedded_router(config: &Config, control: &Control) -> Result<(Server, Router), ServeError> {
+/// configured certificate need not cover localhost, nor the configured addresses include it. The router has no token yet.
+async fn embedded_router(config: &Config) -> Result<(Server, Router), ServeError> {
     let identity = Identity::load_or_create_self_signed(&config.data_dir.join("internal"), &[])?;
     let roots = Roots::Pem(identity.cert_pem().to_owned());
     let door = Server::bind(ServerConfig {
@@ -309,8 +317,7 @@ async fn embedded_router(config: &Config, control: &Control) -> Result<(Server, 
     .await?;
     let url = format!("https://127.0.0.1:{}", port(door.listen_addrs()).unwrap_or_default());
     let node = NodeId::new(EMBEDDED_NODE).expect("a valid node id");
-    let token = TokenSource::Given(control.mint_node_token());
-    let router = router_config(config, node, node_link(&url, roots), token);
+    let router = router_config(config, node, node_link(&url, roots), TokenSource::Given(String::new()));
     Ok((door, Router::bind(router)?))
 }
 

@@ -141,6 +141,12 @@ impl Router {
         Ok(Self { config, workers, is_linked: watch::Sender::new(false) })
     }
 
+    /// With another token to link with: for a control that has none before the sockets are open.
+    pub fn with_token(mut self, token: TokenSource) -> Self {
+        self.config.token = token;
+        self
+    }
+
     /// The addresses that clients are told, of all workers.
     pub fn media_addrs(&self) -> Vec<SocketAddr> {
         self.workers.iter().flat_map(|w| w.announced.iter().copied()).collect()
