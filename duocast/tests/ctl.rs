@@ -133,6 +133,18 @@ fn who_may_call_whom_from_the_command_line() {
     server.ctl(&format!("settings set --as bob {change}"));
     assert_eq!(server.answer("alice", "bob")[0].0, "request");
 
+    // Nor is it silent about the address where nobody's calls change.
+    let change = "--enhanced-call-privacy off --direct mutuals";
+    let preview = server.ctl(&format!("settings preview --as bob {change}"));
+    let one = &preview["changes"][0];
+    assert_eq!((&one["handle"], &preview["changed"]), (&"alice".into(), &1.into()));
+    assert_eq!(
+        (&one["before"]["own_direct"], &one["after"]["own_direct"]),
+        (&"never".into(), &"given".into())
+    );
+    let said = server.says(&format!("settings preview --as bob {change}"));
+    assert!(said.contains("YOUR ADDRESS") && said.contains("hidden → seen"), "{said}");
+
     // What the platform says.
     server.ctl("verified alice on");
     assert_eq!(server.answer("alice", "bob"), [told("allow", "CALLEE_ALLOWS"), told("allow", "VERIFIED")]);

@@ -1,7 +1,7 @@
 // The words about who can call whom and who can see whose address. Plain, and no longer than they have to be.
 
 import type { PrivacyView } from "./core/directview";
-import type { Audience, CallRequest, Decision, DirectSetting, Preview } from "./core/privacy";
+import type { Audience, CallRequest, Decision, DirectSetting, Preview, PreviewedPerson } from "./core/privacy";
 
 export const privacyText = {
   firstRun: {
@@ -188,8 +188,42 @@ export function previewText(preview: Preview): string[] {
   if (preview.strangerAfter && preview.strangerBefore?.outcome !== preview.strangerAfter.outcome) {
     said.push(STRANGER[preview.strangerAfter.outcome]);
   }
+  said.push(...addressText(preview, whole));
   if (said.length === 0) said.push(privacyText.save.nobody);
   return said;
+}
+
+type AddressChange = "open" | "asks" | "closed";
+
+const ADDRESS: Record<AddressChange, string> = {
+  open: "could see your IP address without asking you.",
+  asks: "could see your IP address only after you say yes.",
+  closed: "could not see your IP address any more, nor ask to.",
+};
+
+/** What a change does to somebody's way to this account's IP address; null: nothing. */
+function addressChange(before: Decision | null, after: Decision | null): AddressChange | null {
+  if (!before || !after || before.ownDirect === after.ownDirect) return null;
+  return after.ownDirect === "given" ? "open" : after.ownDirect === "not_given" ? "asks" : "closed";
+}
+
+/** Who could see this account's IP address. The list may be cut off: then it says at least how many. */
+function addressText({ changes, strangerBefore, strangerAfter }: Preview, whole: boolean): string[] {
+  const said: string[] = [];
+  for (const what of ["open", "asks", "closed"] as const) {
+    const count = changes.filter(({ before, after }) => addressChange(before, after) === what).length;
+    if (what === "open" && addressChange(strangerBefore, strangerAfter) === what) said.push(`Anyone you talk to ${ADDRESS[what]}`);
+    else if (count > 0) said.push(`${whole ? "" : "At least "}${people(count, false)} ${ADDRESS[what]}`);
+  }
+  return said;
+}
+
+/** What a change does to one person, with the reason. */
+export function previewedText({ before, after }: Pick<PreviewedPerson, "before" | "after">): string {
+  const address = addressChange(before, after);
+  const said = address ? [`${ADDRESS[address].charAt(0).toUpperCase()}${ADDRESS[address].slice(1)}`] : [];
+  if (!address || before.outcome !== after.outcome) said.unshift(reasonText(after));
+  return said.join(" ");
 }
 
 function people(count: number, more: boolean): string {

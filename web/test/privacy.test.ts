@@ -5,7 +5,7 @@ import type { Call, DirectState } from "../src/core/model";
 import { drafted, isEdited, stepPrivacy, toggled, waitingRequests, NO_PRIVACY, type CallRequest, type Decision, type Preview, type PrivacyEvent, type PrivacySettings, type PrivacyState } from "../src/core/privacy";
 import { stunUrls } from "../src/core/stun";
 import { Audience, DirectSetting, SettingsChangeSchema, SettingsSchema, Strangers } from "../src/gen/duocast/v1/privacy_pb";
-import { previewText, privacyLine, reasonText } from "../src/privacytext";
+import { previewedText, previewText, privacyLine, reasonText } from "../src/privacytext";
 import { fromChange, toDecision, toSettings } from "../src/shell/wireprivacy";
 import { ANN, call } from "./make";
 
@@ -118,6 +118,34 @@ describe("the preview in words", () => {
   it("tells of strangers only where something changes for them", () => {
     expect(previewText({ ...EMPTY, strangerBefore: decision("request"), strangerAfter: decision("deny") })).toEqual(["Strangers could not reach you."]);
     expect(previewText({ ...EMPTY, strangerBefore: decision("deny"), strangerAfter: decision("deny") })).toEqual(["Nobody you know is affected."]);
+  });
+
+  it("says who could see the IP address, and who no longer", () => {
+    const direct = (before: Decision["ownDirect"], after: Decision["ownDirect"]) => ({
+      before: { ...decision("allow"), ownDirect: before },
+      after: { ...decision("allow"), ownDirect: after },
+    });
+    const opened = [
+      { ...person("Ann"), ...direct("never", "given") },
+      { ...person("Ben"), ...direct("not_given", "given") },
+    ];
+    expect(previewText({ ...EMPTY, changes: opened, changed: 2 })).toEqual(["2 people could see your IP address without asking you."]);
+    expect(previewText({ ...EMPTY, changes: opened, changed: 150 })).toEqual(["At least 2 people could see your IP address without asking you."]);
+    const mixed = [
+      { ...person("Ann"), ...direct("never", "not_given") },
+      { ...person("Ben"), ...direct("given", "never") },
+    ];
+    expect(previewText({ ...EMPTY, changes: mixed, changed: 2 })).toEqual([
+      "1 person could see your IP address only after you say yes.",
+      "1 person could not see your IP address any more, nor ask to.",
+    ]);
+    const { before: strangerBefore, after: strangerAfter } = direct("never", "given");
+    expect(previewText({ ...EMPTY, changes: opened, changed: 2, strangerBefore, strangerAfter })).toEqual(["Anyone you talk to could see your IP address without asking you."]);
+    // In the list, beside each name.
+    expect(previewedText(direct("never", "given"))).toBe("Could see your IP address without asking you.");
+    const both = { before: { ...decision("request"), ownDirect: "never" as const }, after: { ...decision("allow", "anyone may call"), ownDirect: "given" as const } };
+    expect(previewedText(both)).toBe("Anyone may call. Could see your IP address without asking you.");
+    expect(previewedText({ before: decision("allow"), after: decision("deny", "you are off") })).toBe("You are off.");
   });
 
   it("makes a sentence of the server's reason", () => {

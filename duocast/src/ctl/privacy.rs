@@ -1,6 +1,5 @@
 //! `duocast ctl`: settings, questions about who may call whom, requests, grants, blocks.
 
-use duocast_control::auth::Scope;
 use duocast_model::Handle;
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
@@ -26,10 +25,16 @@ struct Client<'a> {
 
 macro_rules! rpc {
     ($client:expr, $method:ident, $message:expr) => {{
-        let request = $client.target.request($client.handle.as_str(), Scope::Client, $message)?;
+        let request = $client.target.request(
+            $client.handle.as_str(),
+            duocast_control::auth::Scope::Client,
+            $message,
+        )?;
         $client.api.$method(request).await?.into_inner()
     }};
 }
+
+mod preview;
 
 impl<'a> Client<'a> {
     async fn new(handle: &str, target: &'a Target) -> Result<Self, CtlError> {
@@ -57,7 +62,7 @@ pub(super) async fn settings(command: SettingsCommand) -> Result<(), CtlError> {
             }
             Ok(())
         }
-        SettingsCommand::Preview { of, change } => preview(&of, &change).await,
+        SettingsCommand::Preview { of, change } => preview::preview(&of, &change).await,
     }
 }
 
@@ -85,54 +90,6 @@ async fn show(of: &As) -> Result<(), CtlError> {
     if answer.policy_profile != "default" {
         term::line(&paint(FAINT, &format!("this server runs the policy {}", answer.policy_profile)));
     }
-    Ok(())
-}
-
-async fn preview(of: &As, change: &SettingsChange) -> Result<(), CtlError> {
-    let mut client = Client::of(of).await?;
-    let message = v1::PreviewSettingsRequest { change: Some(wanted(change)) };
-    let answer = rpc!(client, preview_settings, message);
-    if of.target.json {
-        let changes = answer.changes.iter().map(|one| {
-            json!({
-                "handle": handle(&one.person),
-                "before": decision_json(&one.before),
-                "after": decision_json(&one.after),
-            })
-        });
-        let all = json!({
-            "settings": settings_json(&answer.settings.unwrap_or_default()),
-            "changes": changes.collect::<Vec<_>>(),
-            "changed": answer.changed,
-            "callers_before": answer.callers_before,
-            "callers_after": answer.callers_after,
-            "stranger_before": decision_json(&answer.stranger_before),
-            "stranger_after": decision_json(&answer.stranger_after),
-        });
-        term::line(&all.to_string());
-        return Ok(());
-    }
-    let mut rows: Vec<Vec<String>> = answer
-        .changes
-        .iter()
-        .map(|one| {
-            let after = one.after.as_ref().map(|a| a.sentence.clone()).unwrap_or_default();
-            vec![handle(&one.person), outcome(&one.before), outcome(&one.after), after]
-        })
-        .collect();
-    let after = answer.stranger_after.as_ref().map(|a| a.sentence.clone()).unwrap_or_default();
-    let (before_outcome, after_outcome) = (outcome(&answer.stranger_before), outcome(&answer.stranger_after));
-    rows.push(vec![paint(FAINT, "(a stranger)"), before_outcome, after_outcome, after]);
-    term::line(&table(&["PERSON", "NOW", "THEN", "BECAUSE"], &rows));
-    let unnamed = answer.changed.saturating_sub(u32::try_from(answer.changes.len()).unwrap_or(u32::MAX));
-    if unnamed > 0 {
-        term::line(&paint(FAINT, &format!("and {unnamed} more people")));
-    }
-    let count = format!(
-        "people you know who can call you: {} now, {} then. Nothing was changed: `settings set` does it",
-        answer.callers_before, answer.callers_after
-    );
-    term::line(&paint(FAINT, &count));
     Ok(())
 }
 

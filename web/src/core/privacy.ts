@@ -41,8 +41,15 @@ export interface PersonDecision {
   readonly decision: Decision;
 }
 
+/** Somebody for whom a change of settings matters: whether they can call, or what they can see. */
+export interface PreviewedPerson {
+  readonly person: Person;
+  readonly before: Decision;
+  readonly after: Decision;
+}
+
 export interface Preview {
-  readonly changes: readonly { readonly person: Person; readonly before: Decision; readonly after: Decision }[];
+  readonly changes: readonly PreviewedPerson[];
   readonly changed: number;
   readonly callersBefore: number;
   readonly callersAfter: number;

@@ -3,7 +3,7 @@
 import { useEffect } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { AUDIENCES, DIRECT_SETTINGS, drafted, isEdited, toggled, type PrivacySettings, type SettingsChange } from "../core/privacy";
-import { audienceText, directText, previewText, privacyText, reasonText } from "../privacytext";
+import { audienceText, directText, previewText, previewedText, privacyText } from "../privacytext";
 import { ConnectionBanner, type Props } from "./app";
 import { BackIcon, LockIcon, PeopleIcon, PhoneIcon, ShieldIcon } from "./icons";
 import { People } from "./people";
@@ -229,9 +229,9 @@ function Effects({ state }: Pick<Props, "state">) {
         <details class="savebar__why">
           <summary>{privacyText.save.why}</summary>
           <ul>
-            {preview.changes.slice(0, REASONS_MAX).map(({ person, after }) => (
-              <li key={person.handle}>
-                <strong>{person.name}</strong> {reasonText(after)}
+            {preview.changes.slice(0, REASONS_MAX).map((one) => (
+              <li key={one.person.handle}>
+                <strong>{one.person.name}</strong> {previewedText(one)}
               </li>
             ))}
           </ul>

@@ -251,6 +251,16 @@ struct Previewed {
     before: Told,
     after: Told,
     direct: [DirectConsent; 2],
+    /// No call is possible in either direction.
+    blocked: bool,
+}
+
+impl Previewed {
+    /// The change matters for this person.
+    fn is_affected(&self) -> bool {
+        let is_seen_otherwise = self.direct[0] != self.direct[1] && !self.blocked;
+        self.before.outcome != self.after.outcome || is_seen_otherwise
+    }
 }
 
 impl Context {
@@ -315,7 +325,8 @@ impl Context {
             let answer = |own| policy::incoming(profile, &Situation { callee: own, ..facts });
             let direct = [before, after].map(|own| policy::standing(&own, pair.is_mutual()));
             let person = pair.other.person.clone();
-            Some(Previewed { person, before: answer(before), after: answer(after), direct })
+            let blocked = facts.blocked_by_callee;
+            Some(Previewed { person, before: answer(before), after: answer(after), direct, blocked })
         };
         let known = self.store.known(account, now(), None, KNOWN_MAX as usize, preview).await;
         let mut known = known.map_err(|error| error.status())?;
@@ -323,7 +334,7 @@ impl Context {
             known.iter().filter(|one| told(one).outcome == Outcome::Allow).count() as u32
         };
         let (callers_before, callers_after) = (callers(|one| one.before), callers(|one| one.after));
-        known.retain(|one| one.before.outcome != one.after.outcome);
+        known.retain(Previewed::is_affected);
         known.sort_by_cached_key(|one| (one.person.display_name.to_lowercase(), one.person.handle.clone()));
         let changes = known.iter().take(PREVIEWED_MAX).map(|one| v1::PreviewedPerson {
             person: Some(views::person(&one.person)),

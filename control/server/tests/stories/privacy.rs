@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use duocast_control::Profile;
 use duocast_wire::v1;
-use duocast_wire::v1::{Audience, CallState, EndReason, Outcome, Presence, Strangers};
+use duocast_wire::v1::{Audience, CallState, DirectSetting, EndReason, Outcome, Presence, Strangers};
 use tonic::{Code, Status};
 
 use crate::support::device::Device;
-use crate::support::privacy::{audience, calling, change, handles, message, strangers};
+use crate::support::privacy::{audience, calling, change, direct, handles, message, strangers};
 use crate::support::{World, account, assert_fails, eventually, follow};
 
 /// A status as its client gets it, every byte of it.
@@ -285,6 +285,35 @@ async fn what_the_other_side_chose_is_heard_in_my_list_as_well() {
 }
 
 #[tokio::test]
+async fn a_preview_names_who_could_see_the_address() {
+    let world = World::new().await;
+    world.friends(&["alice", "bob", "carol"]).await;
+    world.people(&["dave"]).await;
+    world.follow(vec![follow("alice", "dave", true)]).await.unwrap();
+    let alice = world.person("alice");
+    // With Carol no call is possible, so nothing changes with her.
+    alice.block("carol").await.unwrap();
+    let seen = async |change: v1::SettingsChange| {
+        let preview = alice.preview(change).await;
+        let one = |one: &v1::PreviewedPerson| {
+            let [before, after] = [&one.before, &one.after].map(|told| told.as_ref().unwrap().own_direct());
+            (one.person.clone().unwrap().handle, before, after)
+        };
+        assert_eq!(preview.changed as usize, preview.changes.len());
+        preview.changes.iter().map(one).collect::<Vec<_>>()
+    };
+    use v1::DirectConsent::{Given, Never, NotGiven};
+    let both = |before, after| vec![("bob".to_owned(), before, after), ("dave".to_owned(), before, after)];
+    assert_eq!(seen(direct(DirectSetting::Mutuals)).await, [("bob".to_owned(), Never, Given)]);
+    assert_eq!(seen(direct(DirectSetting::Ask)).await, both(Never, NotGiven));
+    assert_eq!(seen(direct(DirectSetting::Anyone)).await, both(Never, Given));
+    alice.set(direct(DirectSetting::Anyone)).await;
+    let hidden = v1::SettingsChange { enhanced_call_privacy: Some(true), ..change() };
+    assert_eq!(seen(hidden).await, both(Given, Never));
+    assert_eq!(seen(direct(DirectSetting::Anyone)).await, []);
+}
+
+#[tokio::test]
 async fn a_preview_says_exactly_what_then_happens() {
     let world = World::new().await;
     world.friends(&["alice", "bob", "carol"]).await;
@@ -315,7 +344,9 @@ async fn a_preview_says_exactly_what_then_happens() {
         audience(&[Audience::Everyone]),
         strangers(Strangers::Deny),
         audience(&[]),
-        calling(false),
+        direct(DirectSetting::Mutuals),
+        direct(DirectSetting::Ask),
+        v1::SettingsChange { calling: Some(false), ..direct(DirectSetting::Anyone) },
         v1::SettingsChange { require_e2ee: Some(true), ..calling(true) },
     ] {
         let (before, callers) = (answers().await, alice.callers(0, "").await.unwrap().people.len());
@@ -325,7 +356,10 @@ async fn a_preview_says_exactly_what_then_happens() {
         let expected: Vec<_> = before
             .iter()
             .zip(&after)
-            .filter(|((_, b), (_, a))| b.outcome != a.outcome)
+            .filter(|((handle, b), (_, a))| {
+                let is_seen_otherwise = b.own_direct != a.own_direct && handle != "carol";
+                b.outcome != a.outcome || is_seen_otherwise
+            })
             .map(|((handle, b), (_, a))| (handle.clone(), b.clone(), a.clone()))
             .collect();
         let told: Vec<_> = preview

@@ -33,6 +33,11 @@ pub(crate) fn strangers(strangers: v1::Strangers) -> v1::SettingsChange {
     v1::SettingsChange { strangers: Some(strangers.into()), ..change() }
 }
 
+/// Direct legs are not ruled out by the other setting any more.
+pub(crate) fn direct(direct: v1::DirectSetting) -> v1::SettingsChange {
+    v1::SettingsChange { enhanced_call_privacy: Some(false), direct: Some(direct.into()), ..change() }
+}
+
 /// Who is named, in order.
 pub(crate) fn handles<'a>(people: impl IntoIterator<Item = &'a Option<v1::Person>>) -> Vec<String> {
     people.into_iter().map(|person| person.clone().expect("a person is named").handle).collect()
