@@ -12,12 +12,11 @@ use duocast_client::{
     Token,
 };
 use duocast_control::auth::Scope;
-use duocast_model::UnixMillis;
 
 use crate::cli::{Call, DoorFlag};
 use crate::ctl::CtlError;
 use crate::serve;
-use crate::term::{self, BAD, FAINT, GOOD, STRONG, paint};
+use crate::term::{self, BAD, FAINT, GOOD, STRONG, clock, paint};
 
 /// How long a call's token is valid: longer than any call is.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -175,12 +174,6 @@ fn privacy_words(call: &CallInfo) -> Option<String> {
     Some(text)
 }
 
-/// Hours and minutes of the day, in UTC.
-fn clock(at: UnixMillis) -> String {
-    let minutes = at.0 / 60_000 % (24 * 60);
-    format!("{:02}:{:02} UTC", minutes / 60, minutes % 60)
-}
-
 fn connection_words(connection: &Connection) -> String {
     match connection {
         Connection::Online => "connected to the server".into(),
@@ -229,6 +222,7 @@ fn summary(report: &Report) {
 #[cfg(test)]
 mod tests {
     use duocast_client::{CallId, CallState, DirectConsent, DirectInfo, Exposure, MediaState, Party, Person};
+    use duocast_model::UnixMillis;
 
     use super::*;
 

@@ -1,5 +1,6 @@
 //! `duocast ctl`: tokens, accounts, contacts, calls and permissions of a running server.
 
+mod calls;
 mod directory;
 mod privacy;
 
@@ -18,7 +19,7 @@ use tonic::{Request, Status};
 use crate::cli::{Ctl, OnOff, ScopeFlag, Target};
 use crate::config::default_data_dir;
 use crate::serve;
-use crate::term::{self, BAD, FAINT, GOOD, paint, table};
+use crate::term::{self, FAINT, GOOD, paint, table};
 
 /// How long the token of one command is valid.
 const COMMAND_TOKEN_TTL: Duration = Duration::from_secs(300);
@@ -113,7 +114,7 @@ pub async fn run(command: Ctl) -> Result<(), CtlError> {
             follow(&follower, &followee, mutual, remove, &target).await
         }
         Ctl::Contacts { account, target } => contacts(&account, &target).await,
-        Ctl::Calls { account, limit, target } => calls(&account, limit, &target).await,
+        Ctl::Calls { account, limit, target } => calls::list(&account, limit, &target).await,
         Ctl::Settings(command) => privacy::settings(command).await,
         Ctl::CanCall { a, b, target } => privacy::can_call(&a, &b, &target).await,
         Ctl::Callable { handle, target } => privacy::people(&handle, &target, false).await,
@@ -213,59 +214,8 @@ async fn contacts(account: &str, target: &Target) -> Result<(), CtlError> {
     Ok(())
 }
 
-async fn calls(account: &str, limit: u32, target: &Target) -> Result<(), CtlError> {
-    let account = Handle::new(account)?;
-    let ask = v1::ListCallsRequest { page_size: limit, page_token: String::new() };
-    let request = target.request(account.as_str(), Scope::Client, ask)?;
-    let answer = CallServiceClient::new(target.connect().await?).list_calls(request).await?.into_inner();
-    if target.json {
-        let list: Vec<_> = answer.calls.iter().map(call_json).collect();
-        term::line(&json!({ "calls": list }).to_string());
-    } else if answer.calls.is_empty() {
-        term::line("no calls yet");
-    } else {
-        let rows: Vec<Vec<String>> = answer.calls.iter().map(call_row).collect();
-        term::line(&table(&["CALL", "WITH", "DIRECTION", "STATE", "TALKED"], &rows));
-    }
-    Ok(())
-}
-
-fn call_json(call: &v1::Call) -> serde_json::Value {
-    json!({
-        "call_id": call.call_id,
-        "peer": call.peer.as_ref().map(|p| &p.handle),
-        "outgoing": call.role() == v1::Role::Caller,
-        "video": call.video,
-        "state": call.state().as_str_name(),
-        "end_reason": call.end_reason().as_str_name(),
-        "created_at_ms": call.created_at.as_ref().map(millis),
-        "talked_ms": talked_ms(call),
-    })
-}
-
-fn call_row(call: &v1::Call) -> Vec<String> {
-    let state = match (call.state(), call.end_reason()) {
-        (v1::CallState::Ended, v1::EndReason::HungUp) => paint(GOOD, "hung up"),
-        (v1::CallState::Ended, why) => paint(BAD, &words(why.as_str_name(), "END_REASON_")),
-        (state, _) => paint(GOOD, &words(state.as_str_name(), "CALL_STATE_")),
-    };
-    let talked =
-        talked_ms(call).map_or_else(|| "-".into(), |ms| format!("{}:{:02}", ms / 60_000, ms / 1000 % 60));
-    vec![
-        call.call_id.chars().take(8).collect(),
-        call.peer.as_ref().map(|p| p.handle.clone()).unwrap_or_default(),
-        if call.role() == v1::Role::Caller { "outgoing" } else { "incoming" }.into(),
-        state,
-        talked,
-    ]
-}
-
 fn words(name: &str, prefix: &str) -> String {
     name.trim_start_matches(prefix).to_lowercase().replace('_', " ")
-}
-
-fn talked_ms(call: &v1::Call) -> Option<i64> {
-    Some(millis(call.ended_at.as_ref()?) - millis(call.accepted_at.as_ref()?))
 }
 
 fn millis(at: &prost_types::Timestamp) -> i64 {

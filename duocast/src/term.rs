@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use duocast_model::UnixMillis;
 
 /// For what matters.
 pub const STRONG: Style = Style::new().bold();
@@ -41,6 +42,12 @@ pub fn error(error: &dyn Error) {
         source = cause.source();
     }
     note(&text);
+}
+
+/// Hours and minutes of the day, in UTC.
+pub fn clock(at: UnixMillis) -> String {
+    let minutes = at.0 / 60_000 % (24 * 60);
+    format!("{:02}:{:02} UTC", minutes / 60, minutes % 60)
 }
 
 /// Rows as aligned columns under a heading.
