@@ -13,7 +13,7 @@ mod privacy;
 
 pub use privacy::{
     As, AudienceFlag, Blocks, Direct, Grants, Requests, Settings as SettingsCommand, SettingsChange,
-    StrangersFlag, Who,
+    StrangersFlag, Who, Whose,
 };
 
 /// Calls as two-party broadcasts, routed by default: nobody learns your IP address.
@@ -304,25 +304,15 @@ pub enum Ctl {
         target: Target,
     },
     /// List an account's contacts and who of them is online
-    Contacts {
-        /// Whose
-        #[arg(long = "as", value_name = "HANDLE")]
-        account: String,
-        /// Which server.
-        #[command(flatten)]
-        target: Target,
-    },
+    Contacts(As),
     /// List an account's calls, newest first
     Calls {
-        /// Whose
-        #[arg(long = "as", value_name = "HANDLE")]
-        account: String,
+        /// Whose.
+        #[command(flatten)]
+        of: As,
         /// How many
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
         limit: u32,
-        /// Which server.
-        #[command(flatten)]
-        target: Target,
     },
     /// See or change who may call an account and who may learn its address
     #[command(subcommand)]
@@ -337,26 +327,17 @@ pub enum Ctl {
         a: String,
         /// The other one
         b: String,
+        /// File with a token of A, where there is no development key: says what A is told, and not what B is
+        #[arg(long, value_name = "FILE")]
+        token: Option<PathBuf>,
         /// Which server.
         #[command(flatten)]
         target: Target,
     },
     /// Whom can an account call? Everybody it knows who would ring
-    Callable {
-        /// Whose question
-        handle: String,
-        /// Which server.
-        #[command(flatten)]
-        target: Target,
-    },
+    Callable(Whose),
     /// Who can call an account, and why?
-    Callers {
-        /// Whose question
-        handle: String,
-        /// Which server.
-        #[command(flatten)]
-        target: Target,
-    },
+    Callers(Whose),
     /// Call requests: how a stranger asks for permission to call
     #[command(subcommand)]
     Requests(Requests),

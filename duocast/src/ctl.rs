@@ -14,9 +14,10 @@ use duocast_wire::v1;
 use duocast_wire::v1::call_service_client::CallServiceClient;
 use duocast_wire::v1::directory_service_client::DirectoryServiceClient;
 use serde_json::json;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
 
-use crate::cli::{Ctl, OnOff, ScopeFlag, Target};
+use crate::cli::{As, Ctl, OnOff, ScopeFlag, Target};
 use crate::config::default_data_dir;
 use crate::serve;
 use crate::term::{self, FAINT, GOOD, paint, table};
@@ -45,6 +46,21 @@ pub enum CtlError {
     /// No development key.
     #[error("no token can be made")]
     Token(#[from] DevIssuerError),
+    /// The token file cannot be read.
+    #[error("{} cannot be read: check --token", path.display())]
+    TokenFile {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The token file holds something else.
+    #[error("{} holds no token: check --token", path.display())]
+    NoToken {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Not a handle.
     #[error("{0}")]
     Handle(#[from] duocast_model::InvalidId),
@@ -91,12 +107,35 @@ impl Target {
 
     fn request<T>(&self, handle: &str, scope: Scope, message: T) -> Result<Request<T>, CtlError> {
         let token = serve::mint(&self.data_dir(), handle, scope, COMMAND_TOKEN_TTL)?;
-        let mut request = Request::new(message);
-        request.set_timeout(COMMAND_TIMEOUT);
-        let bearer = format!("Bearer {token}").parse().expect("a JWT is printable ASCII");
-        request.metadata_mut().insert("authorization", bearer);
-        Ok(request)
+        Ok(with_bearer(message, format!("Bearer {token}").parse().expect("a JWT is printable ASCII")))
     }
+}
+
+impl As {
+    /// A request of the account.
+    fn request<T>(&self, message: T) -> Result<Request<T>, CtlError> {
+        let Some(path) = &self.token else {
+            let handle = Handle::new(self.account.as_deref().unwrap_or_default())?;
+            return self.target.request(handle.as_str(), Scope::Client, message);
+        };
+        let read = |source| CtlError::TokenFile { path: path.clone(), source };
+        let token = std::fs::read_to_string(path).map_err(read)?;
+        let bearer = format!("Bearer {}", token.trim()).parse::<MetadataValue<Ascii>>();
+        Ok(with_bearer(message, bearer.map_err(|_| CtlError::NoToken { path: path.clone() })?))
+    }
+
+    /// The account in a sentence.
+    fn name(&self) -> &str {
+        self.account.as_deref().unwrap_or("this account")
+    }
+}
+
+fn with_bearer<T>(message: T, mut bearer: MetadataValue<Ascii>) -> Request<T> {
+    bearer.set_sensitive(true);
+    let mut request = Request::new(message);
+    request.set_timeout(COMMAND_TIMEOUT);
+    request.metadata_mut().insert("authorization", bearer);
+    request
 }
 
 /// Runs one command.
@@ -113,12 +152,12 @@ pub async fn run(command: Ctl) -> Result<(), CtlError> {
         Ctl::Follow { follower, followee, mutual, remove, target } => {
             follow(&follower, &followee, mutual, remove, &target).await
         }
-        Ctl::Contacts { account, target } => contacts(&account, &target).await,
-        Ctl::Calls { account, limit, target } => calls::list(&account, limit, &target).await,
+        Ctl::Contacts(of) => contacts(&of).await,
+        Ctl::Calls { of, limit } => calls::list(&of, limit).await,
         Ctl::Settings(command) => privacy::settings(command).await,
-        Ctl::CanCall { a, b, target } => privacy::can_call(&a, &b, &target).await,
-        Ctl::Callable { handle, target } => privacy::people(&handle, &target, false).await,
-        Ctl::Callers { handle, target } => privacy::people(&handle, &target, true).await,
+        Ctl::CanCall { a, b, token, target } => privacy::can_call(a, b, token, target).await,
+        Ctl::Callable(whose) => privacy::people(&whose.into(), false).await,
+        Ctl::Callers(whose) => privacy::people(&whose.into(), true).await,
         Ctl::Requests(command) => privacy::requests(command).await,
         Ctl::Grants(command) => privacy::grants(command).await,
         Ctl::Blocks(command) => privacy::blocks(command).await,
@@ -187,9 +226,9 @@ async fn follow(
     Ok(())
 }
 
-async fn contacts(account: &str, target: &Target) -> Result<(), CtlError> {
-    let account = Handle::new(account)?;
-    let request = target.request(account.as_str(), Scope::Client, v1::ListContactsRequest {})?;
+async fn contacts(of: &As) -> Result<(), CtlError> {
+    let target = &of.target;
+    let request = of.request(v1::ListContactsRequest {})?;
     let answer = CallServiceClient::new(target.connect().await?).list_contacts(request).await?.into_inner();
     let rows: Vec<(String, String, bool)> = answer
         .contacts

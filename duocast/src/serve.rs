@@ -437,7 +437,7 @@ fn router_config(
 
 /// A token of the development issuer in `data_dir`.
 pub fn mint(data_dir: &Path, handle: &str, scope: Scope, ttl: Duration) -> Result<String, DevIssuerError> {
-    let issuer = DevIssuer::load_or_create(data_dir)?;
+    let issuer = DevIssuer::load(data_dir)?;
     let name = display_name(handle);
     let sub = dev_account_id(handle);
     issuer.mint(sub.expose(), handle, &name, scope, ttl)

@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use duocast_control::auth::{DevIssuer, Scope, dev_account_id};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -16,10 +18,17 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), "")
+    }
+
+    fn start_in(dir: TempDir, config: &str) -> Self {
+        let file = dir.path().join("duocast.toml");
+        std::fs::write(&file, config).unwrap();
         let mut child = duocast(dir.path())
             .args(["control", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
             .arg(dir.path())
+            .arg("--config")
+            .arg(file)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -172,6 +181,47 @@ fn who_may_call_whom_from_the_command_line() {
     assert_eq!((settings["audience"].to_string(), &settings["direct"]), ("[]".into(), &"ask".into()));
     assert!(server.fails("can-call alice nobody_there").contains("check its spelling"));
     assert!(server.fails("settings set --as bob").contains("--calling"), "it says what could be changed");
+}
+
+#[test]
+fn where_the_platform_signs_tokens_commands_take_one_and_make_no_key() {
+    // Another key, in the place of the platform's.
+    let platform = TempDir::new().unwrap();
+    let issuer = DevIssuer::load_or_create(platform.path()).unwrap();
+    let public_key = platform.path().join("platform.pem");
+    std::fs::write(&public_key, issuer.config().public_key_pem).unwrap();
+    let [alice, bob] = ["alice", "bob"].map(|handle| {
+        let file = platform.path().join(handle);
+        let id = dev_account_id(handle);
+        let token = issuer.mint(id.expose(), handle, handle, Scope::Client, Duration::from_secs(600));
+        std::fs::write(&file, format!("{}\n", token.unwrap())).unwrap();
+        file.to_str().unwrap().to_owned()
+    });
+    let config =
+        format!("auth.issuers = [{{ iss = {:?}, public_key = {public_key:?} }}]", issuer.config().iss);
+    let server = Server::start_in(TempDir::new().unwrap(), &config);
+
+    for token in [&alice, &bob] {
+        server.ctl(&format!("settings set --token {token} --calling on --audience everyone"));
+    }
+    assert!(server.says(&format!("settings show --token {alice}")).contains("everyone"));
+    // One token tells what one person is told.
+    let all = server.ctl(&format!("can-call alice bob --token {alice}"));
+    let told = |direction: usize, who: &str| all["directions"][direction][who]["outcome"].clone();
+    assert_eq!((told(0, "caller"), told(1, "callee")), ("allow".into(), "allow".into()));
+    assert!(told(0, "callee").is_null() && told(1, "caller").is_null());
+    assert!(server.says(&format!("can-call alice bob --token {alice}")).contains("alice hears"));
+    assert!(server.says(&format!("grants add bob --token {alice}")).contains("bob may call this account"));
+    assert_eq!(server.ctl(&format!("callers --token {alice}"))["people"][0]["handle"], "bob");
+    assert_eq!(server.ctl(&format!("calls --token {alice}"))["calls"], Value::Array(Vec::new()));
+    assert_eq!(server.ctl(&format!("contacts --token {alice}"))["contacts"][0]["handle"], "bob");
+
+    assert!(server.fails("calls --as alice").contains("no development key"));
+    assert!(server.fails("account carol").contains("no development key"));
+    assert!(!server.dir.path().join("dev-issuer.pem").exists(), "none was made");
+    assert!(server.fails(&format!("calls --token {alice}x")).contains("check --token"));
+    let both = server.fails(&format!("calls --as alice --token {alice}"));
+    assert!(both.contains("cannot be used with"), "{both}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `duocast ctl`: who may call whom.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::{OnOff, Target};
@@ -13,12 +15,35 @@ pub(super) const HASHING: &str = "A contact of 64 hexadecimal digits is taken as
 /// As whom, and at which server.
 #[derive(Debug, Clone, Args)]
 pub struct As {
-    /// Development account to act as
-    #[arg(long = "as", value_name = "HANDLE")]
-    pub account: String,
+    /// Development account to act as (its token is made with the local development key)
+    #[arg(long = "as", value_name = "HANDLE", required_unless_present = "token", conflicts_with = "token")]
+    pub account: Option<String>,
+    /// File with a token of the account, instead of --as
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
     /// Which server.
     #[command(flatten)]
     pub target: Target,
+}
+
+/// Whose question it is.
+#[derive(Debug, Clone, Args)]
+pub struct Whose {
+    /// Development account whose question it is (its token is made with the local development key)
+    #[arg(value_name = "HANDLE", required_unless_present = "token", conflicts_with = "token")]
+    pub handle: Option<String>,
+    /// File with a token of the account, instead of its handle
+    #[arg(long, value_name = "FILE")]
+    pub token: Option<PathBuf>,
+    /// Which server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+impl From<Whose> for As {
+    fn from(Whose { handle, token, target }: Whose) -> Self {
+        Self { account: handle, token, target }
+    }
 }
 
 /// One other person.

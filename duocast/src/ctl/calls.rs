@@ -1,19 +1,18 @@
 //! `duocast ctl calls`: an account's calls, and who saw whose address in them.
 
-use duocast_control::auth::Scope;
-use duocast_model::{Handle, UnixMillis};
+use duocast_model::UnixMillis;
 use duocast_wire::v1;
 use duocast_wire::v1::call_service_client::CallServiceClient;
 use serde_json::json;
 
 use super::{CtlError, millis, words};
-use crate::cli::Target;
+use crate::cli::As;
 use crate::term::{self, BAD, GOOD, clock, paint, table};
 
-pub(super) async fn list(account: &str, limit: u32, target: &Target) -> Result<(), CtlError> {
-    let account = Handle::new(account)?;
+pub(super) async fn list(of: &As, limit: u32) -> Result<(), CtlError> {
+    let target = &of.target;
     let ask = v1::ListCallsRequest { page_size: limit, page_token: String::new() };
-    let request = target.request(account.as_str(), Scope::Client, ask)?;
+    let request = of.request(ask)?;
     let answer = CallServiceClient::new(target.connect().await?).list_calls(request).await?.into_inner();
     if target.json {
         let list: Vec<_> = answer.calls.iter().map(call_json).collect();

@@ -1,6 +1,7 @@
 //! `duocast ctl`: settings, questions about who may call whom, requests, grants, blocks.
 
-use duocast_model::Handle;
+use std::path::PathBuf;
+
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
 use duocast_wire::v1::privacy_service_client::PrivacyServiceClient;
@@ -19,17 +20,12 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Somebody's client at one server.
 struct Client<'a> {
     api: PrivacyServiceClient<Channel>,
-    handle: Handle,
-    target: &'a Target,
+    of: &'a As,
 }
 
 macro_rules! rpc {
     ($client:expr, $method:ident, $message:expr) => {{
-        let request = $client.target.request(
-            $client.handle.as_str(),
-            duocast_control::auth::Scope::Client,
-            $message,
-        )?;
+        let request = $client.of.request($message)?;
         $client.api.$method(request).await?.into_inner()
     }};
 }
@@ -37,13 +33,8 @@ macro_rules! rpc {
 mod preview;
 
 impl<'a> Client<'a> {
-    async fn new(handle: &str, target: &'a Target) -> Result<Self, CtlError> {
-        let handle = Handle::new(handle)?;
-        Ok(Self { api: PrivacyServiceClient::new(target.connect().await?), handle, target })
-    }
-
     async fn of(of: &'a As) -> Result<Self, CtlError> {
-        Self::new(&of.account, &of.target).await
+        Ok(Self { api: PrivacyServiceClient::new(of.target.connect().await?), of })
     }
 }
 
@@ -57,7 +48,7 @@ pub(super) async fn settings(command: SettingsCommand) -> Result<(), CtlError> {
             if of.target.json {
                 term::line(&json!({ "settings": settings_json(&settings) }).to_string());
             } else {
-                done(&of.target, &format!("{}: in effect now", client.handle.as_str()));
+                done(&of.target, &format!("{}: in effect now", of.name()));
                 term::line(&settings_table(&settings, None));
             }
             Ok(())
@@ -93,15 +84,22 @@ async fn show(of: &As) -> Result<(), CtlError> {
     Ok(())
 }
 
-pub(super) async fn can_call(a: &str, b: &str, target: &Target) -> Result<(), CtlError> {
-    let mut answers = Vec::new();
-    for (from, to) in [(a, b), (b, a)] {
-        let mut client = Client::new(from, target).await?;
-        answers.push(rpc!(client, can_call, v1::CanCallRequest { handle: to.to_owned() }));
-    }
-    let [of_a, of_b] = [&answers[0], &answers[1]];
-    let directions = [(a, b, &of_a.outgoing, &of_b.incoming), (b, a, &of_b.outgoing, &of_a.incoming)];
-    if target.json {
+pub(super) async fn can_call(
+    a: String,
+    b: String,
+    token: Option<PathBuf>,
+    target: Target,
+) -> Result<(), CtlError> {
+    // What B is told takes a token of B.
+    let ask_b = token.is_none();
+    let account = |handle: &String| token.is_none().then(|| handle.clone());
+    let of_a = As { account: account(&a), token: token.clone(), target: target.clone() };
+    let of_b = As { account: account(&b), token: None, target };
+    let from_a = ask(&of_a, &b).await?;
+    let from_b = if ask_b { ask(&of_b, &a).await? } else { v1::CanCallResponse::default() };
+    let directions =
+        [(&a, &b, &from_a.outgoing, &from_b.incoming), (&b, &a, &from_b.outgoing, &from_a.incoming)];
+    if of_a.target.json {
         let list = directions.map(|(from, to, heard, seen)| {
             json!({ "from": from, "to": to, "caller": decision_json(heard), "callee": decision_json(seen) })
         });
@@ -111,8 +109,14 @@ pub(super) async fn can_call(a: &str, b: &str, target: &Target) -> Result<(), Ct
     let mut rows = Vec::new();
     for (from, to, heard, seen) in directions {
         for (who, verb, decision) in [(from, "hears", heard), (to, "sees", seen)] {
-            let is_first = who == from;
-            let arrow = if is_first { paint(STRONG, &format!("{from} → {to}")) } else { String::new() };
+            if decision.is_none() {
+                continue;
+            }
+            let arrow = if who == from || !ask_b {
+                paint(STRONG, &format!("{from} → {to}"))
+            } else {
+                String::new()
+            };
             let told = decision.clone().unwrap_or_default();
             rows.push(vec![arrow, format!("{who} {verb}"), outcome(decision), told.reason, told.sentence]);
         }
@@ -121,8 +125,13 @@ pub(super) async fn can_call(a: &str, b: &str, target: &Target) -> Result<(), Ct
     Ok(())
 }
 
-pub(super) async fn people(of: &str, target: &Target, callers: bool) -> Result<(), CtlError> {
-    let mut client = Client::new(of, target).await?;
+async fn ask(of: &As, handle: &str) -> Result<v1::CanCallResponse, CtlError> {
+    let mut client = Client::of(of).await?;
+    Ok(rpc!(client, can_call, v1::CanCallRequest { handle: handle.to_owned() }))
+}
+
+pub(super) async fn people(of: &As, callers: bool) -> Result<(), CtlError> {
+    let mut client = Client::of(of).await?;
     let (mut people, mut page_token) = (Vec::new(), String::new());
     let everyone = loop {
         let message = v1::ListPeopleRequest { page_size: PAGE, page_token };
@@ -134,7 +143,7 @@ pub(super) async fn people(of: &str, target: &Target, callers: bool) -> Result<(
             break page.everyone;
         }
     };
-    if target.json {
+    if of.target.json {
         let list = people.iter().map(|one| {
             json!({ "handle": handle(&one.person), "name": name(&one.person), "decision": decision_json(&one.decision) })
         });
@@ -177,7 +186,7 @@ pub(super) async fn requests(command: Requests) -> Result<(), CtlError> {
         Requests::Accept { who, days } => {
             let grant = answer(&who, true, days, false).await?;
             let until = grant.as_ref().map(left).unwrap_or_default();
-            done(&who.of.target, &format!("{} may call {} for {until}", who.handle, who.of.account));
+            done(&who.of.target, &format!("{} may call {} for {until}", who.handle, who.of.name()));
             Ok(())
         }
         Requests::Decline { who, block } => {
@@ -244,13 +253,13 @@ pub(super) async fn grants(command: Grants) -> Result<(), CtlError> {
             let message = v1::CreateGrantRequest { handle: who.handle.clone(), days };
             let grant = rpc!(client, create_grant, message).grant;
             let until = grant.as_ref().map(left).unwrap_or_default();
-            done(&who.of.target, &format!("{} may call {} for {until}", who.handle, who.of.account));
+            done(&who.of.target, &format!("{} may call {} for {until}", who.handle, who.of.name()));
             Ok(())
         }
         Grants::Revoke(who) => {
             let mut client = Client::of(&who.of).await?;
             rpc!(client, revoke_grant, v1::RevokeGrantRequest { handle: who.handle.clone() });
-            done(&who.of.target, &format!("{} has no permission of {} any more", who.handle, who.of.account));
+            done(&who.of.target, &format!("{} has no permission of {} any more", who.handle, who.of.name()));
             Ok(())
         }
     }

@@ -33,6 +33,16 @@ pub enum DevIssuerError {
         #[source]
         error: io::Error,
     },
+    /// There is none, and none is to be made.
+    #[error(
+        "there is no development key {}: use the data directory of a server that accepts development tokens, \
+         or a token of an issuer that the server trusts",
+        path.display()
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file holds something else, or no token could be signed with it.
     #[error("the development key {} is no Ed25519 private key: delete the file, a new one is made", path.display())]
     Key {
@@ -48,6 +58,17 @@ pub struct DevIssuer {
 }
 
 impl DevIssuer {
+    /// Loads the key in `dir`: the server makes it, other programs only use it.
+    pub fn load(dir: &Path) -> Result<Self, DevIssuerError> {
+        let path = dir.join(KEY_FILE);
+        let pem = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => DevIssuerError::Missing { path: path.clone() },
+            _ => DevIssuerError::File { path: path.clone(), error },
+        })?;
+        let signer = Signer::from_pem(DEV_ISSUER, &pem).ok_or(DevIssuerError::Key { path: path.clone() })?;
+        Ok(Self { path, signer })
+    }
+
     /// Loads the key in `dir`, or makes one that only this user can read. Several processes may do so at once.
     pub fn load_or_create(dir: &Path) -> Result<Self, DevIssuerError> {
         let path = dir.join(KEY_FILE);
@@ -58,9 +79,7 @@ impl DevIssuer {
                 .map_err(|_| DevIssuerError::Key { path: path.clone() })?;
             publish(&path, key.serialize_pem().as_bytes()).map_err(file_error)?;
         }
-        let pem = fs::read_to_string(&path).map_err(file_error)?;
-        let signer = Signer::from_pem(DEV_ISSUER, &pem).ok_or(DevIssuerError::Key { path: path.clone() })?;
-        Ok(Self { path, signer })
+        Self::load(dir)
     }
 
     /// How to believe this issuer.
