@@ -17,6 +17,13 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     content_type_starts(headers, "application/grpc")
 }
 
+/// True for the path of a method, `/package.Service/Method`. Ours all have a package, and so a dot that a directory has not.
+pub(crate) fn is_call_path(path: &str) -> bool {
+    let method = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    method
+        .is_some_and(|(service, method)| service.contains('.') && !method.is_empty() && !method.contains('/'))
+}
+
 /// True for grpc-web, binary or text.
 pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     content_type_starts(headers, "application/grpc-web")

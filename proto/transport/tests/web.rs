@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes};
 use common::probe::{Ask, ask};
 use common::{TestServer, in_time};
 use duocast_transport::client::DoorChoice;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
@@ -206,6 +206,8 @@ async fn the_page_is_served_on_every_way() {
             (StatusCode::OK, &b"a page"[..]),
             "{way:?}"
         );
+        let is_cors = |name: &HeaderName| name.as_str().starts_with("access-control-");
+        assert!(!response.headers().keys().any(is_cors), "{way:?}: for pages of this origin only");
     }
 }
 

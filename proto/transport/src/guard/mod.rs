@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod origin;
 mod web;
 
 use std::time::Duration;
@@ -9,10 +10,10 @@ use std::time::Duration;
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
 use tokio_util::sync::CancellationToken;
-use tower::Layer as _;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use call::Calls;
+use origin::OriginSwitch;
 use web::WebSwitch;
 
 /// How long a browser may remember the answer to a preflight. Chromium takes at most two hours.
@@ -68,8 +69,9 @@ impl Default for GuardConfig {
 
 /// Wraps `app` so that its calls behave the same on every door and in every encoding.
 ///
-/// - grpc-web requests (binary and text, over any HTTP version) reach `app` as gRPC and are answered as grpc-web, with CORS;
-///   everything else passes as it is.
+/// - grpc-web requests (binary and text, over any HTTP version) reach `app` as gRPC and are answered as grpc-web; everything
+///   else passes as it is.
+/// - CORS applies to the paths of calls, `/package.Service/Method`, only: metrics and health are for no web page.
 /// - A gRPC call ends with DEADLINE_EXCEEDED when its `grpc-timeout` is over, whether it was answered, is streaming or
 ///   idle; its handler or stream is dropped then.
 /// - A panic ends its call with INTERNAL and nothing else; outside of gRPC it answers 500.
@@ -79,7 +81,7 @@ impl Default for GuardConfig {
 /// message is bounded by each generated service (`max_decoding_message_size`).
 pub fn guard(app: Router, config: GuardConfig) -> Router {
     let cors = cors(&config.origins);
-    let guarded = cors.layer(WebSwitch::new(Calls::new(app, config)));
+    let guarded = OriginSwitch::new(&cors, WebSwitch::new(Calls::new(app, config)));
     Router::new().fallback_service(guarded)
 }
 
@@ -137,6 +139,7 @@ mod tests {
             .route("/busy", post(busy))
             .route("/never", post(std::future::pending::<()>))
             .route("/panics", post(panics))
+            .route("/test.Probe/Idle", post(idle))
             .route("/page", get(|| async { "a page" }).post(panics))
     }
 
@@ -243,13 +246,36 @@ mod tests {
         let origins = Origins::Only(vec![HeaderValue::from_static("https://calls.example")]);
         let guarded = guard(app(), GuardConfig { origins, ..GuardConfig::default() });
         for (origin, allowed) in [("https://calls.example", true), ("https://other.example", false)] {
-            let request = Request::get("/page").header(header::ORIGIN, origin).body(Body::empty()).unwrap();
+            let mut request = call("/test.Probe/Idle");
+            request.headers_mut().insert(header::ORIGIN, HeaderValue::from_static(origin));
             let response = guarded.clone().oneshot(request).await.unwrap();
             assert_eq!(
                 response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN),
                 allowed,
                 "{origin}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_another_origin_may_read_calls_only() {
+        let guarded = guard(app(), GuardConfig::default());
+        let preflight = |path: &str| {
+            let request = Request::options(path).header(header::ACCESS_CONTROL_REQUEST_METHOD, "GET");
+            request.body(Body::empty()).unwrap()
+        };
+        for (mut request, allowed) in [
+            (Request::get("/page").body(Body::empty()).unwrap(), false),
+            (preflight("/page"), false),
+            (preflight("/assets/index.js"), false),
+            (preflight("/test.Probe/Idle"), true),
+            (call("/test.Probe/Idle"), true),
+        ] {
+            let what = format!("{} {}", request.method(), request.uri());
+            request.headers_mut().insert(header::ORIGIN, HeaderValue::from_static("https://other.example"));
+            let response = guarded.clone().oneshot(request).await.unwrap();
+            let told = response.headers().keys().any(|name| name.as_str().starts_with("access-control-"));
+            assert_eq!(told, allowed, "{what}");
         }
     }
 }
