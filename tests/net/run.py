@@ -66,11 +66,11 @@ MATRIX = (
     Network(6, ("symmetric", "symmetric"), ("direct: both say yes",)),
 )
 SHORT_MATRIX = (
-    Network(4, ("cone", "symmetric"), (*SHORT, "UDP is blocked at both")),
+    Network(4, ("cone", "symmetric"), SHORT),
     Network(
         4,
         ("cone", "cone"),
-        ("direct: both say yes",),
+        ("direct: both say yes", "UDP is blocked at both"),
         ("routed call", "ICE restart", "network change", "direct: malicious client", "UDP is blocked, then not"),
     ),
     Network(6, ("cone", "cone"), ("routed call", "offers with every address"), ()),
