@@ -44,7 +44,7 @@ leak: setup-test web ## The whole leak test in network namespaces (needs root; t
 quality: setup-test web ## Speech quality and switches of legs, against what is promised (wants a quiet machine)
 	tests/lib/build.sh
 	DUOCAST_JUDGE=1 tests/browser/run.sh speech.test.mjs direct.test.mjs
-	cargo test -p duocast-client --lib --test direct -- --include-ignored --nocapture switches_each_way
+	cargo test --quiet --workspace --lib --test direct -- --include-ignored --nocapture switches_each_way
 
 fresh: ## Try `make test` on a bare Debian (debootstrap, needs root)
 	tests/fresh.sh test

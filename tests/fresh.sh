@@ -26,7 +26,8 @@ if [ ! -d "$root/work/duocast" ]; then
 fi
 
 case $what in
-    run) inside='timeout 1800 make run' ;;
+    # It would run for ever; with the first process of the namespace everything in it ends.
+    run) inside='make run >run.log 2>&1 & until grep -q ^ready run.log; do kill -0 $! || { tail run.log; exit 1; }; sleep 1; done; sleep 1; tail -n 8 run.log' ;;
     test) inside='make test' ;;
     ci) inside='.ci/run' ;;
     *) echo "fresh: run, test or ci?" >&2; exit 2 ;;

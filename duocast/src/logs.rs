@@ -57,30 +57,13 @@ fn may_speak(what: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// What is logged by these targets at these levels.
     fn logged(level: &str) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
+        let file = tempfile::NamedTempFile::new().unwrap();
         let log = Log { level: level.into(), format: LogFormat::Text };
-        let subscriber = subscriber(&log, move || writer.clone(), false);
+        let subscriber = subscriber(&log, file.reopen().unwrap(), false);
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!(target: "duocast_router_core::demux", "ours-trace");
             tracing::info!(target: "duocast", "ours-info");
@@ -95,8 +78,7 @@ mod tests {
             let _span = tracing::trace_span!(target: "quinn_proto", "packet", from = "somebody").entered();
             tracing::info!(target: "duocast", "inside");
         });
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        std::fs::read_to_string(file.path()).unwrap()
     }
 
     #[test]

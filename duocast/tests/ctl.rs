@@ -1,18 +1,18 @@
 //! `duocast ctl` against a running server: what it says is what is so.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod support;
+
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use duocast_control::auth::{DevIssuer, Scope, dev_account_id};
 use serde_json::Value;
+use support::duocast;
 use tempfile::TempDir;
 
 /// A control plane of its own, ended with the test.
 struct Server {
-    child: Child,
-    url: String,
+    server: support::Server,
     dir: TempDir,
 }
 
@@ -24,20 +24,15 @@ impl Server {
     fn start_in(dir: TempDir, config: &str) -> Self {
         let file = dir.path().join("duocast.toml");
         std::fs::write(&file, config).unwrap();
-        let mut child = duocast(dir.path())
-            .args(["control", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
-            .arg(dir.path())
-            .arg("--config")
-            .arg(file)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let started: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line:?}"));
-        let url = started["url"].as_str().unwrap().to_owned();
-        Self { child, url, dir }
+        let server = support::Server::start(
+            duocast(dir.path())
+                .args(["control", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir"])
+                .arg(dir.path())
+                .arg("--config")
+                .arg(file)
+                .stderr(Stdio::null()),
+        );
+        Self { server, dir }
     }
 
     fn run(&self, words: &str, json: bool) -> Output {
@@ -45,7 +40,7 @@ impl Server {
         command
             .arg("ctl")
             .args(words.split(' '))
-            .args(["--url", &self.url, "--data-dir"])
+            .args(["--url", self.server.url(), "--data-dir"])
             .arg(self.dir.path());
         if json {
             command.arg("--json");
@@ -84,19 +79,6 @@ impl Server {
             (told["outcome"].as_str().unwrap().to_owned(), told["reason"].as_str().unwrap().to_owned())
         })
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn duocast(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_duocast"));
-    command.env("XDG_CONFIG_HOME", home).env_remove("NO_COLOR");
-    command
 }
 
 fn told(outcome: &str, reason: &str) -> (String, String) {

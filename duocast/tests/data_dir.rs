@@ -1,42 +1,24 @@
 //! One process owns a data directory, and owns it before it touches the calls in it.
 
+mod support;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use support::Server;
 use tempfile::TempDir;
 
 fn duocast(data: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_duocast"));
-    command.args(words).arg("--data-dir").arg(data).env("XDG_CONFIG_HOME", data).stdin(Stdio::null());
+    let mut command = support::duocast(data);
+    command.args(words).arg("--data-dir").arg(data);
     command
 }
 
-/// A running server, ended with the test.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(data: &Path) -> Self {
-        let words = ["control", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-        let mut command = duocast(data, &words);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line:?}"));
-        Self { url: ready["url"].as_str().unwrap().to_owned(), child }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(data: &Path) -> Server {
+    let words = ["control", "--json", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    Server::start(duocast(data, &words).stderr(Stdio::null()))
 }
 
 /// What a server says that does not start. One that does is killed.
@@ -69,17 +51,17 @@ const UP: [&str; 10] = [
 #[test]
 fn a_second_server_on_one_data_directory_is_refused_until_the_first_is_gone() {
     let dir = TempDir::new().unwrap();
-    let first = Server::start(dir.path());
+    let first = start(dir.path());
     let said = refused(dir.path(), &UP);
     assert!(said.contains("another duocast uses") && said.contains("--data-dir"), "{said}");
 
     // Commands talk to the server that runs: they need no lock.
-    let account = ["ctl", "account", "alice", "--json", "--url", &first.url];
+    let account = ["ctl", "account", "alice", "--json", "--url", first.url()];
     assert!(duocast(dir.path(), &account).output().unwrap().status.success());
 
     // However it ended.
     drop(first);
-    Server::start(dir.path());
+    start(dir.path());
 }
 
 #[test]

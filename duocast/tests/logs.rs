@@ -1,38 +1,14 @@
 //! A server that logs all it can, through a whole call, tells no address.
 
+mod support;
+
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-
-fn duocast(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_duocast"));
-    command.env("HOME", data).env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
-    command
-}
-
-/// Ended with the test, whatever becomes of it.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// SIGTERM, and its end.
-    fn stop(&mut self) {
-        let id = self.0.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
-        self.0.wait().unwrap();
-    }
-}
+use support::{Server, duocast};
 
 /// Every word of the text that is an IP address, with or without a port.
 fn addresses(text: &str) -> Vec<&str> {
@@ -60,24 +36,18 @@ fn a_call_at_level_trace_tells_no_address() {
     let dir = tempfile::TempDir::new().unwrap();
     let data = dir.path();
     let log = data.join("log");
-    let mut server = Process(
+    let mut server = Server::start(
         duocast(data)
             .args(["up", "--demo", "--json", "--workers", "1", "--media-port", "0", "--http", "127.0.0.1:0"])
             .args(["--listen", "127.0.0.1:0", "--log-level", "trace", "--data-dir"])
             .arg(data)
             .env("RUST_LOG", "trace")
             .env("DUOCAST_DRAIN_SECONDS", "1")
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap(),
+            .stderr(File::create(&log).unwrap()),
     );
-    let mut ready = String::new();
-    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    let ready: Value = serde_json::from_str(&ready).unwrap_or_else(|_| panic!("not ready: {ready:?}"));
     let call = |door: &str, words: &[&str]| {
         let mut command = duocast(data);
-        command.args(["call", "--json", "--door", door, "--url", ready["url"].as_str().unwrap()]);
+        command.args(["call", "--json", "--door", door, "--url", server.url()]);
         command.args(words).arg("--data-dir").arg(data).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().unwrap()
     };

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duocast_control::auth::dev_account_id;
@@ -11,34 +9,13 @@ use duocast_wire::v1::{CallState, LegState};
 use support::World;
 use support::node::Habit;
 use support::privacy::{audience, calling, message};
-use tracing_subscriber::fmt::MakeWriter;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
+use tempfile::NamedTempFile;
 
 #[tokio::test]
 async fn a_whole_story_at_trace_level_names_nobody() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone());
+    let log = NamedTempFile::new().unwrap();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.reopen().unwrap());
     subscriber.init();
 
     let world = World::with(|config| config.tuning.offer_timeout = Duration::from_millis(50)).await;
@@ -98,7 +75,7 @@ async fn a_whole_story_at_trace_level_names_nobody() {
     drop((zoe, yan));
     world.stop().await;
 
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = std::fs::read_to_string(log.path()).unwrap();
     assert!(text.contains("node linked"), "the log was captured:\n{text}");
     let accounts = people.map(|handle| dev_account_id(handle).expose().to_owned());
     let secrets = people.iter().chain(&devices).copied().chain(accounts.iter().map(String::as_str));

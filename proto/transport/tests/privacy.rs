@@ -2,36 +2,20 @@
 
 mod common;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::probe::ask;
 use common::{Setup, TestServer, in_time};
 use duocast_transport::client::{Channel, DoorChoice};
+use tempfile::NamedTempFile;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn no_log_line_tells_a_clients_address() {
-    let lines = Lines::default();
-    let writer = lines.clone();
+    let log = NamedTempFile::new().unwrap();
     let ours = Targets::new().with_target("duocast_transport", LevelFilter::TRACE);
-    let format = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    let format = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(log.reopen().unwrap());
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(format).with(ours)).unwrap();
 
     for door in [DoorChoice::H3, DoorChoice::H2] {
@@ -47,7 +31,7 @@ async fn no_log_line_tells_a_clients_address() {
         in_time(client.unary(ask("echo"))).await.unwrap_err();
     }
 
-    let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let logged = std::fs::read_to_string(log.path()).unwrap();
     assert!(logged.contains("a handler panicked") && logged.contains("drain timeout reached"), "{logged}");
     for secret in ["127.0.0.1", "::1", "[::", "localhost"] {
         assert!(!logged.contains(secret), "{secret} in {logged}");

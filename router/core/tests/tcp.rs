@@ -73,9 +73,9 @@ fn with_udp_free_again_media_goes_back_to_it_at_an_ice_restart() {
     assert_eq!(counts(&world), (2, 0, 0), "checks over TCP go on and move nothing");
 }
 
-#[test]
-fn a_client_that_nominates_both_stays_on_udp_while_it_works() {
-    let mut world = World::new(4);
+/// Two who talk over UDP and have a connection each as well.
+fn two_with_connections(seed: u64) -> World {
+    let mut world = World::new(seed);
     for n in 0..2 {
         world.add_client(standard_client());
         world.clients[n].connect(n as u64);
@@ -85,6 +85,12 @@ fn a_client_that_nominates_both_stays_on_udp_while_it_works() {
     world.offer(1, &[Audio, Video]).unwrap();
     world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected));
     world.talk(50);
+    world
+}
+
+#[test]
+fn a_client_that_nominates_both_stays_on_udp_while_it_works() {
+    let mut world = two_with_connections(4);
     let moves = world.shard.counters().legs_moved;
     world.talk(500);
     assert_eq!(counts(&world), (2, 0, 0));
@@ -93,16 +99,7 @@ fn a_client_that_nominates_both_stays_on_udp_while_it_works() {
 
 #[test]
 fn with_udp_lost_in_the_call_media_goes_on_over_a_connection_that_is_there() {
-    let mut world = World::new(5);
-    for n in 0..2 {
-        world.add_client(standard_client());
-        world.clients[n].connect(n as u64);
-    }
-    world.plan(&[0, 1], &[(0, 1), (1, 0)]);
-    world.offer(0, &[Audio, Video]).unwrap();
-    world.offer(1, &[Audio, Video]).unwrap();
-    world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected));
-    world.talk(50);
+    let mut world = two_with_connections(5);
     world.clients[0].is_udp_blocked = true;
     world.run_until("media moves", |w| counts(w) == (1, 1, 0));
 }

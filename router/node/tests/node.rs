@@ -143,14 +143,14 @@ async fn a_node_whose_token_was_replaced_comes_back_by_itself_and_says_meanwhile
     std::fs::write(file.path(), "a-token-that-expired").unwrap();
     let token = TokenSource::File(file.path().to_owned());
     let node = Node::start_with_token(&control, 1, vec![LOOPBACK], token);
-    let told = |word: &str| log.lines().any(|line| line.contains("ERROR") && line.contains(word));
+    let told = |word: &str| log().iter().any(|line| line.contains("ERROR") && line.contains(word));
     eventually("the refusal is an error that names the setting", || told("link.token")).await;
     assert!(control.no_link_waits());
     std::fs::remove_file(file.path()).unwrap();
     eventually("a file that is gone is named", || told(file.path().to_str().unwrap())).await;
     std::fs::write(file.path(), format!("{TOKEN}\n")).unwrap();
     control.link().await;
-    assert!(!log.lines().any(|line| line.contains("a-token-that-expired") || line.contains(TOKEN)));
+    assert!(!log().iter().any(|line| line.contains("a-token-that-expired") || line.contains(TOKEN)));
     node.stop().await;
 }
 

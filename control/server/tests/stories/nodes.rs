@@ -12,13 +12,12 @@ use crate::support::device::Device;
 use crate::support::node::{Habit, Node};
 use crate::support::{PATIENCE, World, assert_fails, failure, in_time, with_token};
 
-/// Alice calls Bob, whose phone rings.
-async fn ringing(world: &World) -> (Device, Device, v1::Call) {
+/// Alice and Bob talk.
+async fn live(world: &World) -> (Device, Device, v1::Call) {
     world.friends(&["alice", "bob"]).await;
-    let alice = world.device("alice", "laptop").await;
+    let mut alice = world.device("alice", "laptop").await;
     let mut bob = world.device("bob", "phone").await;
-    let call = alice.place("bob", "r1").await.unwrap();
-    bob.call_is(CallState::Ringing).await;
+    let call = world.live_call(&mut alice, &mut bob, "bob").await;
     (alice, bob, call)
 }
 
@@ -26,7 +25,7 @@ async fn ringing(world: &World) -> (Device, Device, v1::Call) {
 async fn a_refused_offer_is_answered_with_the_nodes_reason() {
     let world = World::new().await;
     let node = world.node("n1").await;
-    let (alice, _bob, call) = ringing(&world).await;
+    let (alice, _bob, call) = world.ringing().await;
     for (reason, code) in [
         ("SDP_INVALID", Code::InvalidArgument),
         ("SDP_NO_ICE", Code::InvalidArgument),
@@ -49,7 +48,7 @@ async fn a_refused_offer_is_answered_with_the_nodes_reason() {
 async fn a_refused_ice_restart_leaves_the_leg_as_it_is() {
     let world = World::new().await;
     let mut node = world.node("n1").await;
-    let (alice, _bob, call) = ringing(&world).await;
+    let (alice, _bob, call) = world.ringing().await;
     let leg = alice.connect(&call).await.unwrap().leg_id;
     let restart = || alice.who.connect(&alice.session, &call.call_id, &leg, "v=0 again");
     assert_eq!(restart().await.unwrap().leg_id, leg);
@@ -69,7 +68,7 @@ async fn a_refused_ice_restart_leaves_the_leg_as_it_is() {
 async fn a_node_that_does_not_answer_is_not_waited_for_long() {
     let world = World::with(|config| config.tuning.offer_timeout = Duration::from_millis(30)).await;
     let mut node = world.node("n1").await;
-    let (alice, _bob, call) = ringing(&world).await;
+    let (alice, _bob, call) = world.ringing().await;
     node.habit.send_replace(Habit::Ignore);
     assert_fails(alice.connect(&call).await, Code::Unavailable, "NODE_SLOW");
     node.until("the leg is given up", |seen| seen.offers == 1 && seen.plans[&call.call_id].legs.is_empty())
@@ -82,7 +81,7 @@ async fn a_node_that_does_not_answer_is_not_waited_for_long() {
 async fn an_offer_whose_leg_is_replaced_or_whose_call_ends_is_aborted() {
     let world = World::new().await;
     let mut node = world.node("n1").await;
-    let (alice, _bob, call) = ringing(&world).await;
+    let (alice, _bob, call) = world.ringing().await;
     node.habit.send_replace(Habit::Ignore);
     let first = tokio::spawn({
         let (who, session, id) = (alice.who.clone(), alice.session.clone(), call.call_id.clone());
@@ -103,11 +102,7 @@ async fn an_offer_whose_leg_is_replaced_or_whose_call_ends_is_aborted() {
 async fn a_link_that_breaks_and_returns_keeps_the_call() {
     let world = World::new().await;
     let node = world.node("n1").await;
-    let (mut alice, mut bob, call) = ringing(&world).await;
-    alice.connect(&call).await.unwrap();
-    bob.connect(&call).await.unwrap();
-    bob.accept(&call).await.unwrap();
-    alice.call_is(CallState::Live).await;
+    let (alice, mut bob, call) = live(&world).await;
 
     node.cut().await;
     world.counts_become("the loss was noticed", |counts| counts.nodes == 0).await;
@@ -126,11 +121,7 @@ async fn a_link_that_breaks_and_returns_keeps_the_call() {
 async fn a_restarted_node_lost_its_legs_and_the_devices_connect_anew() {
     let world = World::new().await;
     let node = world.node("n1").await;
-    let (mut alice, mut bob, call) = ringing(&world).await;
-    alice.connect(&call).await.unwrap();
-    bob.connect(&call).await.unwrap();
-    bob.accept(&call).await.unwrap();
-    alice.call_is(CallState::Live).await;
+    let (mut alice, mut bob, call) = live(&world).await;
     node.cut().await;
     let api = NodeServiceClient::new(world.wire.clone());
     let _node = Node::link(api, &world.control.mint_node_token(), "n1", "boot-2").await;
@@ -145,11 +136,7 @@ async fn a_restarted_node_lost_its_legs_and_the_devices_connect_anew() {
 async fn a_node_that_stays_away_loses_its_calls_to_another_one() {
     let world = World::with(|config| config.limits.node_grace = Duration::from_millis(30)).await;
     let first = world.node("n1").await;
-    let (alice, mut bob, call) = ringing(&world).await;
-    alice.connect(&call).await.unwrap();
-    bob.connect(&call).await.unwrap();
-    bob.accept(&call).await.unwrap();
-    bob.call_is(CallState::Live).await;
+    let (_alice, mut bob, call) = live(&world).await;
     let mut second = world.node("n2").await;
     first.cut().await;
     bob.call("a leg is wanted", |c| c.leg_wanted).await;
@@ -161,11 +148,7 @@ async fn a_node_that_stays_away_loses_its_calls_to_another_one() {
 async fn a_node_that_stops_as_planned_hands_its_calls_over_and_is_told_when_it_may_go() {
     let world = World::with(|config| config.limits.node_grace = PATIENCE).await;
     let mut first = world.node("n1").await;
-    let (alice, mut bob, call) = ringing(&world).await;
-    alice.connect(&call).await.unwrap();
-    bob.connect(&call).await.unwrap();
-    bob.accept(&call).await.unwrap();
-    bob.call_is(CallState::Live).await;
+    let (alice, mut bob, call) = live(&world).await;
     let mut second = world.node("n2").await;
     first.says(Says::Goodbye(v1::Goodbye {})).await;
     let seen = first.until("the end", |seen| seen.end.is_some()).await;
@@ -187,7 +170,7 @@ async fn a_second_link_of_a_node_takes_over() {
     assert_eq!(seen.end, Some(Err((Code::Aborted, "LINK_TAKEN_OVER".into()))));
     // The older one's end is noticed later and changes nothing.
     older.cut().await;
-    let (alice, _bob, call) = ringing(&world).await;
+    let (alice, _bob, call) = world.ringing().await;
     alice.connect(&call).await.expect("the newer link serves");
     assert_eq!(world.counts().await.nodes, 1);
     drop(newer);
@@ -235,7 +218,7 @@ async fn only_a_nodes_token_links_and_it_does_nothing_else() {
 async fn nonsense_from_a_node_is_dropped_and_the_link_goes_on() {
     let world = World::new().await;
     let node = world.node("n1").await;
-    let (alice, mut bob, call) = ringing(&world).await;
+    let (alice, mut bob, call) = world.ringing().await;
     let changed = |call_id: &str, leg_id: &str, state: i32| {
         Says::LegChanged(v1::LegChanged { call_id: call_id.into(), leg_id: leg_id.into(), state })
     };

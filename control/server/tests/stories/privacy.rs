@@ -69,21 +69,12 @@ async fn the_profile_as_reported_has_other_defaults() {
     assert_eq!(bob.may_call("alice").await.0, Outcome::Deny, "in one direction");
 }
 
-async fn ringing(world: &World) -> (Device, Device, v1::Call) {
-    world.friends(&["alice", "bob"]).await;
-    let alice = world.device("alice", "laptop").await;
-    let mut bob = world.device("bob", "phone").await;
-    let call = alice.place("bob", "r1").await.unwrap();
-    bob.call_is(CallState::Ringing).await;
-    (alice, bob, call)
-}
-
 #[tokio::test]
 async fn a_call_that_rings_stops_when_the_callee_changes_who_may_call() {
     for change in [calling(false), audience(&[])] {
         let world = World::new().await;
         let _node = world.node("n1").await;
-        let (mut alice, mut bob, _call) = ringing(&world).await;
+        let (mut alice, mut bob, _call) = world.ringing().await;
         bob.who.set(change).await;
         assert_eq!(bob.end().await, EndReason::Declined);
         assert_eq!(alice.end().await, EndReason::Declined, "to the caller it looks like a no");
@@ -95,7 +86,7 @@ async fn a_call_that_rings_stops_when_the_callee_changes_who_may_call() {
 async fn a_call_that_rings_stops_when_the_caller_switches_off_or_the_platform_says_so() {
     let world = World::new().await;
     let _node = world.node("n1").await;
-    let (mut alice, mut bob, _call) = ringing(&world).await;
+    let (mut alice, mut bob, _call) = world.ringing().await;
     alice.who.set(calling(false)).await;
     assert_eq!(bob.end().await, EndReason::Cancelled);
     alice.end().await;
@@ -112,7 +103,7 @@ async fn a_call_that_rings_stops_when_the_caller_switches_off_or_the_platform_sa
 async fn a_change_that_still_allows_the_call_leaves_it_alone() {
     let world = World::new().await;
     let _node = world.node("n1").await;
-    let (_alice, mut bob, call) = ringing(&world).await;
+    let (_alice, mut bob, call) = world.ringing().await;
     bob.who.set(strangers(Strangers::Deny)).await;
     bob.who.set(audience(&[Audience::Following])).await;
     bob.accept(&call).await.unwrap();

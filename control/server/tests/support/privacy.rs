@@ -209,6 +209,16 @@ impl World {
         self.upsert(accounts).await.unwrap();
     }
 
+    /// Alice calls Bob, whose phone rings.
+    pub(crate) async fn ringing(&self) -> (Device, Device, v1::Call) {
+        self.friends(&["alice", "bob"]).await;
+        let alice = self.device("alice", "laptop").await;
+        let mut bob = self.device("bob", "phone").await;
+        let call = alice.place("bob", "r1").await.unwrap();
+        bob.call_is(v1::CallState::Ringing).await;
+        (alice, bob, call)
+    }
+
     /// A call between two people's devices that is live.
     pub(crate) async fn live_call(&self, from: &mut Device, to: &mut Device, callee: &str) -> v1::Call {
         let call = from.place(callee, &format!("live-{callee}")).await.unwrap();
