@@ -146,11 +146,12 @@ impl SessionTask {
         let known = self.registry.get(id);
         let is_new = known.is_none();
         let call = known.unwrap_or_else(|| self.start(info.clone()));
-        call.update(info.clone());
         if is_ended {
             self.registry.end(id);
         }
+        // Before the call itself tells: whoever waits for its end finds it gone from the list.
         self.outputs.calls.send_replace(self.registry.all());
+        call.update(info.clone());
         if is_new && info.is_incoming() {
             self.emit(ClientEvent::Incoming(call.clone()));
         }
