@@ -36,9 +36,14 @@ class Scoring(unittest.TestCase):
         silence = self.noise.normal(0, 1e-4, int(seconds * self.rate))
         return np.concatenate([silence, samples, silence])
 
-    def run_tool(self, rec, least="3.5"):
-        tool = [sys.executable, HERE / "pesq_score.py", self.speech, rec, "--min", least]
+    def run_tool(self, rec, *judged):
+        tool = [sys.executable, HERE / "pesq_score.py", self.speech, rec, *(judged or ("--min", "3.5"))]
         return subprocess.run(tool, capture_output=True, text=True)
+
+    def heard(self, samples):
+        """The share of parts that are heard in `samples`."""
+        heard, spoken = pesq_score.parts_heard(pesq_score.read(self.speech), pesq_score.read(self.write(self.late(samples))))
+        return heard / spoken
 
     def test_clean_speech_that_begins_late_passes(self):
         run = self.run_tool(self.write(self.late(self.samples)))
@@ -77,6 +82,33 @@ class Scoring(unittest.TestCase):
         spoiled = self.samples + self.noise.normal(0, 0.05, len(self.samples))
         run = self.run_tool(self.write(np.concatenate([spoiled, self.samples, spoiled])))
         self.assertEqual(run.returncode, 0, run.stderr)
+
+    def test_parts_of_speech_that_was_cut_now_and_then_are_heard(self):
+        # The machine stands still for 100 ms every 2.7 s.
+        cuts = np.split(self.samples, np.arange(1, 4) * int(2.7 * self.rate))
+        cut = np.concatenate([part[int(0.1 * self.rate) :] for part in cuts])
+        run = self.run_tool(self.write(self.late(cut)), "--parts", "0.5")
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+
+    def test_parts_of_what_was_not_carried_well_are_not_heard(self):
+        slow = np.interp(np.arange(0, len(self.samples), 0.98), np.arange(len(self.samples)), self.samples)
+        frames = self.samples[: len(self.samples) // 960 * 960].reshape(-1, 2, 480)
+        other = f"{self.folder.name}/other.wav"
+        subprocess.run([HERE / "speech.sh", other, "female"], check=True)
+        spoiled = {
+            "a wrong rate": slow,
+            "frames in a wrong order": frames[:, ::-1].ravel(),
+            "another voice": soundfile.read(other)[0],
+            "silence": self.samples * 0,
+        }
+        for name, samples in spoiled.items():
+            self.assertLess(self.heard(samples), 0.3, name)
+
+    def test_too_few_parts_fail(self):
+        run = self.run_tool(self.write(self.samples[: 3 * self.rate]), "--parts", "0.5")
+        self.assertEqual(run.returncode, 1, run.stdout)
+        self.assertIn("never whole", run.stdout)
+        self.assertIn("less than 50%", run.stderr)
 
 
 if __name__ == "__main__":
