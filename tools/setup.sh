@@ -29,6 +29,8 @@ if [ "$want" = test ]; then
     need tcpdump tcpdump
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    # The score of speech (tests/score) is built from C.
+    python3 -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || packages+=(python3-dev)
     [ -d /usr/share/fonts/truetype/dejavu ] || packages+=(fonts-dejavu-core)
 fi
 servers=()
