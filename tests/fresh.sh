@@ -11,6 +11,8 @@ command -v debootstrap >/dev/null || { echo "fresh: apt-get install debootstrap"
 if [ ! -d "$root/work/duocast" ]; then
     debootstrap --variant=minbase --include=git,ca-certificates,make bookworm "$root" http://deb.debian.org/debian >"$root.log" 2>&1 ||
         { tail "$root.log" >&2; exit 1; }
+    # As Debian's installer has it: browsers come from here.
+    echo "deb http://deb.debian.org/debian-security bookworm-security main" >>"$root/etc/apt/sources.list"
     mkdir -p "$root/root/.cargo/bin" "$root/work"
     cp -a "${RUSTUP_HOME:-$HOME/.rustup}" "$root/root/.rustup"
     for tool in cargo rustc rustup rustdoc rustfmt cargo-fmt cargo-clippy clippy-driver; do
@@ -36,6 +38,8 @@ echo "fresh: $what in $root"
 # In namespaces of its own, so that no mount and no process stays behind.
 exec unshare --mount --pid --fork bash -euc '
     root=$1
+    # What is mounted nowhere cannot be mounted anew inside, as the tests with namespaces do.
+    mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount -t sysfs sysfs "$root/sys"
     mount --rbind /dev "$root/dev"

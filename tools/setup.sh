@@ -27,6 +27,8 @@ if [ "$want" = test ]; then
     need ip iproute2
     need nft nftables
     need tcpdump tcpdump
+    # Names of protocols, which nft wants.
+    [ -e /etc/protocols ] || packages+=(netbase)
     need python3 python3
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     # The score of speech (tests/score) is built from C.

@@ -256,7 +256,8 @@ class Oracle:
         weak = defaultdict(list)
         for address, who, form, at in search.in_binary(hay):
             packet, within = by_start.find(at)
-            if self.may_know(owner, address, packet.time):
+            # The end of one packet and the beginning of the next are no address.
+            if within + len(address.packed) > len(packet.payload) or self.may_know(owner, address, packet.time):
                 continue
             found = (who, address, form, place, path, packet.offset + within, packet.number)
             in_clear = within + len(address.packed) <= capture.clear_part(packet)
