@@ -48,6 +48,9 @@ impl Token {
     }
 }
 
+duocast_model::assert_unshown!(Token);
+duocast_model::assert_not_impl!(Token: serde::Serialize);
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")

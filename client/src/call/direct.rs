@@ -46,6 +46,9 @@ pub(crate) enum DirectAction {
     Close(u32),
 }
 
+duocast_model::assert_unshown!(DirectAction);
+duocast_model::assert_not_impl!(DirectAction: serde::Serialize);
+
 impl DirectAction {
     fn is_answer_of(&self, attempt: u32) -> bool {
         matches!(self, Self::Answer(number, _) if *number == attempt)

@@ -37,6 +37,9 @@ pub(crate) struct Gathered {
     pub(crate) candidates: Vec<LocalCandidate>,
 }
 
+duocast_model::assert_not_impl!(Way: std::fmt::Debug, std::fmt::Display, serde::Serialize);
+duocast_model::assert_not_impl!(Gathered: std::fmt::Debug, std::fmt::Display, serde::Serialize);
+
 /// Binds a socket on each way and asks how it looks from outside. Errors: none could be bound.
 pub(crate) async fn gather(ways: &[Way]) -> io::Result<Gathered> {
     let mut gathered = Gathered { sockets: Vec::new(), candidates: Vec::new() };

@@ -29,6 +29,9 @@ pub struct Person {
     pub display_name: String,
 }
 
+duocast_model::assert_unshown!(Person);
+duocast_model::assert_not_impl!(Person: serde::Serialize);
+
 impl fmt::Debug for Person {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Person(…)")

@@ -73,6 +73,10 @@ pub enum DirectStep {
     Candidates(Vec<String>),
 }
 
+duocast_model::assert_unshown!(DirectSignal);
+duocast_model::assert_not_impl!(DirectSignal: serde::Serialize);
+duocast_model::assert_not_impl!(DirectStep: fmt::Debug, fmt::Display, serde::Serialize);
+
 impl fmt::Debug for DirectSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DirectSignal").field("attempt", &self.attempt).finish_non_exhaustive()

@@ -24,6 +24,8 @@ pub struct Person {
     pub display_name: std::sync::Arc<str>,
 }
 
+duocast_model::assert_unshown!(Person);
+
 impl std::fmt::Debug for Person {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Person(…)")

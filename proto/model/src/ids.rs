@@ -186,6 +186,8 @@ macro_rules! random_id {
     };
 }
 
+crate::assert_unshown!(AccountId, Handle, DeviceId);
+
 random_id!(
     /// One call, that is one Broadcast with an audience of two named parties. Says nothing about who they are.
     CallId,

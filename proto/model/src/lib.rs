@@ -13,6 +13,8 @@
 //! - [`RoutePlan`]: the numbered, immutable order that a node gets for one call.
 //! - [`Frames`], [`frame_header`]: datagrams on a byte stream, for media over TCP.
 //!
+//! [`assert_unshown!`] stands beside every type that must not become text.
+//!
 //! std only. Values that exist are valid: every constructor checks.
 
 mod call;
@@ -21,6 +23,7 @@ mod ids;
 mod plan;
 mod privacy;
 mod time;
+mod unshown;
 
 pub use call::{CallState, EndReason, MediaState, Party};
 pub use framing::{FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};

@@ -52,7 +52,8 @@ pub(crate) struct Classified {
     pub(crate) nominates: bool,
 }
 
-#[derive(Debug, Default)]
+/// Whose clients are where. There is no way to print it.
+#[derive(Default)]
 pub(crate) struct Demux {
     by_address: HashMap<Source, LegKey>,
     by_user: HashMap<String, LegKey>,
@@ -62,6 +63,8 @@ pub(crate) struct Demux {
     by_ip: HashMap<IpAddr, Neighbour>,
     legs: HashMap<LegKey, Names>,
 }
+
+duocast_model::assert_not_impl!(Demux: std::fmt::Debug, std::fmt::Display);
 
 /// Everything that leads to one leg, oldest first.
 #[derive(Debug, Default)]

@@ -60,6 +60,7 @@ const MAX_SOURCES: usize = 16;
 /// Most outputs taken from str0m in one go. It never gets near; at the bound the leg ends, rather than the worker hanging.
 const MAX_OUTPUTS: usize = 100_000;
 
+/// One client's media path. Knows the client's addresses: there is no way to print it.
 pub(crate) struct Leg {
     rtc: Rtc,
     progress: Progress,
@@ -78,6 +79,8 @@ pub(crate) struct Leg {
     wakes_at: Option<Instant>,
     counters: LegCounters,
 }
+
+duocast_model::assert_not_impl!(Leg: std::fmt::Debug, std::fmt::Display);
 
 impl Leg {
     /// Makes a leg and answers its first offer. `announced`: the addresses that the answer names, at least one;

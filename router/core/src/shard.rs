@@ -78,6 +78,8 @@ struct Scratch {
     keyframe_requests: Vec<(LegKey, str0m::media::Mid)>,
 }
 
+duocast_model::assert_not_impl!(Shard: std::fmt::Debug, std::fmt::Display);
+
 impl Shard {
     /// An empty shard.
     pub fn new(config: ShardConfig) -> Self {

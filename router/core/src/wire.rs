@@ -59,6 +59,8 @@ impl Path {
     }
 }
 
+duocast_model::assert_unshown!(Path, Source, Datagram<'static>, Transmit);
+
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Path({:?})", self.link)
@@ -88,12 +90,18 @@ impl fmt::Debug for Source {
 }
 
 /// A received datagram.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Datagram<'a> {
     /// How it came.
     pub path: Path,
     /// Its bytes; not trusted in any way.
     pub contents: &'a [u8],
+}
+
+impl fmt::Debug for Datagram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram").field("path", &self.path).field("len", &self.contents.len()).finish()
+    }
 }
 
 /// A datagram to send.
@@ -137,4 +145,24 @@ impl Kind {
 pub(crate) fn rtp_ssrc(contents: &[u8]) -> Option<u32> {
     let bytes = contents.get(8..12)?;
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_address_is_not_in_what_is_printed() {
+        let remote: SocketAddr = "203.0.113.77:4711".parse().unwrap();
+        for link in [Link::Udp(0), Link::Tcp(1)] {
+            let path = Path { link, local: Some("192.0.2.30".parse().unwrap()), remote };
+            let contents = remote.to_string().into_bytes();
+            let datagram = Datagram { path, contents: &contents };
+            let transmit = Transmit { path, contents: contents.clone().into() };
+            let shown = format!("{path:?} {:?} {datagram:?} {transmit:?}", path.source());
+            for secret in ["203.0.113.77", "4711", "192.0.2.30", "50, 48, 51"] {
+                assert!(!shown.contains(secret), "{secret} in {shown}");
+            }
+        }
+    }
 }

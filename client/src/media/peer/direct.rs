@@ -27,6 +27,9 @@ pub struct LocalCandidate {
     pub mapped: Option<SocketAddr>,
 }
 
+duocast_model::assert_unshown!(LocalCandidate);
+duocast_model::assert_not_impl!(LocalCandidate: serde::Serialize);
+
 impl fmt::Debug for LocalCandidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalCandidate").field("mapped", &self.mapped.is_some()).finish_non_exhaustive()

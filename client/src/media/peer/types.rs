@@ -131,6 +131,9 @@ pub struct Transmit {
     pub contents: Vec<u8>,
 }
 
+duocast_model::assert_unshown!(Transmit);
+duocast_model::assert_not_impl!(Transmit: serde::Serialize);
+
 impl fmt::Debug for Transmit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transmit").field("len", &self.contents.len()).finish_non_exhaustive()

@@ -96,6 +96,10 @@ pub(super) struct Description {
 #[derive(Default)]
 pub(super) struct Candidates(Vec<Candidate>);
 
+duocast_model::assert_unshown!(Description, Candidates, Crossing);
+duocast_model::assert_not_impl!(Candidate: std::fmt::Debug, std::fmt::Display, Into<String>);
+duocast_model::assert_not_impl!(Place: std::fmt::Debug, std::fmt::Display, Into<String>);
+
 impl std::fmt::Debug for Candidates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Candidates({})", self.0.len())

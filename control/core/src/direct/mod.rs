@@ -32,6 +32,8 @@ impl Sealed {
     }
 }
 
+duocast_model::assert_unshown!(Sealed, DirectStep, DirectSignal, DirectNext);
+
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sealed(…)")

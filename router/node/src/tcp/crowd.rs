@@ -15,6 +15,9 @@ const MAX_UNPROVEN_PER_SOURCE: u32 = 16;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Source(IpAddr);
 
+duocast_model::assert_not_impl!(Crowd: std::fmt::Debug, std::fmt::Display);
+duocast_model::assert_not_impl!(Source: std::fmt::Debug, std::fmt::Display);
+
 impl Source {
     fn of(ip: IpAddr) -> Self {
         match ip {

@@ -158,3 +158,16 @@ fn what_the_other_side_makes_up_is_an_error_and_no_panic() {
     let nowhere = at("0.0.0.0:4000".parse().unwrap());
     assert!(matches!(Peer::offer_direct(now, config(), &[nowhere]), Err(PeerError::LocalAddress)));
 }
+
+#[test]
+fn an_address_is_not_in_what_is_printed() {
+    let (base, mapped) = ("10.1.0.2:4711".parse().unwrap(), "203.0.113.77:4712".parse().unwrap());
+    let candidate = LocalCandidate { base, mapped: Some(mapped) };
+    let contents = base.to_string().into_bytes();
+    let transport = crate::media::Transport::Udp;
+    let transmit = crate::media::Transmit { transport, source: base, destination: mapped, contents };
+    let shown = format!("{candidate:?} {transmit:?}");
+    for secret in ["10.1.0.2", "203.0.113.77", "471", "49, 48"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
