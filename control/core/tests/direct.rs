@@ -278,6 +278,75 @@ fn another_device_of_the_party_and_a_stranger_cannot_take_part() {
     assert_eq!(world.say_direct("mallory", call, true), Err(CommandError::CallUnknown));
     assert_eq!(world.say_direct("bob/tablet", call, true), Err(CommandError::NotOnThisDevice));
     assert_eq!(phase(&world, call), DirectPhase::Routed, "alice exposes herself to nobody");
+    let stolen = world.session("bob");
+    for thief in ["alice", "mallory"] {
+        let thief = support::account(thief);
+        world.board.handle_set_direct(world.now, &thief, stolen, call, true).unwrap_err();
+        let step = DirectStep::Answer(bobs());
+        world.board.handle_send_direct(world.now, &thief, stolen, call, 1, &step).unwrap_err();
+        world.settle();
+    }
+    assert_eq!(direct(&world, "bob", call).own_consent, NotGiven, "nobody says yes in his name");
+}
+
+#[test]
+fn a_yes_said_again_and_again_is_not_the_others() {
+    let (mut world, call) = live_with(ASK);
+    for _ in 0..5 {
+        world.say_direct("alice", call, true).unwrap();
+    }
+    assert_eq!(direct(&world, "bob", call).own_consent, NotGiven);
+    assert_eq!(phase(&world, call), DirectPhase::Routed);
+    for attempt in 0..3 {
+        for step in [DirectStep::Offer(alices()), DirectStep::Answer(alices()), DirectStep::Decoding] {
+            let answer = world.direct_step("alice", call, attempt, &step);
+            assert_eq!(answer, Err(CommandError::Direct(DirectError::Stale)));
+        }
+    }
+    world.say_direct("bob", call, false).unwrap();
+    world.say_direct("alice", call, true).unwrap();
+    assert_eq!(phase(&world, call), DirectPhase::Routed, "after a no as well");
+    assert!(world.devices["bob"].signals.is_empty());
+}
+
+#[test]
+fn a_yes_of_an_earlier_call_is_worth_nothing_in_the_next() {
+    let (mut world, first) = live_with(ASK);
+    world.say_direct("alice", first, true).unwrap();
+    world.say_direct("bob", first, true).unwrap();
+    go_direct(&mut world, first);
+    world.hang_up("bob", first).unwrap();
+    let call = world.place("alice", "bob").unwrap().id;
+    for device in ["alice", "bob"] {
+        world.say_direct(device, first, true).unwrap_err();
+        world.leg_up(device, call);
+    }
+    world.accept("bob", call).unwrap();
+    let before = ["alice", "bob"].map(|device| world.devices[device].signals.len());
+    for device in ["alice", "bob"] {
+        assert_eq!(direct(&world, device, call).own_consent, NotGiven);
+    }
+    world.say_direct("alice", call, true).unwrap();
+    world.say_direct("bob", first, true).unwrap_err();
+    for replayed in [first, call] {
+        world.direct_step("alice", replayed, 1, &DirectStep::Offer(alices())).unwrap_err();
+        world.direct_step("bob", replayed, 1, &DirectStep::Answer(bobs())).unwrap_err();
+    }
+    assert_eq!(phase(&world, call), DirectPhase::Routed);
+    assert_eq!(["alice", "bob"].map(|device| world.devices[device].signals.len()), before);
+    assert_eq!(world.records[&call].exposure, [None, None]);
+}
+
+#[test]
+fn what_crosses_and_whom_it_concerns_cannot_be_printed() {
+    let (offer, candidates) = (alices(), vec![Sealed::new("candidate:1 1 udp 1 203.0.113.10 4000 typ host")]);
+    let steps = [DirectStep::Offer(offer.clone()), DirectStep::Answer(offer.clone())];
+    let signals = [DirectSignal::Offer(offer), DirectSignal::Candidates(candidates)];
+    let shown =
+        format!("{steps:?} {signals:?} {:?} {:?}", support::person("alice"), support::account("alice"));
+    for secret in ["203.0.113.10", "10.1.0.2", "4000", "uuuu", "candidate:", "alice"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
 }
 
 #[test]
@@ -349,8 +418,9 @@ fn history(seed: u64) -> usize {
         let who = random(2) as usize;
         let device = ["alice", "bob"][who];
         let before = world.devices.values().map(|d| d.signals.len()).sum::<usize>();
+        // Mostly the present attempt; the next one and older ones as well.
         let attempt =
-            (direct(&world, device, call).attempt + random(4).saturating_sub(2) as u32).saturating_sub(0);
+            (direct(&world, device, call).attempt + 1).saturating_sub([0, 1, 1, 1, 1, 2][random(6) as usize]);
         match random(9) {
             0 | 1 => {
                 let yes = random(4) > 0;

@@ -189,6 +189,47 @@ fn datagrams_of_strangers_and_garbage_are_counted_and_change_nothing() {
     assert_eq!(world.peer.counters().packets_in, 0);
 }
 
+/// A Binding request (RFC 8489), bare or as an ICE check of this user with a password that is guessed.
+fn stun(user: Option<&str>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut attribute = |kind: u16, value: &[u8]| {
+        body.extend(kind.to_be_bytes());
+        body.extend((value.len() as u16).to_be_bytes());
+        body.extend(value);
+        body.resize(body.len().next_multiple_of(4), 0);
+    };
+    if let Some(user) = user {
+        attribute(0x0006, user.as_bytes());
+        attribute(0x0024, &1u32.to_be_bytes());
+        attribute(0x802a, &[7; 8]);
+        attribute(0x0025, &[]);
+        attribute(0x0008, &[7; 20]);
+    }
+    let mut out = vec![0, 1];
+    out.extend((body.len() as u16).to_be_bytes());
+    out.extend([0x21, 0x12, 0xa4, 0x42]);
+    out.extend([7; 12]);
+    out.extend(body);
+    out
+}
+
+#[test]
+fn who_guesses_an_address_and_sends_stun_there_gets_no_answer() {
+    let mut world = World::new();
+    world.run_until_connected();
+    let stranger = "198.51.100.9:9".parse().unwrap();
+    let own = world.peer.rtc.direct_api().local_ice_credentials().ufrag;
+    for user in [None, Some(format!("{own}:guess")), Some(format!("guess:{own}")), Some("guess:guess".into())]
+    {
+        let before = world.peer.counters().refused_datagrams;
+        world.peer.handle_datagram(world.now, stranger, &stun(user.as_deref()));
+        assert_eq!(world.peer.counters().refused_datagrams, before + 1, "{user:?}");
+        // Where a datagram of the peer goes, each step says.
+        world.run(Duration::from_millis(600));
+    }
+    assert!(world.peer.is_connected());
+}
+
 #[test]
 fn an_answer_that_is_none_is_an_error_that_says_what_to_do() {
     let now = Instant::now();
