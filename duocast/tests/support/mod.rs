@@ -31,6 +31,11 @@ impl Server {
         self.1["url"].as_str().unwrap()
     }
 
+    /// Where the page and the metrics are.
+    pub fn page(&self) -> &str {
+        self.1["page"].as_str().unwrap()
+    }
+
     /// SIGTERM, and its end.
     pub fn stop(&mut self) {
         assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());

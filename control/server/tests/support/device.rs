@@ -147,6 +147,25 @@ impl Device {
         self.who.media(&self.session, &call.call_id, audio).await
     }
 
+    /// Says yes or no to a direct leg.
+    pub(crate) async fn say_direct(&self, call: &v1::Call, consent: bool) -> Result<v1::Call, Status> {
+        let (session_id, call_id) = (self.session.clone(), call.call_id.clone());
+        let message = v1::SetDirectRequest { session_id, call_id, consent };
+        in_time(self.who.api.clone().set_direct(self.who.request(message))).await.map(super::call)
+    }
+
+    /// Takes a step towards a direct leg.
+    pub(crate) async fn direct_step(
+        &self,
+        call: &v1::Call,
+        attempt: u32,
+        step: v1::send_direct_request::Step,
+    ) -> Result<(), Status> {
+        let (session_id, call_id) = (self.session.clone(), call.call_id.clone());
+        let message = v1::SendDirectRequest { session_id, call_id, attempt, step: Some(step) };
+        in_time(self.who.api.clone().send_direct(self.who.request(message))).await.map(drop)
+    }
+
     pub(crate) async fn connect(&self, call: &v1::Call) -> Result<v1::ConnectLegResponse, Status> {
         self.who.connect(&self.session, &call.call_id, "", "v=0 offer").await
     }
