@@ -41,10 +41,10 @@ leak: setup-test web ## The whole leak test in network namespaces (needs root; t
 	tests/net/run.sh
 	tests/net/switches/run.py
 
-quality: setup-test web ## Speech quality and switches of legs, against what is promised (wants a quiet machine)
+quality: setup-test web ## Speech quality, switches of legs and times of answers, against what is promised (wants a quiet machine)
 	tests/lib/build.sh
 	DUOCAST_JUDGE=1 tests/browser/run.sh speech.test.mjs direct.test.mjs
-	cargo test --quiet --workspace --lib --test direct -- --include-ignored --nocapture switches_each_way
+	cargo test --quiet --workspace --lib --test direct --test stories -- --include-ignored --nocapture switches_each_way as_long_as_calling_off
 
 fresh: ## Try `make test` on a bare Debian (debootstrap, needs root)
 	tests/fresh.sh test

@@ -7,6 +7,7 @@ use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
 use duocast_transport::identity::Identity;
 use duocast_transport::server::{Server, ServerConfig, loopback};
 use duocast_wire::v1::{CallState, EndReason};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
@@ -23,7 +24,8 @@ async fn a_call_over_http2() {
     a_call_through(DoorChoice::H2).await;
 }
 
-async fn a_call_through(door: DoorChoice) {
+/// A world whose services are reached through a door, what stops the door, and its task.
+pub(crate) async fn behind(door: DoorChoice) -> (World, CancellationToken, JoinHandle<()>) {
     let mut world = World::new().await;
     let identity = Identity::load_or_create_self_signed(&world.dir, &["localhost".into()]).unwrap();
     let roots = Roots::Pem(identity.cert_pem().to_owned());
@@ -42,7 +44,11 @@ async fn a_call_through(door: DoorChoice) {
     let channel = in_time(Channel::connect(ChannelConfig::new(url, roots).with_door(door))).await.unwrap();
     let wire = channel.map_response(|response| response.map(Body::new));
     world.wire = BoxCloneSyncService::new(wire);
+    (world, stop, serving)
+}
 
+async fn a_call_through(door: DoorChoice) {
+    let (world, stop, serving) = behind(door).await;
     world.friends(&["alice", "bob"]).await;
     let mut node = world.node("n1").await;
     let mut alice = world.device("alice", "laptop").await;

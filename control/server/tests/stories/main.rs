@@ -5,6 +5,7 @@ mod support;
 
 mod auth;
 mod bad_input;
+mod blocks;
 mod calls;
 mod directory;
 mod doors;

@@ -271,3 +271,49 @@ pub(in crate::store) fn known<T>(
     }
     Ok(picked)
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::{AccountChange, SettingsChange};
+
+    /// Most that a row more or less in an index may cost. A look-up takes some hundred.
+    const ROW_STEPS: i32 = 8;
+
+    /// What SQLite's machine does to look up what is between alice and somebody.
+    fn steps(db: &Connection, other: &str) -> i32 {
+        let mut select = db.prepare(&BY_HANDLE).unwrap();
+        let found =
+            select.query_map(named_params! { ":me": "a-alice", ":other": other, ":now": 2 }, |_| Ok(()));
+        assert!(found.unwrap().count() <= 1);
+        select.get_status(StatementStatus::VmStep)
+    }
+
+    #[test]
+    fn to_look_up_a_block_costs_what_it_costs_to_look_up_that_calling_is_off() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut db = super::super::open_writer(&dir.path().join("test.db")).unwrap();
+        let account = |handle: &str| AccountId::new(&format!("a-{handle}")).unwrap();
+        let people = ["alice", "blocker", "off", "open"]
+            .map(|handle| AccountChange::named(account(handle), Handle::new(handle).unwrap(), None));
+        let open = PrivacySettings { calling: true, ..PrivacySettings::DEFAULT };
+        super::super::upsert_accounts(&mut db, UnixMillis(1), &open, &people).unwrap();
+        let alice = Handle::new("alice").unwrap();
+        super::super::block(&mut db, &account("blocker"), &alice, UnixMillis(1)).unwrap();
+        let off = SettingsChange { calling: Some(false), ..Default::default() };
+        super::super::update_settings(&mut db, &account("off"), &off).unwrap();
+
+        let [blocked, off, open, unknown] =
+            ["blocker", "off", "open", "nobody"].map(|handle| steps(&db, handle));
+        assert!(
+            (blocked - off).abs() <= ROW_STEPS,
+            "{blocked} steps to see a block, {off} to see that it is off"
+        );
+        assert!(
+            open - unknown > 10 * ROW_STEPS,
+            "{unknown} steps for nobody, {open} for somebody: this counts"
+        );
+    }
+}
