@@ -296,7 +296,8 @@ impl DirectPlanner {
         });
     }
 
-    /// Back to the routed leg, in order: the direct one stays until the other party is heard there, or `at_most` is over.
+    /// Back to the routed leg, in order: the direct one stays until the other party is heard there, or `at_most` is over. Nobody
+    /// asks for a key frame: the other party begins with one, and a second one costs more than it brings where packets get lost.
     fn leave(&mut self, now: Instant, at_most: Duration) {
         let Some(attempt) = &mut self.attempt else { return };
         self.over = self.over.max(attempt.number);
@@ -305,7 +306,6 @@ impl DirectPlanner {
             Stage::Trying => self.close(),
             Stage::Up => {
                 attempt.stage = Stage::Leaving { until };
-                self.actions.push_back(DirectAction::AskKeyframe(Path::Routed));
             }
             Stage::Leaving { until: earlier } => *earlier = until.min(*earlier),
         }

@@ -22,6 +22,10 @@ use direct::DirectLeg;
 /// second are missing. Higher notices a dead path later, lower restarts over a hiccup.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
 
+/// A picture that stands still for this long gives way to the other path's, if that brings frames that can be shown. Higher
+/// waits for the repair of a lost packet, lower goes to and fro on slow cameras.
+const STILL_MAX: Duration = Duration::from_millis(70);
+
 /// What the driver of a call learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EngineEvent {
@@ -41,7 +45,7 @@ pub(crate) struct Engine {
     reception: [Reception; 2],
     /// What the other party says it sends.
     peer_media: MediaState,
-    /// Whose frames are shown: the path that is played, once it has a frame to show.
+    /// Whose frames are shown: the path that is played, once it has a frame to show; the other one where that stands still.
     video_from: Path,
     shown_at: Option<Instant>,
     switches: Switches,
@@ -402,7 +406,7 @@ impl Engine {
         if frames.must_ask(packet.arrived) {
             self.request_keyframe(packet.arrived, path);
         }
-        if shown > 0 && path == self.course.play {
+        if shown > 0 && (path == self.course.play || self.is_still(packet.arrived)) {
             self.video_from = path;
         }
         if shown > 0 && path == self.video_from {
@@ -412,6 +416,11 @@ impl Engine {
                 self.switches.handle_frame(packet.arrived, path, gap);
             }
         }
+    }
+
+    /// The picture that is shown has not moved for a while.
+    fn is_still(&self, now: Instant) -> bool {
+        self.shown_at.is_some_and(|at| now.saturating_duration_since(at) >= STILL_MAX)
     }
 
     fn on_keyframe_wanted(&mut self) {
