@@ -27,9 +27,12 @@ pub enum OfferError {
     /// No ICE user name or password.
     #[error("the offer has no ice-ufrag and ice-pwd; send the offer of an ICE client")]
     NoIce,
-    /// No certificate fingerprint.
-    #[error("the offer has no certificate fingerprint; media must be DTLS-SRTP")]
+    /// No certificate fingerprint, or by other hash functions only.
+    #[error("the offer has no SHA-256 certificate fingerprint; media must be DTLS-SRTP")]
     NoFingerprint,
+    /// An audio or video line for media in the clear, or with keys in the SDP (SDES).
+    #[error("the offer has media that are not DTLS-SRTP; offer UDP/TLS/RTP/SAVPF, as WebRTC does")]
+    NotDtlsSrtp,
     /// No audio or video line has a codec of ours. (A single line without one is rejected in the answer.)
     #[error("the offer shares no codec with this node; offer Opus, and VP8, VP9, H264 or AV1")]
     NoCommonCodec,
@@ -55,6 +58,7 @@ impl OfferError {
             Self::TooLarge => "SDP_TOO_LARGE",
             Self::NoIce => "SDP_NO_ICE",
             Self::NoFingerprint => "SDP_NO_FINGERPRINT",
+            Self::NotDtlsSrtp => "SDP_NOT_DTLS_SRTP",
             Self::NoCommonCodec => "SDP_NO_COMMON_CODEC",
             Self::TooManyMedia => "SDP_TOO_MANY_MEDIA",
             Self::LegUnknown => "LEG_UNKNOWN",
@@ -120,7 +124,7 @@ pub(crate) fn check(sdp: &str) -> Result<CheckedOffer, OfferError> {
         return Err(OfferError::Invalid);
     }
     let lines = media_lines(sdp)?;
-    let fingerprint = attribute(sdp, "fingerprint").ok_or(OfferError::NoFingerprint)?;
+    let fingerprint = fingerprints(sdp).find(|value| is_sha256(value)).ok_or(OfferError::NoFingerprint)?;
     let ufrag = attribute(sdp, "ice-ufrag").ok_or(OfferError::NoIce)?;
     let password = attribute(sdp, "ice-pwd").ok_or(OfferError::NoIce)?;
     if !(4..=256).contains(&ufrag.len()) || !(22..=256).contains(&password.len()) {
@@ -141,12 +145,18 @@ fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
             if lines.len() == MAX_MEDIA_LINES {
                 return Err(OfferError::TooManyMedia);
             }
-            let kind = match media.split(' ').next() {
+            // A port, then the protocol (RFC 8866 section 5.14).
+            let mut words = media.split(' ');
+            let (medium, protocol) = (words.next(), words.nth(1));
+            let kind = match medium {
                 Some("audio") => Some(MediaKind::Audio),
                 Some("video") => Some(MediaKind::Video),
                 Some("application") => None,
                 _ => return Err(OfferError::Invalid),
             };
+            if kind.is_some() && protocol != Some("UDP/TLS/RTP/SAVPF") {
+                return Err(OfferError::NotDtlsSrtp);
+            }
             lines.push(Line { kind, mid: String::new() });
         } else if let (Some(mid), Some(last)) = (line.strip_prefix("a=mid:"), lines.last_mut()) {
             last.mid = mid.trim_end().to_owned();
@@ -172,6 +182,16 @@ fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
     sdp.lines().find_map(value).map(str::trim).filter(|value| !value.is_empty())
 }
 
+/// The hash functions and values of all certificate fingerprints (RFC 8122).
+fn fingerprints(sdp: &str) -> impl Iterator<Item = &str> {
+    sdp.lines().filter_map(|line| line.strip_prefix("a=fingerprint:")).map(str::trim)
+}
+
+/// SHA-1 and MD5 prove too little; nobody's WebRTC has another one than SHA-256.
+fn is_sha256(fingerprint: &str) -> bool {
+    fingerprint.split(' ').next().is_some_and(|hash| hash.eq_ignore_ascii_case("sha-256"))
+}
+
 fn distinct_ssrcs(sdp: &str) -> usize {
     let ssrc = |line: &str| line.strip_prefix("a=ssrc:")?.split(' ').next().map(str::to_owned);
     let mut ssrcs: Vec<String> = sdp.lines().filter_map(ssrc).collect();
@@ -195,7 +215,9 @@ fn is_kept(line: &str) -> bool {
         let attribute = line.strip_prefix("a=ssrc:").and_then(|rest| rest.split_once(' '));
         attribute.is_some_and(|(_, a)| ["msid", "mslabel", "label"].iter().any(|name| a.starts_with(name)))
     };
-    !CUT.iter().any(|cut| line.starts_with(cut)) && !names_a_stream()
+    // str0m would take a weaker one of the session over a stronger one of an m-line.
+    let is_weak = || line.strip_prefix("a=fingerprint:").is_some_and(|value| !is_sha256(value.trim()));
+    !CUT.iter().any(|cut| line.starts_with(cut)) && !names_a_stream() && !is_weak()
 }
 
 /// Puts the leg's secret credentials in the place of those that str0m chose.
@@ -213,4 +235,20 @@ pub(crate) fn replace_credentials(answer: &str, from: &str0m::IceCreds, to: &str
         }
     };
     answer.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weak_fingerprint_beside_a_strong_one_is_cut_out() {
+        let offer = "v=0\r\nt=0 0\r\na=fingerprint:sha-1 00:01\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+                     a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:SHA-256 00:02\r\n";
+        let checked = check(offer).unwrap();
+        assert_eq!(checked.fingerprint, "SHA-256 00:02");
+        assert!(!checked.sdp.contains("sha-1") && checked.sdp.contains("SHA-256"), "{}", checked.sdp);
+        let weak = offer.replace("SHA-256 00:02", "md5 00:02");
+        assert_eq!(check(&weak).unwrap_err(), OfferError::NoFingerprint);
+    }
 }

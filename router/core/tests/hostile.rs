@@ -56,6 +56,11 @@ fn each_broken_offer_is_refused_with_its_reason() {
         ("a short password", replace_value(&good, "a=ice-pwd:", "short"), OfferError::NoIce),
         ("no fingerprint", without(&good, "a=fingerprint"), OfferError::NoFingerprint),
         ("a broken fingerprint", replace_value(&good, "a=fingerprint:", "sha-256 zz"), OfferError::Invalid),
+        ("a SHA-1 fingerprint", good.replace("sha-256", "sha-1"), OfferError::NoFingerprint),
+        ("media in the clear", good.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"), OfferError::NotDtlsSrtp),
+        ("keys in the SDP", sdes(&good), OfferError::NotDtlsSrtp),
+        ("one line in the clear", good.replacen("UDP/TLS/RTP/SAVPF", "RTP/AVP", 1), OfferError::NotDtlsSrtp),
+        ("a line without a protocol", good.replace(" UDP/TLS/RTP/SAVPF", ""), OfferError::NotDtlsSrtp),
         ("a passive client", good.replace("a=setup:actpass", "a=setup:passive"), OfferError::Invalid),
         ("an ICE-lite client", good.replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"), OfferError::Invalid),
         ("the same mid twice", equal_mids(&good), OfferError::Invalid),
@@ -71,6 +76,12 @@ fn replace_value(sdp: &str, prefix: &str, value: &str) -> String {
     let line =
         |l: &str| if l.starts_with(prefix) { format!("{prefix}{value}\r\n") } else { format!("{l}\r\n") };
     sdp.lines().map(line).collect()
+}
+
+/// As clients of the time before DTLS-SRTP offered (RFC 4568).
+fn sdes(sdp: &str) -> String {
+    let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20|1:4\r\na=mid:";
+    without(sdp, "a=fingerprint").replace("UDP/TLS/RTP/SAVPF", "RTP/SAVP").replace("a=mid:", key)
 }
 
 fn foreign_codecs(sdp: &str) -> String {
