@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use duocast_wire::error::reason;
+use duocast_wire::error::{Reason, reason};
 use tonic::{Code, Status};
 
-/// The server's word for: a call request is open to you.
-const REQUEST_NEEDED: &str = "REQUEST_NEEDED";
+/// What passes by itself.
+const LATER: [Reason; 3] = [Reason::NoCapacity, Reason::RingBudget, Reason::RequestBudget];
 
 /// Why a command failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -101,7 +101,7 @@ impl CallError {
             Self::Unreachable(_) | Self::TimedOut => NextStep::TryLater,
             Self::RequestNeeded { .. } => NextStep::AskFirst,
             Self::Refused { reason, .. }
-                if ["NO_CAPACITY", "RING_BUDGET", "REQUEST_BUDGET"].contains(&reason.as_str()) =>
+                if Reason::from_str_name(reason).is_some_and(|reason| LATER.contains(&reason)) =>
             {
                 NextStep::TryLater
             }
@@ -118,7 +118,9 @@ impl From<Status> for CallError {
         match status.code() {
             Code::Unauthenticated => Self::SignedOut { reason, sentence },
             Code::Unavailable if reason.is_empty() => Self::Unreachable(sentence),
-            Code::PermissionDenied if reason == REQUEST_NEEDED => Self::RequestNeeded { reason, sentence },
+            Code::PermissionDenied if reason == Reason::RequestNeeded.as_str_name() => {
+                Self::RequestNeeded { reason, sentence }
+            }
             Code::DeadlineExceeded | Code::Cancelled => Self::TimedOut,
             _ => Self::Refused { reason, sentence },
         }
@@ -131,8 +133,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_reason_and_sentence() {
-        let status =
-            duocast_wire::error::status(Code::FailedPrecondition, "CALLEE_OFFLINE", "Bob is offline");
+        let status = duocast_wire::error::status(Reason::CalleeOffline, "Bob is offline");
         let error = CallError::from(status);
         assert_eq!(error.reason(), Some("CALLEE_OFFLINE"));
         assert_eq!(error.to_string(), "Bob is offline");
@@ -146,9 +147,9 @@ mod tests {
         assert_eq!(step(Status::unavailable("no connection")), NextStep::TryLater);
         assert_eq!(step(Status::deadline_exceeded("")), NextStep::TryLater);
         assert_eq!(step(Status::not_found("no such call")), NextStep::TellUser);
-        let refused = |code, reason| duocast_wire::error::status(code, reason, "a sentence");
-        assert_eq!(step(refused(Code::PermissionDenied, "REQUEST_NEEDED")), NextStep::AskFirst);
-        assert_eq!(step(refused(Code::PermissionDenied, "CALLEE_NOT_REACHABLE")), NextStep::TellUser);
-        assert_eq!(step(refused(Code::ResourceExhausted, "RING_BUDGET")), NextStep::TryLater);
+        let refused = |reason| duocast_wire::error::status(reason, "a sentence");
+        assert_eq!(step(refused(Reason::RequestNeeded)), NextStep::AskFirst);
+        assert_eq!(step(refused(Reason::CalleeNotReachable)), NextStep::TellUser);
+        assert_eq!(step(refused(Reason::RingBudget)), NextStep::TryLater);
     }
 }

@@ -26,11 +26,12 @@ const UNPRINTABLE_ONEOFS: [(&str, &str); 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let protos =
-        ["call", "common", "directory", "node", "privacy"].map(|name| format!("duocast/v1/{name}.proto"));
+    let protos = ["call", "common", "directory", "error", "node", "privacy"]
+        .map(|name| format!("duocast/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=../duocast");
     let descriptors = protox::compile(protos, [".."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("reasons.rs"), reasons(include_str!("../duocast/v1/error.proto")))?;
     std::fs::write(out.join("duocast.bin"), descriptors.encode_to_vec())?;
     let unprintable = UNPRINTABLE.map(|message| (message, message)).into_iter().chain(UNPRINTABLE_ONEOFS);
     let mut blind = String::new();
@@ -46,4 +47,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("unprintable.rs"), blind)?;
     tonic_prost_build::configure().build_transport(false).skip_debug(paths).compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The error reasons, and of each the gRPC code: the first word of its comment in error.proto, so that what is documented is
+/// what is sent.
+fn reasons(proto: &str) -> String {
+    let mut code = None;
+    let (mut all, mut codes) = (String::new(), String::new());
+    for line in proto.lines().map(str::trim) {
+        let comment = line.strip_prefix("// ").and_then(|text| text.split(['.', ',', ' ']).next());
+        match (comment, line.split_once(" = ")) {
+            (Some(word), _) if code.is_none() => code = Some(word.to_owned()),
+            (None, Some((value, _))) if is_name(value) && value != "ERROR_REASON_UNSPECIFIED" => {
+                let code = code.take().unwrap_or_else(|| panic!("{value} has no comment in error.proto"));
+                all += &format!("Reason::{},", camel(value));
+                codes += &format!("Reason::{} => tonic::Code::{},", camel(value), camel(&code));
+            }
+            (None, _) => code = None,
+            (Some(_), _) => {}
+        }
+    }
+    format!(
+        "/// Every reason.\npub const ALL_REASONS: &[Reason] = &[{all}];\n\
+         impl Reason {{ /// The gRPC code of a failure for this reason.\n\
+         pub const fn code(self) -> tonic::Code {{ match self {{ {codes} \
+         Reason::Unspecified => tonic::Code::Unknown }} }} }}\n"
+    )
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// `CALL_UNKNOWN` as `CallUnknown`.
+fn camel(name: &str) -> String {
+    let word = |word: &str| word[..1].to_owned() + &word[1..].to_lowercase();
+    name.split('_').map(word).collect()
 }

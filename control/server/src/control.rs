@@ -9,7 +9,6 @@ use duocast_control_core::switchboard::Counts;
 use duocast_control_core::{Limits, policy};
 use duocast_model::{Handle, UnixMillis};
 use duocast_transport::guard::{GuardConfig, Origins, guard};
-use duocast_wire::v1;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,7 @@ use crate::auth::{
 };
 use crate::exchange::{Exchange, ExchangeError, Tuning};
 use crate::http::{self, Operations};
-use crate::services::{Context, Services};
+use crate::services::{self, Context, Services};
 use crate::store::{AccountChange, FollowChange, FollowError, Store, StoreError, UpsertError, Watch};
 use crate::web;
 
@@ -171,7 +170,13 @@ impl Control {
         let (health, app) = app(&Services::new(context.clone()), operations.clone()).await?;
         let guarded = guard(
             app,
-            GuardConfig { draining: draining.clone(), origins: config.origins, ..GuardConfig::default() },
+            GuardConfig {
+                draining: draining.clone(),
+                origins: config.origins,
+                message_max: duocast_wire::MAX_MESSAGE_BYTES,
+                fault: services::errors::fault,
+                ..GuardConfig::default()
+            },
         );
         let exchange = Mutex::new(Some(task));
         let inner = Inner { context, operations, internal, draining, stop, exchange, health, app: guarded };
@@ -216,7 +221,7 @@ impl Control {
     /// does so at the shutdown.
     pub async fn drain(&self) {
         self.inner.draining.cancel();
-        for service in SERVICES {
+        for service in health_names() {
             self.inner.health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
         }
     }
@@ -261,17 +266,13 @@ impl Control {
 }
 
 /// Names that the health service answers for; the empty one is the server as a whole.
-const SERVICES: [&str; 5] = [
-    "",
-    v1::call_service_server::SERVICE_NAME,
-    v1::privacy_service_server::SERVICE_NAME,
-    v1::directory_service_server::SERVICE_NAME,
-    v1::node_service_server::SERVICE_NAME,
-];
+fn health_names() -> impl Iterator<Item = String> {
+    std::iter::once(String::new()).chain(duocast_wire::services().into_iter().map(|service| service.name))
+}
 
 async fn app(services: &Services, operations: Operations) -> Result<(HealthReporter, Router), OpenError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    for service in SERVICES {
+    for service in health_names() {
         health.set_service_status(service, tonic_health::ServingStatus::Serving).await;
     }
     let reflection = || {

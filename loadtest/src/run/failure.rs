@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_stage_code_and_reason_and_not_the_sentence() {
-        let status =
-            duocast_wire::error::status(Code::FailedPrecondition, "CALLEE_OFFLINE", "somebody is offline");
+        let offline = duocast_wire::error::Reason::CalleeOffline;
+        let status = duocast_wire::error::status(offline, "somebody is offline");
         let failure = Failure::of(Stage::Place, &status);
         assert_eq!(failure.to_string(), "place: FAILED_PRECONDITION (CALLEE_OFFLINE)");
         let failure = Failure::of(Stage::Join, &Status::unavailable("no way to 192.0.2.1"));

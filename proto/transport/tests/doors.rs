@@ -172,7 +172,9 @@ async fn a_message_that_is_too_large_fails_its_call_only(door: DoorChoice) {
     let mut client = server.client(door).await;
     let mut idle = client.stream(ask("idle")).await.unwrap();
     let large = Ask { payload: Bytes::from(vec![1; 2 * MAX_MESSAGE_BYTES]), ..ask("echo") };
-    assert_eq!(in_time(client.unary(large)).await.unwrap_err().code(), Code::OutOfRange);
+    let status = in_time(client.unary(large)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("at most 262144 bytes"), "{status:?}");
     in_time(client.unary(ask("echo"))).await.unwrap();
     in_time(idle.message()).await.unwrap().unwrap();
     server.probe.running(1).await;

@@ -3,23 +3,31 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// Domain of every `google.rpc.ErrorInfo` of this API.
 pub const DOMAIN: &str = "duocast.dev";
 
-/// Makes a status with its machine-readable reason (UPPER_SNAKE_CASE) and a sentence that says what to do.
-pub fn status(code: Code, reason: &str, sentence: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(code, sentence.into(), details)
+/// Why a call fails: `ErrorReason` of error.proto, where each has its meaning and what a client does.
+pub use crate::v1::ErrorReason as Reason;
+
+include!(concat!(env!("OUT_DIR"), "/reasons.rs"));
+
+/// Makes a status with its machine-readable reason, the gRPC code that belongs to it, and a sentence that says what to do.
+pub fn status(reason: Reason, sentence: impl Into<String>) -> Status {
+    Status::with_error_details(reason.code(), sentence.into(), details(reason))
 }
 
 /// The same for somebody who is to come back later, with a `google.rpc.RetryInfo`.
-pub fn retry(code: Code, reason: &str, sentence: impl Into<String>, after: Duration) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+pub fn retry(reason: Reason, sentence: impl Into<String>, after: Duration) -> Status {
+    let mut details = details(reason);
     details.set_retry_info(Some(after));
-    Status::with_error_details(code, sentence.into(), details)
+    Status::with_error_details(reason.code(), sentence.into(), details)
+}
+
+fn details(reason: Reason) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason.as_str_name(), DOMAIN, HashMap::new())
 }
 
 /// The reason of a status made by [`status`], or `None` for one made by a library or a proxy.

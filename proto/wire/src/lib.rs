@@ -20,8 +20,30 @@ pub mod error;
 /// Encoded `google.protobuf.FileDescriptorSet` of the API, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/duocast.bin"));
 
-/// Most bytes of one gRPC message in either direction; a larger one answers `RESOURCE_EXHAUSTED` (or
-/// `OUT_OF_RANGE`, tonic's choice for decoding). Higher costs memory per stream under attack, lower refuses SDP offers.
+/// One service of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceNames {
+    /// In full: `duocast.v1.CallService`.
+    pub name: String,
+    /// Its methods: `PlaceCall`.
+    pub methods: Vec<String>,
+}
+
+/// Every service of the API with its methods, by the .proto files.
+pub fn services() -> Vec<ServiceNames> {
+    use prost::Message as _;
+    let files = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("the build wrote it").file;
+    let named =
+        files.iter().flat_map(|file| file.service.iter().map(move |service| (file.package(), service)));
+    named
+        .map(|(package, service)| ServiceNames {
+            name: format!("{package}.{}", service.name()),
+            methods: service.method.iter().map(|method| method.name().to_owned()).collect(),
+        })
+        .collect()
+}
+
+/// Most bytes of one gRPC message in either direction; a larger one answers `RESOURCE_EXHAUSTED`. Higher costs memory per stream under attack, lower refuses SDP offers.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
 /// Most bytes of one SDP offer or answer.

@@ -12,15 +12,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
 
 use claims::Claims;
 pub use claims::{AUDIENCE, Caller, Scope};
 pub(crate) use dev::InternalIssuer;
 pub use dev::{DEV_ISSUER, DevIssuer, DevIssuerError, dev_account_id};
 
-use crate::services::status;
+use crate::services::{Reason, status};
 
 /// Longest token, in bytes. Longer ones are refused before they are parsed: nothing legitimate is near it.
 pub const TOKEN_BYTES_MAX: usize = 4096;
@@ -85,14 +85,14 @@ pub enum Refusal {
 impl Refusal {
     /// The failure as it is answered.
     pub fn status(self) -> Status {
-        let (code, reason) = match self {
-            Self::Missing => (Code::Unauthenticated, "TOKEN_MISSING"),
-            Self::Expired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
-            Self::Foreign => (Code::Unauthenticated, "TOKEN_FOREIGN"),
-            Self::Malformed | Self::TooLarge => (Code::Unauthenticated, "TOKEN_MALFORMED"),
-            Self::Scope => (Code::PermissionDenied, "SCOPE_MISSING"),
+        let reason = match self {
+            Self::Missing => Reason::TokenMissing,
+            Self::Expired => Reason::TokenExpired,
+            Self::Foreign => Reason::TokenForeign,
+            Self::Malformed | Self::TooLarge => Reason::TokenMalformed,
+            Self::Scope => Reason::ScopeMissing,
         };
-        status(code, reason, self.to_string())
+        status(reason, self.to_string())
     }
 }
 

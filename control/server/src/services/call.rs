@@ -6,11 +6,11 @@ use duocast_control_core::policy::{self, Decision};
 use duocast_control_core::switchboard::{CommandError, PlaceCall, Subscribe};
 use duocast_model::{AccountId, CallId, DeviceId, Handle, LegId, MediaState, SessionId, UnixMillis};
 use duocast_wire::v1;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::errors::IntoStatus;
 use super::events::{self, EventStream};
-use super::{Context, Services, fields, fresh, now, observe, status, views};
+use super::{Context, Reason, Services, fields, fresh, now, observe, status, views};
 use crate::exchange::{ConnectLeg, ExchangeError};
 use crate::metrics;
 use crate::store::PageMark;
@@ -115,7 +115,7 @@ impl v1::call_service_server::CallService for Services {
             let ask = request.into_inner();
             let (session, call) = target(&ask.session_id, &ask.call_id)?;
             let sentence = "media: expected what this device sends from now on, audio and video";
-            let media = ask.media.ok_or_else(|| status(Code::InvalidArgument, "MEDIA_INVALID", sentence))?;
+            let media = ask.media.ok_or_else(|| status(Reason::MediaInvalid, sentence))?;
             let media = MediaState::from(media);
             let account = client.account;
             let view = self.0.ask(move |b, now| b.handle_media(now, &account, session, call, media)).await?;
@@ -192,7 +192,7 @@ impl v1::call_service_server::CallService for Services {
             let client = self.0.client(request.metadata()).await?;
             let profile = self.0.store.profile(client.account).await.map_err(|error| error.status())?;
             let sentence = "this account was removed: sign in again";
-            let profile = profile.ok_or_else(|| status(Code::NotFound, "ACCOUNT_UNKNOWN", sentence))?;
+            let profile = profile.ok_or_else(|| status(Reason::AccountUnknown, sentence))?;
             Ok(v1::GetProfileResponse {
                 person: Some(views::person(&profile.person)),
                 calling_enabled: profile.calling_enabled,
@@ -242,7 +242,7 @@ impl Context {
                 Decision::Allow(admission) => admission,
                 Decision::Request(pass) => {
                     let sentence = pass.reason().heard().sentence;
-                    return Err(status(Code::PermissionDenied, "REQUEST_NEEDED", sentence));
+                    return Err(status(Reason::RequestNeeded, sentence));
                 }
                 Decision::Deny(denied) => return Err(denied.status()),
             };

@@ -3,10 +3,10 @@
 use duocast_control_core::direct::{DirectStep, Sealed};
 use duocast_model::{CallId, SessionId};
 use duocast_wire::v1;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use super::errors::IntoStatus;
-use super::{Services, fields, status, views};
+use super::{Reason, Services, fields, status, views};
 
 impl Services {
     pub(super) async fn consent(
@@ -49,7 +49,7 @@ fn step(step: Option<v1::send_direct_request::Step>) -> Result<DirectStep, Statu
         Some(Step::Failed(_)) => Ok(DirectStep::Failed),
         None => {
             let sentence = "step: expected an offer, an answer, decoding or failed";
-            Err(status(Code::InvalidArgument, "STEP_MISSING", sentence))
+            Err(status(Reason::StepMissing, sentence))
         }
     }
 }

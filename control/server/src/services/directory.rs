@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use duocast_control_core::session::Event;
 use duocast_model::AccountId;
 use duocast_wire::v1;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::changes::ChangedBy;
 use super::errors::IntoStatus;
-use super::{Context, Services, fields, now, observe, status};
+use super::{Context, Reason, Services, fields, now, observe, status};
 use crate::auth::Scope;
 use crate::store::{
     AccountChange, BookChange, ContactHash, FollowChange, FollowError, MessageChange, UpsertError, Watch,
@@ -156,7 +156,7 @@ fn account((index, account): (usize, &v1::Account)) -> Result<AccountChange, Sta
 fn contact_hashes(field: &str, hashes: &[Vec<u8>]) -> Result<Vec<ContactHash>, Status> {
     if hashes.len() > CONTACT_HASHES_MAX {
         let sentence = format!("{field}: expected at most {CONTACT_HASHES_MAX} of one account");
-        return Err(status(Code::InvalidArgument, "TOO_MANY_ITEMS", sentence));
+        return Err(status(Reason::TooManyItems, sentence));
     }
     fields::contact_hashes(field, hashes)
 }
@@ -167,7 +167,7 @@ fn message((index, message): (usize, &v1::DirectMessage)) -> Result<MessageChang
     let recipient = fields::account_id(&field("recipient_account_id"), &message.recipient_account_id)?;
     if sender == recipient {
         let sentence = format!("messages[{index}]: an account cannot write to itself, name two accounts");
-        return Err(status(Code::InvalidArgument, "WRITES_TO_ITSELF", sentence));
+        return Err(status(Reason::WritesToItself, sentence));
     }
     let accepted = (message.sent || message.accepted).then_some(message.accepted);
     Ok(MessageChange { sender, recipient, accepted })
@@ -179,7 +179,7 @@ fn follow((index, follow): (usize, &v1::Follow)) -> Result<FollowChange, Status>
     let followee = fields::account_id(&field("followee_account_id"), &follow.followee_account_id)?;
     if follower == followee {
         let sentence = format!("follows[{index}]: an account cannot follow itself, name two accounts");
-        return Err(status(Code::InvalidArgument, "FOLLOWS_ITSELF", sentence));
+        return Err(status(Reason::FollowsItself, sentence));
     }
     Ok(FollowChange { follower, followee, following: follow.following })
 }
@@ -190,7 +190,7 @@ fn within_bound(field: &str, items: usize) -> Result<(), Status> {
     }
     let sentence =
         format!("{field}: expected at most {ITEMS_MAX} in one request, send the rest in further ones");
-    Err(status(Code::InvalidArgument, "TOO_MANY_ITEMS", sentence))
+    Err(status(Reason::TooManyItems, sentence))
 }
 
 fn at_pair(field: &str, error: &FollowError) -> Status {
@@ -202,6 +202,7 @@ fn at_pair(field: &str, error: &FollowError) -> Status {
 
 /// The same failure, saying which item it is about.
 fn at(item: &str, failure: &Status) -> Status {
-    let reason = duocast_wire::error::reason(failure).unwrap_or_default();
-    status(failure.code(), &reason, format!("{item}: {}", failure.message()))
+    let name = duocast_wire::error::reason(failure).unwrap_or_default();
+    let reason = Reason::from_str_name(&name).unwrap_or(Reason::Internal);
+    status(reason, format!("{item}: {}", failure.message()))
 }

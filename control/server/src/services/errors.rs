@@ -1,11 +1,11 @@
-//! How each failure is answered: gRPC code and reason, in one place. The sentence is the error's own.
+//! How each failure is answered: its reason, which has a gRPC code, in one place. The sentence is the error's own.
 
-use duocast_control_core::direct::DirectError;
+use duocast_control_core::direct::{DescriptionError, DirectError};
 use duocast_control_core::policy::{Denied, DenyReason};
 use duocast_control_core::switchboard::{CommandError, PlaceError, SubscribeError};
-use tonic::{Code, Status};
-
-use duocast_wire::error::retry;
+use duocast_transport::guard::Fault;
+use duocast_wire::error::{Reason, retry};
+use tonic::Status;
 
 use super::status;
 use crate::exchange::{ConnectError, ExchangeError, LegFailure, LinkEnd, StreamClose};
@@ -22,8 +22,8 @@ macro_rules! by_table {
         impl IntoStatus for $error {
             fn status(&self) -> Status {
                 let $of = self;
-                let (code, reason): (Code, &str) = $table;
-                status(code, reason, self.to_string())
+                let reason: Reason = $table;
+                status(reason, self.to_string())
             }
         }
     };
@@ -31,87 +31,119 @@ macro_rules! by_table {
 
 impl IntoStatus for PlaceError {
     fn status(&self) -> Status {
-        let (code, reason) = match self {
-            Self::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
-            Self::RequestIdInvalid => (Code::InvalidArgument, "REQUEST_ID_INVALID"),
-            Self::AlreadyInCall => (Code::FailedPrecondition, "ALREADY_IN_CALL"),
-            Self::PeerIsCalling => (Code::FailedPrecondition, "PEER_IS_CALLING"),
-            Self::CalleeOffline => (Code::FailedPrecondition, "CALLEE_OFFLINE"),
-            Self::NoCapacity => (Code::ResourceExhausted, "NO_CAPACITY"),
+        let reason = match self {
+            Self::SessionUnknown => Reason::SessionUnknown,
+            Self::RequestIdInvalid => Reason::RequestIdInvalid,
+            Self::AlreadyInCall => Reason::AlreadyInCall,
+            Self::PeerIsCalling => Reason::PeerIsCalling,
+            Self::CalleeOffline => Reason::CalleeOffline,
+            Self::NoCapacity => Reason::NoCapacity,
             Self::RingBudget(spent) => {
-                let (code, reason) = (Code::ResourceExhausted, "RING_BUDGET");
-                return retry(code, reason, self.to_string(), spent.retry_after);
+                return retry(Reason::RingBudget, self.to_string(), spent.retry_after);
             }
         };
-        status(code, reason, self.to_string())
+        status(reason, self.to_string())
     }
 }
 
 by_table!(Denied, denied => match denied.reason() {
-    DenyReason::Oneself => (Code::InvalidArgument, denied.code()),
-    _ => (Code::PermissionDenied, denied.code()),
+    DenyReason::Oneself => Reason::CalleeIsSelf,
+    DenyReason::CallerOff => Reason::CallerNotEnabled,
+    DenyReason::BlockedByCaller => Reason::BlockedByCaller,
+    DenyReason::CallerRequiresE2ee => Reason::CallerRequiresE2ee,
+    DenyReason::CalleeRequiresE2ee => Reason::CalleeRequiresE2ee,
+    // One and the same to the caller.
+    DenyReason::BlockedByCallee | DenyReason::CalleeOff | DenyReason::OutsideAudience(_) => {
+        Reason::CalleeNotReachable
+    }
 });
 
 impl IntoStatus for CommandError {
     fn status(&self) -> Status {
-        let (code, reason) = match self {
-            Self::SessionUnknown => (Code::FailedPrecondition, "SESSION_UNKNOWN"),
-            Self::CallUnknown => (Code::NotFound, "CALL_UNKNOWN"),
-            Self::CallEnded(_) => (Code::FailedPrecondition, "CALL_ENDED"),
-            Self::NotTheCallee => (Code::FailedPrecondition, "NOT_THE_CALLEE"),
-            Self::AnsweredElsewhere => (Code::FailedPrecondition, "ANSWERED_ELSEWHERE"),
-            Self::NotRinging => (Code::FailedPrecondition, "NOT_RINGING"),
-            Self::AlreadyAnswered => (Code::FailedPrecondition, "ALREADY_ANSWERED"),
-            Self::NotOnThisDevice => (Code::FailedPrecondition, "NOT_ON_THIS_DEVICE"),
-            Self::LegUnknown => (Code::NotFound, "LEG_UNKNOWN"),
-            Self::TooManyLegs => (Code::ResourceExhausted, "TOO_MANY_LEGS"),
-            Self::Direct(DirectError::NotAllowed) => (Code::FailedPrecondition, "DIRECT_NOT_ALLOWED"),
-            Self::Direct(DirectError::NotLive) => (Code::FailedPrecondition, "CALL_NOT_LIVE"),
-            Self::Direct(DirectError::Stale) => (Code::FailedPrecondition, "DIRECT_STALE"),
-            Self::Direct(DirectError::Description(error)) => (Code::InvalidArgument, error.code()),
+        let reason = match self {
+            Self::SessionUnknown => Reason::SessionUnknown,
+            Self::CallUnknown => Reason::CallUnknown,
+            Self::CallEnded(_) => Reason::CallEnded,
+            Self::NotTheCallee => Reason::NotTheCallee,
+            Self::AnsweredElsewhere => Reason::AnsweredElsewhere,
+            Self::NotRinging => Reason::NotRinging,
+            Self::AlreadyAnswered => Reason::AlreadyAnswered,
+            Self::NotOnThisDevice => Reason::NotOnThisDevice,
+            Self::LegUnknown => Reason::LegUnknown,
+            Self::TooManyLegs => Reason::TooManyLegs,
+            Self::Direct(DirectError::NotAllowed) => Reason::DirectNotAllowed,
+            Self::Direct(DirectError::NotLive) => Reason::CallNotLive,
+            Self::Direct(DirectError::Stale) => Reason::DirectStale,
+            Self::Direct(DirectError::Description(error)) => description(*error),
             Self::Budget(spent) => {
-                let (code, reason) = (Code::ResourceExhausted, "TOO_OFTEN");
-                return retry(code, reason, self.to_string(), spent.retry_after);
+                return retry(Reason::TooOften, self.to_string(), spent.retry_after);
             }
         };
-        status(code, reason, self.to_string())
+        status(reason, self.to_string())
     }
 }
 
 by_table!(SubscribeError, error => match error {
-    SubscribeError::TooManySessions => (Code::ResourceExhausted, "TOO_MANY_SESSIONS"),
-    SubscribeError::Full => (Code::ResourceExhausted, "SERVER_FULL"),
+    SubscribeError::TooManySessions => Reason::TooManySessions,
+    SubscribeError::Full => Reason::ServerFull,
 });
 
 by_table!(LegFailure, failure => match failure {
-    LegFailure::NodeAway => (Code::Unavailable, "NODE_AWAY"),
-    LegFailure::NodeBusy => (Code::Unavailable, "NODE_BUSY"),
-    LegFailure::NodeSlow => (Code::Unavailable, "NODE_SLOW"),
-    LegFailure::LegChanged => (Code::Aborted, "LEG_CHANGED"),
-    LegFailure::Refused { reason, .. } => match reason.as_str() {
-        "LEG_UNKNOWN" => (Code::NotFound, reason),
-        "NODE_FULL" => (Code::ResourceExhausted, reason),
-        reason if reason.starts_with("SDP_") => (Code::InvalidArgument, reason),
-        reason => (Code::Internal, reason),
-    },
+    LegFailure::NodeAway => Reason::NodeAway,
+    LegFailure::NodeBusy => Reason::NodeBusy,
+    LegFailure::NodeSlow => Reason::NodeSlow,
+    LegFailure::LegChanged => Reason::LegChanged,
+    LegFailure::Refused { reason, .. } => refused(reason),
 });
 
 by_table!(StreamClose, why => match why {
-    StreamClose::TakenOver => (Code::Aborted, "SESSION_TAKEN_OVER"),
-    StreamClose::Evicted => (Code::Aborted, "SESSION_EVICTED"),
-    StreamClose::SlowConsumer => (Code::ResourceExhausted, "SLOW_CONSUMER"),
+    StreamClose::TakenOver => Reason::SessionTakenOver,
+    StreamClose::Evicted => Reason::SessionEvicted,
+    StreamClose::SlowConsumer => Reason::SlowConsumer,
 });
 
-by_table!(LinkEnd, why => match why {
-    LinkEnd::TakenOver => (Code::Aborted, "LINK_TAKEN_OVER"),
-    LinkEnd::SlowNode => (Code::ResourceExhausted, "SLOW_CONSUMER"),
-    LinkEnd::Left => (Code::Aborted, "NODE_LEFT"),
-});
+/// The failure that a link ends with; `None` if its node said goodbye.
+pub(super) fn link_end(why: LinkEnd) -> Option<Status> {
+    let reason = match why {
+        LinkEnd::TakenOver => Reason::LinkTakenOver,
+        LinkEnd::SlowNode => Reason::SlowConsumer,
+        LinkEnd::Left => return None,
+    };
+    Some(status(reason, why.to_string()))
+}
+
+const fn description(error: DescriptionError) -> Reason {
+    match error {
+        DescriptionError::TooLarge => Reason::SdpTooLarge,
+        DescriptionError::Malformed => Reason::SdpInvalid,
+        DescriptionError::NoIce => Reason::SdpNoIce,
+        DescriptionError::NoFingerprint => Reason::SdpNoFingerprint,
+    }
+}
+
+/// A node's word for why it did not answer an offer: one of `LegRefused`, or of a newer node's.
+fn refused(word: &str) -> Reason {
+    match Reason::from_str_name(word) {
+        Some(reason @ (Reason::LegUnknown | Reason::NodeFull)) => reason,
+        Some(reason) if word.starts_with("SDP_") => reason,
+        None if word.starts_with("SDP_") => Reason::SdpInvalid,
+        _ => Reason::Internal,
+    }
+}
+
+/// What the guard ends a call with.
+pub(crate) fn fault(fault: Fault) -> Status {
+    let reason = match fault {
+        Fault::MessageTooLarge { .. } => Reason::MessageTooLarge,
+        Fault::MessageInvalid => Reason::MessageInvalid,
+    };
+    status(reason, fault.to_string())
+}
 
 by_table!(ExchangeError, error => match error {
-    ExchangeError::Stopped => (Code::Unavailable, "DRAINING"),
-    ExchangeError::Overloaded => (Code::Unavailable, "OVERLOADED"),
-    ExchangeError::Failed => (Code::Internal, "INTERNAL"),
+    ExchangeError::Stopped => Reason::Draining,
+    ExchangeError::Overloaded => Reason::Overloaded,
+    ExchangeError::Failed => Reason::Internal,
 });
 
 impl IntoStatus for ConnectError {
@@ -128,14 +160,14 @@ impl IntoStatus for StoreError {
     fn status(&self) -> Status {
         tracing::error!(error = self as &dyn std::error::Error, "the database failed");
         let sentence = "the server cannot use its database right now: try again in a moment";
-        status(Code::Unavailable, "STORE_UNAVAILABLE", sentence)
+        status(Reason::StoreUnavailable, sentence)
     }
 }
 
 impl IntoStatus for UpsertError {
     fn status(&self) -> Status {
         match self {
-            Self::HandleTaken { .. } => status(Code::FailedPrecondition, "HANDLE_TAKEN", self.to_string()),
+            Self::HandleTaken { .. } => status(Reason::HandleTaken, self.to_string()),
             Self::Store(error) => error.status(),
         }
     }
@@ -144,7 +176,7 @@ impl IntoStatus for UpsertError {
 impl IntoStatus for FollowError {
     fn status(&self) -> Status {
         match self {
-            Self::AccountUnknown { .. } => status(Code::NotFound, "ACCOUNT_UNKNOWN", self.to_string()),
+            Self::AccountUnknown { .. } => status(Reason::AccountUnknown, self.to_string()),
             Self::Store(error) => error.status(),
         }
     }
@@ -153,8 +185,8 @@ impl IntoStatus for FollowError {
 impl IntoStatus for BookError {
     fn status(&self) -> Status {
         match self {
-            Self::AccountUnknown => status(Code::NotFound, "ACCOUNT_UNKNOWN", self.to_string()),
-            Self::Full => status(Code::ResourceExhausted, "ADDRESS_BOOK_FULL", self.to_string()),
+            Self::AccountUnknown => status(Reason::AccountUnknown, self.to_string()),
+            Self::Full => status(Reason::AddressBookFull, self.to_string()),
             Self::Store(error) => error.status(),
         }
     }
@@ -162,18 +194,18 @@ impl IntoStatus for BookError {
 
 impl IntoStatus for PrivacyError {
     fn status(&self) -> Status {
-        let (code, reason) = match self {
-            Self::PersonUnknown => (Code::NotFound, "CALLEE_UNKNOWN"),
-            Self::Oneself => (Code::InvalidArgument, "CALLEE_IS_SELF"),
-            Self::IsBlocked => (Code::FailedPrecondition, "PERSON_BLOCKED"),
-            Self::GrantsFull => (Code::ResourceExhausted, "GRANTS_FULL"),
-            Self::BlocksFull => (Code::ResourceExhausted, "BLOCKS_FULL"),
-            Self::ReceiverFull | Self::SenderFull => (Code::ResourceExhausted, "REQUESTS_FULL"),
-            Self::RequestUnknown => (Code::NotFound, "REQUEST_UNKNOWN"),
-            Self::AlreadyAllowed => (Code::FailedPrecondition, "ALREADY_ALLOWED"),
+        let reason = match self {
+            Self::PersonUnknown => Reason::CalleeUnknown,
+            Self::Oneself => Reason::CalleeIsSelf,
+            Self::IsBlocked => Reason::PersonBlocked,
+            Self::GrantsFull => Reason::GrantsFull,
+            Self::BlocksFull => Reason::BlocksFull,
+            Self::ReceiverFull | Self::SenderFull => Reason::RequestsFull,
+            Self::RequestUnknown => Reason::RequestUnknown,
+            Self::AlreadyAllowed => Reason::AlreadyAllowed,
             Self::Denied(denied) => return denied.status(),
             Self::Store(error) => return error.status(),
         };
-        status(code, reason, self.to_string())
+        status(reason, self.to_string())
     }
 }

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use duocast_model::{AccountId, AudienceSet, CallId, Handle, InvalidId, UnixMillis};
 use duocast_wire::{convert, v1};
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::status;
+use super::{Reason, status};
 use crate::names;
 use crate::store::{ContactHash, PageMark, SettingsChange};
 
@@ -60,11 +60,11 @@ pub(super) fn display_name(field: &str, text: &str) -> Result<Option<Arc<str>>, 
 pub(super) fn sdp_offer(text: String) -> Result<String, Status> {
     if text.is_empty() {
         let sentence = "sdp_offer is empty: send the offer that your WebRTC library made";
-        return Err(status(Code::InvalidArgument, "SDP_INVALID", sentence));
+        return Err(status(Reason::SdpInvalid, sentence));
     }
     if text.len() > duocast_wire::MAX_SDP_BYTES {
         let sentence = "sdp_offer is larger than 64 KiB: offer one audio and at most one video section";
-        return Err(status(Code::InvalidArgument, "SDP_TOO_LARGE", sentence));
+        return Err(status(Reason::SdpTooLarge, sentence));
     }
     Ok(text)
 }
@@ -74,11 +74,7 @@ pub(super) fn page_size(size: u32) -> Result<u32, Status> {
     match size {
         0 => Ok(PAGE_SIZE_DEFAULT),
         1..=PAGE_SIZE_MAX => Ok(size),
-        _ => Err(status(
-            Code::InvalidArgument,
-            "PAGE_SIZE_INVALID",
-            "page_size: expected 1 to 100, or 0 for 50",
-        )),
+        _ => Err(status(Reason::PageSizeInvalid, "page_size: expected 1 to 100, or 0 for 50")),
     }
 }
 
@@ -89,7 +85,7 @@ pub(super) fn page_mark(token: &str) -> Result<Option<PageMark>, Status> {
     }
     let bytes: Option<[u8; 24]> = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| bytes.try_into().ok());
     let sentence = "page_token: expected the next_page_token of the page before, unchanged";
-    let bytes = bytes.ok_or_else(|| status(Code::InvalidArgument, "PAGE_TOKEN_INVALID", sentence))?;
+    let bytes = bytes.ok_or_else(|| status(Reason::PageTokenInvalid, sentence))?;
     let (time, call) = bytes.split_at(8);
     let time = time.try_into().expect("split_at(8) gives 8 bytes");
     let call = call.try_into().expect("24 - 8 are 16 bytes");
@@ -119,7 +115,7 @@ pub(super) fn people_page(size: u32, token: &str) -> Result<PeoplePage, Status> 
         1..=PEOPLE_PAGE_SIZE_MAX => size,
         _ => {
             let sentence = "page_size: expected 1 to 500, or 0 for 100";
-            return Err(status(Code::InvalidArgument, "PAGE_SIZE_INVALID", sentence));
+            return Err(status(Reason::PageSizeInvalid, sentence));
         }
     };
     Ok(PeoplePage { size, after: people_page_mark(token)? })
@@ -141,7 +137,7 @@ fn people_page_mark(token: &str) -> Result<Option<Handle>, Status> {
     let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let handle = text.as_deref().and_then(|text| text.strip_prefix(PEOPLE_PAGE)?.parse().ok());
     let sentence = "page_token: expected the next_page_token of the page before, unchanged";
-    handle.map(Some).ok_or_else(|| status(Code::InvalidArgument, "PAGE_TOKEN_INVALID", sentence))
+    handle.map(Some).ok_or_else(|| status(Reason::PageTokenInvalid, sentence))
 }
 
 /// The token for the page after this person.
@@ -153,11 +149,7 @@ fn people_page_token(last: &Handle) -> String {
 pub(super) fn contact_hashes(field: &str, hashes: &[Vec<u8>]) -> Result<Vec<ContactHash>, Status> {
     let hash = |hash: &Vec<u8>| hash.as_slice().try_into().ok();
     let sentence = || format!("{field}: expected hashes of 32 bytes, HMAC-SHA-256 by the platform's key");
-    hashes
-        .iter()
-        .map(hash)
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| status(Code::InvalidArgument, "HASH_INVALID", sentence()))
+    hashes.iter().map(hash).collect::<Option<Vec<_>>>().ok_or_else(|| status(Reason::HashInvalid, sentence()))
 }
 
 /// How long a grant lasts, from days.
@@ -167,7 +159,7 @@ pub(super) fn grant_days(field: &str, days: u32) -> Result<Duration, Status> {
         1..=GRANT_DAYS_MAX => days,
         _ => {
             let sentence = format!("{field}: expected 1 to {GRANT_DAYS_MAX}, or 0 for {GRANT_DAYS_DEFAULT}");
-            return Err(status(Code::InvalidArgument, "GRANT_DAYS_INVALID", sentence));
+            return Err(status(Reason::GrantDaysInvalid, sentence));
         }
     };
     Ok(Duration::from_secs(u64::from(days) * 24 * 3600))
@@ -176,20 +168,20 @@ pub(super) fn grant_days(field: &str, days: u32) -> Result<Duration, Status> {
 /// A change of settings.
 pub(super) fn settings_change(change: Option<v1::SettingsChange>) -> Result<SettingsChange, Status> {
     let change = change.unwrap_or_default();
-    let invalid = |field: &str, reason: &str| {
+    let invalid = |field: &str, reason: Reason| {
         let sentence = format!("change.{field}: expected a value that the API names");
-        status(Code::InvalidArgument, reason, sentence)
+        status(reason, sentence)
     };
     let audience = change.audience.map(|audience| {
         let known = audience.audience.iter().map(|one| convert::audience(*one));
-        known.collect::<Option<AudienceSet>>().ok_or_else(|| invalid("audience", "AUDIENCE_INVALID"))
+        known.collect::<Option<AudienceSet>>().ok_or_else(|| invalid("audience", Reason::AudienceInvalid))
     });
     let strangers = change
         .strangers
-        .map(|one| convert::strangers(one).ok_or_else(|| invalid("strangers", "STRANGERS_INVALID")));
+        .map(|one| convert::strangers(one).ok_or_else(|| invalid("strangers", Reason::StrangersInvalid)));
     let direct = change
         .direct
-        .map(|one| convert::direct_setting(one).ok_or_else(|| invalid("direct", "DIRECT_INVALID")));
+        .map(|one| convert::direct_setting(one).ok_or_else(|| invalid("direct", Reason::DirectInvalid)));
     Ok(SettingsChange {
         calling: change.calling,
         audience: audience.transpose()?,
@@ -203,12 +195,15 @@ pub(super) fn settings_change(change: Option<v1::SettingsChange>) -> Result<Sett
 /// A field that is not what it must be. The last part of its path makes the reason: `accounts[3].handle` is HANDLE_INVALID.
 pub(super) fn invalid(field: &str, error: &InvalidId) -> Status {
     let name = field.rsplit('.').next().unwrap_or(field);
-    let reason = format!("{}_INVALID", name.to_uppercase());
-    status(Code::InvalidArgument, &reason, format!("{field}: expected {}", error.allowed))
+    let reason = Reason::from_str_name(&format!("{}_INVALID", name.to_uppercase()));
+    let reason = reason.expect("every field that is checked has its reason in error.proto");
+    status(reason, format!("{field}: expected {}", error.allowed))
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

@@ -5,7 +5,7 @@ mod call;
 mod changes;
 mod direct;
 mod directory;
-mod errors;
+pub(crate) mod errors;
 mod events;
 mod fields;
 mod node;
@@ -33,7 +33,7 @@ use crate::metrics;
 use crate::store::Store;
 
 use changes::Revisions;
-pub(crate) use duocast_wire::error::status;
+pub(crate) use duocast_wire::error::{Reason, status};
 use errors::IntoStatus;
 use sign_in::SignIn;
 

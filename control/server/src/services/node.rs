@@ -16,12 +16,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use v1::control_to_node::Kind as ToNode;
 use v1::node_to_control::Kind as FromNode;
 
-use super::errors::IntoStatus;
-use super::{Services, fields, observe, status};
+use super::errors::{self, IntoStatus};
+use super::{Reason, Services, fields, observe, status};
 use crate::auth::{Refusal, Scope};
-use crate::exchange::{
-    Exchange, ExchangeError, LegFailure, LinkEnd, LinkId, LinkInlet, LinkOpened, Next, NodeSaid,
-};
+use crate::exchange::{Exchange, ExchangeError, LegFailure, LinkId, LinkInlet, LinkOpened, Next, NodeSaid};
 use crate::metrics;
 
 /// How long after it linked a node may take to say hello.
@@ -119,8 +117,7 @@ async fn message(
     let Some(inlet) = messages else { return Err(ExchangeError::Stopped.status()) };
     match inlet.next().await {
         Next::Item(message) => Ok(Some(message)),
-        Next::End(LinkEnd::Left) => Ok(None),
-        Next::End(why) => Err(why.status()),
+        Next::End(why) => errors::link_end(why).map_or(Ok(None), Err),
         Next::Closed => Err(ExchangeError::Stopped.status()),
     }
 }
@@ -153,18 +150,16 @@ async fn listen(
 }
 
 async fn hello(words: &mut Streaming<v1::NodeToControl>) -> Result<NodeUp, Status> {
-    match words.message().await?.and_then(|word| word.kind) {
-        Some(FromNode::Hello(hello)) => node_up(hello),
-        _ => Err(hello_expected()),
+    match words.message().await {
+        Ok(Some(v1::NodeToControl { kind: Some(FromNode::Hello(hello)) })) => node_up(hello),
+        Err(failure) if failure.code() != Code::Internal => Err(failure),
+        // Something else, nothing, or what cannot be read.
+        Ok(_) | Err(_) => Err(hello_expected()),
     }
 }
 
 fn hello_expected() -> Status {
-    status(
-        Code::InvalidArgument,
-        "HELLO_EXPECTED",
-        "the first message of a node, within 10 s, must be its Hello",
-    )
+    status(Reason::HelloExpected, "the first message of a node, within 10 s, must be its Hello")
 }
 
 fn node_up(hello: v1::Hello) -> Result<NodeUp, Status> {

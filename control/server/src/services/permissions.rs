@@ -7,12 +7,12 @@ use duocast_control_core::session::{CallRequest, CallRequestState, Event};
 use duocast_model::{AccountId, Handle, UnixMillis};
 use duocast_wire::convert::timestamp;
 use duocast_wire::v1;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::changes::ChangedBy;
 use super::errors::IntoStatus;
 use super::fields::PeoplePage;
-use super::{Context, fields, now, status, views};
+use super::{Context, Reason, fields, now, status, views};
 use crate::metrics;
 use crate::store::{Answered, Grant, Granted, Named, Parties, Watch};
 
@@ -32,8 +32,7 @@ impl Context {
             budget.map_err(|spent| {
                 let seconds = spent.retry_after.as_secs() + 1;
                 let sentence = format!("you sent many call requests: send the next one in {seconds} s");
-                let code = Code::ResourceExhausted;
-                duocast_wire::error::retry(code, "REQUEST_BUDGET", sentence, spent.retry_after)
+                duocast_wire::error::retry(Reason::RequestBudget, sentence, spent.retry_after)
             })?;
         }
         let sent = self.store.send_request(account, handle, now()).await.map_err(|error| error.status())?;
@@ -60,7 +59,7 @@ impl Context {
         let lasts = fields::grant_days("grant_days", ask.grant_days)?;
         if ask.accept && ask.block {
             let sentence = "accept and block exclude each other: set one of the two";
-            return Err(status(Code::InvalidArgument, "ANSWER_INVALID", sentence));
+            return Err(status(Reason::AnswerInvalid, sentence));
         }
         let answered = if ask.accept {
             self.store.accept_request(account, sender, now(), lasts).await

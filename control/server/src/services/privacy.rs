@@ -4,11 +4,11 @@ use duocast_control_core::policy::{self, Outcome, POLICY_VERSION, Situation, Tol
 use duocast_control_core::session::{Event, Person};
 use duocast_model::{AccountId, DirectConsent, Handle, PrivacySettings};
 use duocast_wire::v1;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::changes::ChangedBy;
 use super::errors::IntoStatus;
-use super::{Context, Services, fields, now, observe, status, views};
+use super::{Context, Reason, Services, fields, now, observe, status, views};
 use crate::store::{KNOWN_MAX, OwnSettings, Pair, PrivacyError, SettingsChange, Watch};
 
 /// Most people that a preview names; it counts all.
@@ -354,5 +354,5 @@ impl Context {
 }
 
 fn account_removed() -> Status {
-    status(Code::NotFound, "ACCOUNT_UNKNOWN", "this account was removed: sign in again")
+    status(Reason::AccountUnknown, "this account was removed: sign in again")
 }

@@ -9,10 +9,11 @@ use duocast_transport::server::{Server, ServerConfig, loopback};
 use duocast_wire::v1::{CallState, EndReason};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use crate::support::{World, in_time};
+use crate::support::{World, failure, framed, in_time, unreadable};
 
 #[tokio::test]
 async fn a_call_over_http3() {
@@ -22,6 +23,37 @@ async fn a_call_over_http3() {
 #[tokio::test]
 async fn a_call_over_http2() {
     a_call_through(DoorChoice::H2).await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_taken_is_refused_alike_on_every_door() {
+    for door in [DoorChoice::H3, DoorChoice::H2] {
+        let (world, stop, serving) = behind(door).await;
+        for encoding in ["application/grpc", "application/grpc-web+proto"] {
+            let token = world.token("alice");
+            let send = async |body: Vec<u8>| {
+                let status = world.post("/duocast.v1.CallService/GetProfile", encoding, Some(&token), body);
+                let status = status.await;
+                (failure(&status), status.message().to_owned())
+            };
+            let large = framed(&vec![0; duocast_wire::MAX_MESSAGE_BYTES + 1]);
+            let (refused, sentence) = send(large).await;
+            assert_eq!(refused, (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into()), "{door:?} {encoding}");
+            assert!(sentence.contains("at most 262144 bytes"), "{sentence}");
+            let cut_short = vec![0, 0, 0, 0, 9, 1];
+            for body in unreadable().into_iter().chain([Vec::new(), cut_short]) {
+                let (refused, _) = send(body.clone()).await;
+                let expected = (Code::InvalidArgument, "MESSAGE_INVALID".into());
+                assert_eq!(refused, expected, "{door:?} {encoding} {body:?}");
+            }
+            let served = world.person("alice").profile().await.unwrap();
+            assert_eq!(served.person.unwrap().handle, "alice", "the next request is served");
+        }
+        world.shutdown.cancel();
+        stop.cancel();
+        in_time(serving).await.unwrap();
+        world.stop().await;
+    }
 }
 
 /// A world whose services are reached through a door, what stops the door, and its task.

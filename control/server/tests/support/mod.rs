@@ -17,7 +17,8 @@ use duocast_wire::v1::call_service_client::CallServiceClient;
 use duocast_wire::v1::directory_service_client::DirectoryServiceClient;
 use duocast_wire::v1::node_service_client::NodeServiceClient;
 use duocast_wire::v1::privacy_service_client::PrivacyServiceClient;
-use http::{Request as HttpRequest, Response as HttpResponse};
+use http::{HeaderName, Request as HttpRequest, Response as HttpResponse};
+use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
@@ -143,6 +144,33 @@ impl World {
             .await
     }
 
+    /// Sends bytes to a method and gives the status that its call ends with, wherever this encoding has it.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        token: Option<&str>,
+        body: Vec<u8>,
+    ) -> Status {
+        let mut request = HttpRequest::post(path).header("content-type", content_type);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(tonic::body::Body::new(Body::from(body))).unwrap();
+        let (head, body) = in_time(self.wire.clone().oneshot(request)).await.unwrap().into_parts();
+        let collected = in_time(body.collect()).await.unwrap();
+        let mut fields = head.headers;
+        fields.extend(collected.trailers().cloned().unwrap_or_default());
+        // grpc-web has them in a last frame of the body.
+        let frame = collected.to_bytes();
+        let lines = String::from_utf8_lossy(frame.get(5..).unwrap_or_default()).into_owned();
+        for (name, value) in lines.split("\r\n").filter_map(|line| line.split_once(':')) {
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).unwrap();
+            fields.insert(name, value.trim().parse().unwrap());
+        }
+        Status::from_header_map(&fields).expect("the call ends with a status")
+    }
+
     pub(crate) async fn counts(&self) -> Counts {
         in_time(self.control.counts()).await.unwrap()
     }
@@ -218,6 +246,28 @@ impl Person {
         in_time(self.api.clone().connect_leg(self.request(message))).await.map(|answer| answer.into_inner())
     }
 
+    pub(crate) async fn consent(
+        &self,
+        session: &str,
+        call_id: &str,
+        consent: bool,
+    ) -> Result<v1::Call, Status> {
+        let message = v1::SetDirectRequest { session_id: session.into(), call_id: call_id.into(), consent };
+        in_time(self.api.clone().set_direct(self.request(message))).await.map(call)
+    }
+
+    pub(crate) async fn step(
+        &self,
+        session: &str,
+        call_id: &str,
+        attempt: u32,
+        step: Option<v1::send_direct_request::Step>,
+    ) -> Result<v1::SendDirectResponse, Status> {
+        let message =
+            v1::SendDirectRequest { session_id: session.into(), call_id: call_id.into(), attempt, step };
+        in_time(self.api.clone().send_direct(self.request(message))).await.map(|answer| answer.into_inner())
+    }
+
     pub(crate) async fn get(&self, call_id: &str) -> Result<v1::Call, Status> {
         let message = v1::GetCallRequest { call_id: call_id.into() };
         in_time(self.api.clone().get_call(self.request(message))).await.map(call)
@@ -274,6 +324,19 @@ pub(crate) fn follow(follower: &str, followee: &str, following: bool) -> v1::Fol
         followee_account_id: dev_account_id(followee).expose().into(),
         following,
     }
+}
+
+/// Bytes as one message of a request.
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0];
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    frame
+}
+
+/// What is no message of any method: an endless number, and a field that is longer than what came.
+pub(crate) fn unreadable() -> [Vec<u8>; 2] {
+    [framed(&[0xff; 3]), framed(b"\x0a\x05abc")]
 }
 
 /// Code and reason of a failure, once it is sure that its sentence is one.

@@ -17,6 +17,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::GuardConfig;
 use super::body::GuardedBody;
+use super::message::{Fault, Messages, is_unreadable};
 use crate::grpc;
 
 /// The app, and what its calls must keep to.
@@ -64,8 +65,10 @@ async fn grpc_call(app: Router, request: Request<Body>, config: GuardConfig) -> 
     let deadline = grpc::timeout(request.headers()).map(|timeout| now + timeout.min(config.deadline_max));
     let response_due = now + config.response_timeout;
     let due = deadline.map_or(response_due, |deadline| deadline.min(response_due));
+    let request = request.map(|body| Body::new(Messages::new(body, config.message_max, config.fault)));
     let handler = AssertUnwindSafe(async move { app.oneshot(request).await }).catch_unwind();
     match tokio::time::timeout_at(due, handler).await {
+        Ok(Ok(Ok(response))) if is_unreadable(&response) => refused(&(config.fault)(Fault::MessageInvalid)),
         Ok(Ok(Ok(response))) => response
             .map(|body| Body::new(GuardedBody::new(body, deadline, config.draining, config.drain_grace))),
         Ok(Ok(Err(never))) => match never {},

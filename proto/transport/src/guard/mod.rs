@@ -2,6 +2,7 @@
 
 mod body;
 mod call;
+mod message;
 mod origin;
 mod web;
 
@@ -10,9 +11,11 @@ use std::time::Duration;
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use call::Calls;
+pub use message::Fault;
 use origin::OriginSwitch;
 use web::WebSwitch;
 
@@ -53,6 +56,11 @@ pub struct GuardConfig {
     pub response_timeout: Duration,
     /// Which web pages may call.
     pub origins: Origins,
+    /// Most bytes of one message of a request. Higher costs memory per call under attack, lower refuses honest messages; a
+    /// larger one ends its call before it is read. Each generated service must allow as much (`max_decoding_message_size`).
+    pub message_max: usize,
+    /// The status for a request that no handler sees; [`Fault::bare`] has no details.
+    pub fault: fn(Fault) -> Status,
 }
 
 impl Default for GuardConfig {
@@ -63,6 +71,8 @@ impl Default for GuardConfig {
             deadline_max: Duration::from_secs(24 * 3600),
             response_timeout: Duration::from_secs(60),
             origins: Origins::Any,
+            message_max: 4 * 1024 * 1024,
+            fault: Fault::bare,
         }
     }
 }
@@ -76,9 +86,9 @@ impl Default for GuardConfig {
 ///   idle; its handler or stream is dropped then.
 /// - A panic ends its call with INTERNAL and nothing else; outside of gRPC it answers 500.
 /// - While draining, see [`GuardConfig::draining`].
+/// - A message that is too large, or cannot be read, ends its call as [`GuardConfig::fault`] says.
 ///
-/// Bounds on connections and on calls per connection are the server's ([`Limits`](crate::server::Limits)); the size of a
-/// message is bounded by each generated service (`max_decoding_message_size`).
+/// Bounds on connections and on calls per connection are the server's ([`Limits`](crate::server::Limits)).
 pub fn guard(app: Router, config: GuardConfig) -> Router {
     let cors = cors(&config.origins);
     let guarded = OriginSwitch::new(&cors, WebSwitch::new(Calls::new(app, config)));

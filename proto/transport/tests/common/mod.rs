@@ -90,7 +90,12 @@ impl TestServer {
             let draining = shutdown.clone();
             app = guard(
                 app,
-                GuardConfig { draining, drain_grace: setup.drain_grace, ..GuardConfig::default() },
+                GuardConfig {
+                    draining,
+                    drain_grace: setup.drain_grace,
+                    message_max: probe::MAX_MESSAGE_BYTES,
+                    ..GuardConfig::default()
+                },
             );
         }
         let serving = tokio::spawn(server.serve(app, shutdown.clone()));
