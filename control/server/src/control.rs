@@ -19,6 +19,7 @@ use crate::auth::{
 };
 use crate::exchange::{Exchange, ExchangeError, Tuning};
 use crate::http::{self, Operations};
+use crate::metrics;
 use crate::services::{self, Context, Services};
 use crate::store::{AccountChange, FollowChange, FollowError, Store, StoreError, UpsertError, Watch};
 use crate::web;
@@ -148,6 +149,7 @@ struct Inner {
 impl Control {
     /// Opens the store, takes up the calls in it and starts the exchange. Needs a tokio runtime.
     pub async fn open(config: ControlConfig) -> Result<Self, OpenError> {
+        metrics::begin_at_zero();
         make_private_dir(&config.data_dir)?;
         let internal = InternalIssuer::new().ok_or(OpenError::InternalIssuer)?;
         let verifier = verifier(&config, &internal)?;

@@ -1,11 +1,15 @@
 //! Every instrument of the control plane: name, unit, meaning, once. No label holds an account, a device or an address.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use duocast_control_core::call::CallRecord;
+use duocast_control_core::policy;
 use duocast_control_core::switchboard::Counts;
-use duocast_model::CallState;
+use duocast_model::{CallState, EndReason};
+use duocast_wire::error::{ALL_REASONS, Reason};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tonic::Code;
 
 use crate::exchange::{LegFailure, StreamClose};
 
@@ -66,6 +70,67 @@ pub fn describe() {
     describe_counter!(PANICS, "Panics that ended one command; each is a bug");
 }
 
+/// Shows every counter from the start: a rate over one that appears with its first event misses that event, and an alert
+/// cannot tell "never" from "not measured".
+pub(crate) fn begin_at_zero() {
+    for name in
+        [PLANS_REFUSED, NODE_MESSAGES_INVALID, EVENTS_DELIVERED, STORE_FAILURES, RECORDS_REFUSED, PANICS]
+    {
+        counter!(name).absolute(0);
+    }
+    for result in std::iter::once(PLACED).chain(PLACE_REFUSALS.map(|reason| reason.as_str_name())) {
+        counter!(CALLS_PLACED, "result" => result).absolute(0);
+    }
+    for reason in EndReason::ALL {
+        counter!(CALLS_ENDED, "reason" => reason.name()).absolute(0);
+    }
+    for (outcome, code) in policy::codes() {
+        for name in [POLICY_DECISIONS, REQUESTS_SENT] {
+            counter!(name, "decision" => outcome.name(), "reason" => code).absolute(0);
+        }
+    }
+    for reason in LEG_FAILURE_REASONS {
+        counter!(LEG_FAILURES, "reason" => reason).absolute(0);
+    }
+    for why in STREAM_CLOSES {
+        counter!(STREAMS_CLOSED, "why" => why).absolute(0);
+    }
+    let refusals: BTreeSet<&str> = ALL_REASONS.iter().map(|reason| code_name(reason.code())).collect();
+    for method in duocast_wire::services().into_iter().flat_map(|service| service.methods) {
+        for code in [Code::Ok, Code::Cancelled].map(code_name).into_iter().chain(refusals.iter().copied()) {
+            counter!(RPC_REQUESTS, "method" => method.clone(), "code" => code).absolute(0);
+        }
+    }
+}
+
+/// The result of an attempt that made a call.
+const PLACED: &str = "placed";
+
+/// Why an attempt to place a call makes none.
+const PLACE_REFUSALS: [Reason; 21] = [
+    Reason::SessionIdInvalid,
+    Reason::CalleeHandleInvalid,
+    Reason::RequestIdInvalid,
+    Reason::SessionUnknown,
+    Reason::CalleeUnknown,
+    Reason::CalleeIsSelf,
+    Reason::CalleeOffline,
+    Reason::CalleeNotReachable,
+    Reason::CallerNotEnabled,
+    Reason::BlockedByCaller,
+    Reason::CallerRequiresE2ee,
+    Reason::CalleeRequiresE2ee,
+    Reason::RequestNeeded,
+    Reason::AlreadyInCall,
+    Reason::PeerIsCalling,
+    Reason::NoCapacity,
+    Reason::RingBudget,
+    Reason::Draining,
+    Reason::Overloaded,
+    Reason::StoreUnavailable,
+    Reason::Internal,
+];
+
 /// Sets the gauges, for a scrape.
 pub(crate) fn counts(counts: Counts) {
     gauge!(SESSIONS).set(counts.sessions as f64);
@@ -77,7 +142,7 @@ pub(crate) fn counts(counts: Counts) {
 
 /// A call was placed, or not, for this reason: one of the API's, so there are few.
 pub(crate) fn call_placed(refused: Option<String>) {
-    let result = refused.unwrap_or_else(|| "placed".to_owned());
+    let result = refused.unwrap_or_else(|| PLACED.to_owned());
     counter!(CALLS_PLACED, "result" => result).increment(1);
 }
 
@@ -98,16 +163,19 @@ pub(crate) fn call_recorded(call: &CallRecord) {
     }
 }
 
-/// An offer failed. A node's own reasons are one label: they come from outside.
+/// Why an offer failed, in the order of [`LegFailure`]. A node's own reasons are one label: they come from outside.
+const LEG_FAILURE_REASONS: [&str; 5] = ["node_away", "node_busy", "node_slow", "leg_changed", "refused"];
+
+/// An offer failed.
 pub(crate) fn leg_failed(failure: &LegFailure) {
     let reason = match failure {
-        LegFailure::NodeAway => "node_away",
-        LegFailure::NodeBusy => "node_busy",
-        LegFailure::NodeSlow => "node_slow",
-        LegFailure::LegChanged => "leg_changed",
-        LegFailure::Refused { .. } => "refused",
+        LegFailure::NodeAway => 0,
+        LegFailure::NodeBusy => 1,
+        LegFailure::NodeSlow => 2,
+        LegFailure::LegChanged => 3,
+        LegFailure::Refused { .. } => 4,
     };
-    counter!(LEG_FAILURES, "reason" => reason).increment(1);
+    counter!(LEG_FAILURES, "reason" => LEG_FAILURE_REASONS[reason]).increment(1);
 }
 
 /// A node refused a plan.
@@ -121,7 +189,7 @@ pub(crate) fn node_message_invalid() {
 }
 
 /// An RPC answered, or its client gave it up.
-pub(crate) fn rpc(method: &'static str, code: tonic::Code, took: Duration) {
+pub(crate) fn rpc(method: &'static str, code: Code, took: Duration) {
     counter!(RPC_REQUESTS, "method" => method, "code" => code_name(code)).increment(1);
     histogram!(RPC_DURATION_SECONDS, "method" => method).record(took.as_secs_f64());
 }
@@ -131,14 +199,17 @@ pub(crate) fn event_delivered() {
     counter!(EVENTS_DELIVERED).increment(1);
 }
 
+/// Why the server ends a stream, in the order of [`StreamClose`].
+const STREAM_CLOSES: [&str; 3] = ["taken_over", "evicted", "slow_consumer"];
+
 /// The server ended a stream.
 pub(crate) fn stream_closed(why: StreamClose) {
     let why = match why {
-        StreamClose::TakenOver => "taken_over",
-        StreamClose::Evicted => "evicted",
-        StreamClose::SlowConsumer => "slow_consumer",
+        StreamClose::TakenOver => 0,
+        StreamClose::Evicted => 1,
+        StreamClose::SlowConsumer => 2,
     };
-    counter!(STREAMS_CLOSED, "why" => why).increment(1);
+    counter!(STREAMS_CLOSED, "why" => STREAM_CLOSES[why]).increment(1);
 }
 
 /// A batch of call records was written, or not.
@@ -164,8 +235,7 @@ pub(crate) fn panicked() {
     counter!(PANICS).increment(1);
 }
 
-fn code_name(code: tonic::Code) -> &'static str {
-    use tonic::Code;
+fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

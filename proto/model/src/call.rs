@@ -73,6 +73,19 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::HungUp,
+        Self::Declined,
+        Self::TimedOut,
+        Self::Busy,
+        Self::Cancelled,
+        Self::AnsweredElsewhere,
+        Self::PartyLost,
+        Self::MediaFailed,
+        Self::NodeLost,
+    ];
+
     /// Stable lower-case name, for reports, metric labels and the store: the wire's without its prefix.
     pub const fn name(self) -> &'static str {
         match self {

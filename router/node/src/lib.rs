@@ -166,6 +166,7 @@ impl Router {
     /// Media goes on while control cannot be reached; the link is tried for ever.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RouterError> {
         metrics::describe();
+        metrics::begin_at_zero();
         let (reports, from_workers) = mpsc::channel(MAX_QUEUED_REPORTS);
         let (died, mut deaths) = mpsc::channel(1);
         let max_legs = (self.config.leg_capacity as usize).div_ceil(self.workers.len());

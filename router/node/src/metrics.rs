@@ -71,6 +71,16 @@ pub fn describe() {
     );
 }
 
+/// Shows the link's counters from the start: a rate over one that appears with its first event misses that event. (The
+/// workers' appear, at zero, with their first turn.)
+pub(crate) fn begin_at_zero() {
+    for name in
+        ["duocast_router_control_link_attempts_total", "duocast_router_control_link_token_refused_total"]
+    {
+        counter!(name).absolute(0);
+    }
+}
+
 pub(crate) fn link_is_up(up: bool) {
     gauge!("duocast_router_control_link_up").set(if up { 1.0 } else { 0.0 });
 }

@@ -16,7 +16,7 @@ mod verdict;
 pub use decision::{Admission, Decision, Denied, Facts, Legs, RequestPass, decide, legs, standing};
 pub use rules::evaluate;
 pub use situation::{Profile, Relation, RequestHistory, Situation, UnknownProfile};
-pub use verdict::{AllowReason, DenyReason, Outcome, RequestReason, Told, Verdict, Words};
+pub use verdict::{AllowReason, DenyReason, Outcome, RequestReason, Told, Verdict, Words, codes};
 
 /// Counts up when a rule, its place or a reason code changes, so that clients and operators can tell.
 pub const POLICY_VERSION: u32 = 1;

@@ -222,6 +222,30 @@ impl RequestReason {
     }
 }
 
+/// Every outcome with every code that an answer of the policy has for it: the labels of a counter.
+pub fn codes() -> impl Iterator<Item = (Outcome, &'static str)> {
+    let allows = [AllowReason::Grant, AllowReason::AcceptedDm].into_iter();
+    let allows = allows.chain(Audience::ALL.map(AllowReason::Audience)).map(AllowReason::code);
+    let requests = [RequestReason::Fresh, RequestReason::Pending, RequestReason::Declined];
+    let denies = [
+        DenyReason::Oneself,
+        DenyReason::CallerOff,
+        DenyReason::BlockedByCaller,
+        DenyReason::CallerRequiresE2ee,
+        DenyReason::BlockedByCallee,
+        DenyReason::CalleeOff,
+        DenyReason::CalleeRequiresE2ee,
+    ];
+    // Nobody, each alone, and one union, for they all have one code.
+    let single = Audience::ALL.into_iter().map(|one| AudienceSet::from_iter([one]));
+    let outside = [AudienceSet::NONE, AudienceSet::from_iter(Audience::ALL)].into_iter().chain(single);
+    let denies = denies.into_iter().chain(outside.map(DenyReason::OutsideAudience)).map(DenyReason::code);
+    allows
+        .map(|code| (Outcome::Allow, code))
+        .chain(requests.map(RequestReason::code).map(|code| (Outcome::Request, code)))
+        .chain(denies.map(|code| (Outcome::Deny, code)))
+}
+
 impl DenyReason {
     /// Stable code. For [`Self::OutsideAudience`] one for each single audience, and one for their unions.
     pub const fn code(self) -> &'static str {

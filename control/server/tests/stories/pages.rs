@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower::ServiceExt as _;
 
@@ -81,12 +82,13 @@ async fn an_unknown_method_is_unimplemented() {
 #[tokio::test]
 async fn health_and_reflection_know_every_service() {
     let world = World::new().await;
-    let services = ["duocast.v1.CallService", "duocast.v1.DirectoryService", "duocast.v1.NodeService"];
+    let services = duocast_wire::services();
+    assert!(services.iter().any(|service| service.name == "duocast.v1.PrivacyService"), "{services:?}");
     let health = async |service: &str| {
         let ask = HealthCheckRequest { service: service.into() };
         in_time(HealthClient::new(world.wire.clone()).check(ask)).await.unwrap().into_inner().status
     };
-    for service in ["", services[0], services[1], services[2]] {
+    for service in services.iter().map(|service| service.name.as_str()).chain([""]) {
         assert_eq!(health(service).await, 1, "{service:?} serves");
     }
 
@@ -103,13 +105,62 @@ async fn health_and_reflection_know_every_service() {
         panic!("no list")
     };
     let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(services.iter().all(|service| names.iter().any(|name| name == service)), "{names:?}");
+    assert!(services.iter().all(|service| names.contains(&service.name)), "{names:?}");
 
-    let symbol = v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(services[0].into());
-    let ask = v1alpha::ServerReflectionRequest { message_request: Some(symbol), ..Default::default() };
-    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(world.wire.clone());
-    let answers = in_time(client.server_reflection_info(tokio_stream::once(ask))).await.unwrap();
-    assert!(in_time(answers.into_inner().message()).await.unwrap().is_some());
+    for service in &services {
+        let name = service.name.clone();
+        let symbol = v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(name);
+        let ask = v1alpha::ServerReflectionRequest { message_request: Some(symbol), ..Default::default() };
+        let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(world.wire.clone());
+        let answers = in_time(client.server_reflection_info(tokio_stream::once(ask))).await.unwrap();
+        let answer =
+            in_time(answers.into_inner().message()).await.unwrap().unwrap().message_response.unwrap();
+        let is_file = matches!(answer, FileDescriptorResponse(_));
+        assert!(is_file, "{}: {answer:?}", service.name);
+    }
+}
+
+#[tokio::test]
+async fn every_counter_is_there_before_its_first_event() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    duocast_control::metrics::describe();
+    let world = World::with(|config| config.metrics = Some(handle)).await;
+    let (_, text) = get(&world, "/metrics").await;
+    let described: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    for name in [
+        "duocast_control_calls_placed_total",
+        "duocast_control_calls_ended_total",
+        "duocast_control_policy_decisions_total",
+        "duocast_control_call_requests_total",
+        "duocast_control_leg_failures_total",
+        "duocast_control_plans_refused_total",
+        "duocast_control_node_messages_invalid_total",
+        "duocast_control_rpc_requests_total",
+        "duocast_control_events_delivered_total",
+        "duocast_control_streams_closed_total",
+        "duocast_control_store_failures_total",
+        "duocast_control_store_records_refused_total",
+        "duocast_control_panics_total",
+    ] {
+        assert!(described.contains(&name), "{name} is missing in:\n{text}");
+    }
+    for line in [
+        "duocast_control_calls_placed_total{result=\"placed\"} 0",
+        "duocast_control_calls_placed_total{result=\"RING_BUDGET\"} 0",
+        "duocast_control_calls_ended_total{reason=\"hung_up\"} 0",
+        "duocast_control_calls_ended_total{reason=\"node_lost\"} 0",
+        "duocast_control_policy_decisions_total{decision=\"deny\",reason=\"OUTSIDE_AUDIENCE\"} 0",
+        "duocast_control_call_requests_total{decision=\"request\",reason=\"REQUEST_NEEDED\"} 0",
+        "duocast_control_leg_failures_total{reason=\"node_slow\"} 0",
+        "duocast_control_streams_closed_total{why=\"slow_consumer\"} 0",
+        "duocast_control_rpc_requests_total{method=\"CanCall\",code=\"INTERNAL\"} 0",
+        "duocast_control_rpc_requests_total{method=\"Link\",code=\"OK\"} 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+    }
 }
 
 #[tokio::test]
@@ -120,6 +171,7 @@ async fn metrics_count_what_happened_and_name_nobody() {
     let _recording = metrics::set_default_local_recorder(&recorder);
     duocast_control::metrics::describe();
     let world = World::with(|config| config.metrics = Some(handle)).await;
+    let (_, begun) = get(&world, "/metrics").await;
     world.friends(&["alice", "bob"]).await;
     let _node = world.node("n1").await;
     let alice = world.device("alice", "laptop").await;
@@ -142,6 +194,14 @@ async fn metrics_count_what_happened_and_name_nobody() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
     }
+    // Whatever has been counted was shown, at zero, before.
+    let series = |text: &str| -> Vec<String> {
+        let counted = text.lines().filter(|line| line.contains("_total"));
+        counted.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    let begun = series(&begun);
+    let late: Vec<_> = series(&text).into_iter().filter(|one| !begun.contains(one)).collect();
+    assert!(late.is_empty(), "appeared later: {late:?}");
     for secret in ["alice", "bob", "laptop", "phone", alice.session.as_str(), call.call_id.as_str()] {
         assert!(!text.contains(secret), "{secret}");
     }
