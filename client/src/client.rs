@@ -85,6 +85,14 @@ pub enum ConnectError {
         /// Stable code such as `TOKEN_EXPIRED`, if the server gave one.
         reason: Option<String>,
     },
+    /// The server gives this device no session; its sentence says what to do.
+    #[error("{sentence}")]
+    Refused {
+        /// Stable code such as `TOO_MANY_SESSIONS`.
+        reason: String,
+        /// For people.
+        sentence: String,
+    },
     /// Connected, but the session did not start in time.
     #[error("the server accepted the connection but started no session; it may be overloaded, try again")]
     TimedOut,
@@ -182,13 +190,20 @@ impl Client {
         );
         tokio::spawn(session.run(command_rx));
         let started = connection.wait_for(|state| match state {
-            Connection::Online | Connection::SignedOut { .. } | Connection::TakenOver => true,
+            Connection::Online
+            | Connection::SignedOut { .. }
+            | Connection::Refused { .. }
+            | Connection::TakenOver => true,
             Connection::Connecting | Connection::Reconnecting { .. } => false,
         });
         let state = tokio::time::timeout(config.connect_timeout, started).await;
         let state = state.map_err(|_| ConnectError::TimedOut)?.map_err(|_| ConnectError::TimedOut)?.clone();
-        if let Connection::SignedOut { reason } = state {
-            return Err(ConnectError::SignedOut { reason });
+        match state {
+            Connection::SignedOut { reason } => return Err(ConnectError::SignedOut { reason }),
+            Connection::Refused { reason, sentence } => {
+                return Err(ConnectError::Refused { reason, sentence });
+            }
+            _ => {}
         }
         let first_events = Mutex::new(Some(Events(first)));
         let token = config.token;

@@ -10,7 +10,8 @@ use duocast_client::audio::{AudioSink, Discard, Tone};
 use duocast_client::headless::{self, Action, Options, Progress};
 use duocast_client::media::SyntheticVideoConfig;
 use duocast_client::{
-    Call, CallState, CallStats, Client, ClientEvent, DoorChoice, EndReason, Events, Media, MediaState,
+    Call, CallState, CallStats, Client, ClientEvent, ConnectError, DoorChoice, EndReason, Events, Media,
+    MediaState,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -33,6 +34,22 @@ async fn incoming(events: &mut Events) -> Call {
         }
     };
     timeout(PATIENCE, next).await.expect("it rings")
+}
+
+#[tokio::test]
+async fn one_device_too_many_is_told_why() {
+    let server = Server::start().await;
+    let mut devices = Vec::new();
+    for _ in 0..8 {
+        devices.push(server.client("alice", DoorChoice::H2).await);
+    }
+    let refused = Client::connect(server.config("alice")).await.unwrap_err();
+    assert!(
+        matches!(&refused, ConnectError::Refused { reason, .. } if reason == "TOO_MANY_SESSIONS"),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("sign out on one of them"), "{refused}");
+    drop(devices);
 }
 
 async fn state(call: &Call, wanted: CallState) {

@@ -178,6 +178,7 @@ fn connection_words(connection: &Connection) -> String {
     match connection {
         Connection::Online => "connected to the server".into(),
         Connection::SignedOut { .. } => paint(BAD, "signed out"),
+        Connection::Refused { sentence, .. } => paint(BAD, sentence),
         Connection::TakenOver => paint(BAD, "signed in elsewhere with this device"),
         _ => "connecting to the server".into(),
     }

@@ -4,12 +4,11 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, DeviceId};
-use duocast_wire::error::reason;
 use duocast_wire::v1;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use super::{ClientEvent, Registry, SessionCommand, SessionLink};
 use crate::call::{Call, CallSettings};
@@ -212,14 +211,7 @@ impl Stream {
 }
 
 fn stream_end(status: &Status) -> StreamEnd {
-    let reason = reason(status);
-    match status.code() {
-        Code::Unauthenticated => StreamEnd::Unauthenticated { reason },
-        Code::Aborted if reason.as_deref() == Some("SESSION_TAKEN_OVER") => StreamEnd::TakenOver,
-        code => {
-            let error = CallError::from(status.clone());
-            tracing::debug!(?code, %error, "the event stream ended");
-            StreamEnd::Broken
-        }
-    }
+    let error = CallError::from(status.clone());
+    tracing::debug!(code = ?status.code(), %error, "the event stream ended");
+    StreamEnd::of(status)
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, CallState, EndReason, PrivacySettings};
+use duocast_wire::error::Reason as Refusal;
 use duocast_wire::v1;
 
 use crate::privacy::CallRequest;
@@ -55,6 +56,13 @@ pub enum Connection {
         /// The server's reason code, such as `TOKEN_EXPIRED`, if it gave one.
         reason: Option<String>,
     },
+    /// The server refuses a session, though it takes the token; it is tried again, ever more rarely.
+    Refused {
+        /// Stable code, such as `TOO_MANY_SESSIONS`.
+        reason: String,
+        /// For people: what to do.
+        sentence: String,
+    },
     /// Another client took this session over; this one stays silent.
     TakenOver,
 }
@@ -69,8 +77,39 @@ pub enum StreamEnd {
         /// Reason code of the refusal.
         reason: Option<String>,
     },
+    /// The server gives no session, and says why: trying again helps only once something else has changed.
+    Refused {
+        /// Reason code of the refusal.
+        reason: String,
+        /// What to do.
+        sentence: String,
+    },
     /// SESSION_TAKEN_OVER.
     TakenOver,
+}
+
+impl StreamEnd {
+    /// What a failed stream, or a failed attempt to open one, means.
+    pub fn of(status: &tonic::Status) -> Self {
+        use tonic::Code;
+        let reason = duocast_wire::error::reason(status);
+        let known = reason.as_deref().and_then(Refusal::from_str_name);
+        match (status.code(), known, reason) {
+            (Code::Unauthenticated, _, reason) => Self::Unauthenticated { reason },
+            (_, Some(Refusal::SessionTakenOver), _) => Self::TakenOver,
+            (_, Some(Refusal::SlowConsumer), _) => Self::Broken,
+            (
+                Code::ResourceExhausted
+                | Code::InvalidArgument
+                | Code::PermissionDenied
+                | Code::FailedPrecondition
+                | Code::NotFound,
+                _,
+                Some(reason),
+            ) => Self::Refused { reason, sentence: status.message().to_owned() },
+            _ => Self::Broken,
+        }
+    }
 }
 
 /// What the shell must do.
@@ -206,6 +245,10 @@ impl Session {
         }
         match end {
             StreamEnd::Broken => self.on_broken(now, jitter),
+            StreamEnd::Refused { reason, sentence } => {
+                self.back_off(now, jitter);
+                self.tell_connection(Connection::Refused { reason, sentence });
+            }
             StreamEnd::Unauthenticated { reason } => self.stop(Connection::SignedOut { reason }),
             StreamEnd::TakenOver => self.stop(Connection::TakenOver),
         }
@@ -347,6 +390,11 @@ impl Session {
     }
 
     fn on_broken(&mut self, now: Instant, jitter: Jitter) {
+        self.back_off(now, jitter);
+        self.tell_connection(Connection::Reconnecting { attempt: self.attempts });
+    }
+
+    fn back_off(&mut self, now: Instant, jitter: Jitter) {
         let was_stable = matches!(self.link, Link::Open { since, .. } if now - since >= STABLE_AFTER);
         if was_stable {
             self.attempts = 0;
@@ -354,7 +402,6 @@ impl Session {
         self.link = Link::Waiting { until: now + backoff(self.attempts, jitter) };
         self.attempts = self.attempts.saturating_add(1);
         self.effects.push_back(Effect::CloseStream);
-        self.tell_connection(Connection::Reconnecting { attempt: self.attempts });
     }
 
     fn stop(&mut self, connection: Connection) {

@@ -226,6 +226,46 @@ fn a_refused_token_stops_everything_until_a_new_one_is_set() {
 }
 
 #[test]
+fn a_refused_session_says_why_and_is_tried_again_ever_more_rarely() {
+    let mut world = World::online();
+    world.breaks();
+    world.effects();
+    let sentence = "this account is signed in on too many devices: sign out on one of them";
+    let refused = Connection::Refused { reason: "TOO_MANY_SESSIONS".into(), sentence: sentence.into() };
+    let mut before = Duration::ZERO;
+    for attempt in 0..4 {
+        world.wait();
+        world.effects();
+        let status = duocast_wire::error::status(duocast_wire::error::Reason::TooManySessions, sentence);
+        world.session.handle_stream_end(world.now, StreamEnd::of(&status), Jitter::new(CALM));
+        assert_eq!(world.session.connection(), &refused);
+        let told = world.effects().contains(&Effect::Tell(News::Connection(refused.clone())));
+        assert_eq!(told, attempt == 0, "it is told once");
+        let (due, reason) = world.session.poll_timeout().unwrap();
+        assert!(reason == Reason::Backoff && due - world.now >= before, "{attempt}");
+        before = due - world.now;
+    }
+    world.wait();
+    world.event(1, started(false, vec![]));
+    assert_eq!(world.session.connection(), &Connection::Online);
+}
+
+#[test]
+fn how_a_stream_ended_is_read_from_its_status() {
+    use duocast_wire::error::{Reason as Why, status};
+    let end = |why| StreamEnd::of(&status(why, "a sentence"));
+    assert_eq!(end(Why::SessionTakenOver), StreamEnd::TakenOver);
+    assert!(matches!(end(Why::TokenExpired), StreamEnd::Unauthenticated { .. }));
+    for why in [Why::TooManySessions, Why::ServerFull, Why::ScopeMissing, Why::DeviceIdInvalid] {
+        assert!(matches!(end(why), StreamEnd::Refused { .. }), "{why:?}");
+    }
+    for why in [Why::SlowConsumer, Why::Draining, Why::Overloaded, Why::SessionEvicted, Why::Internal] {
+        assert_eq!(end(why), StreamEnd::Broken, "{why:?}");
+    }
+    assert_eq!(StreamEnd::of(&tonic::Status::resource_exhausted("by a proxy")), StreamEnd::Broken);
+}
+
+#[test]
 fn a_taken_over_session_stays_silent() {
     let mut world = World::online();
     world.session.handle_stream_end(world.now, StreamEnd::TakenOver, Jitter::new(CALM));

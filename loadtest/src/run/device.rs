@@ -168,7 +168,7 @@ impl Shell {
             Some(Err(status)) => {
                 let failure = Failure::of(Stage::Join, &status);
                 self.state.send_modify(|state| state.last_end = Some(failure));
-                stream_end(&status)
+                StreamEnd::of(&status)
             }
             None => StreamEnd::Broken,
         };
@@ -239,15 +239,6 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-fn stream_end(status: &Status) -> StreamEnd {
-    let reason = duocast_wire::error::reason(status);
-    match status.code() {
-        Code::Unauthenticated => StreamEnd::Unauthenticated { reason },
-        Code::Aborted if reason.as_deref() == Some("SESSION_TAKEN_OVER") => StreamEnd::TakenOver,
-        _ => StreamEnd::Broken,
     }
 }
 
