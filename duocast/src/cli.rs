@@ -272,6 +272,9 @@ pub enum Ctl {
         /// Print a link to sign in with instead
         #[arg(long)]
         link: bool,
+        /// The server's configuration file, which says where the page is [default: as for `duocast up`]
+        #[arg(long, value_name = "FILE", requires = "link")]
+        config: Option<PathBuf>,
     },
     /// Create a development account, or change it
     Account {

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::Calls;
 
+/// Most mistakes of parsing that are told at once.
+const MISTAKES_MAX: usize = 20;
+
 /// Everything that can be set. Each field's default makes `duocast up` work on a developer's machine with nothing set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -206,13 +209,10 @@ impl Default for Log {
 /// Why there is no usable configuration. Each line names the key, what it holds and what is allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file, the environment or a flag does not parse.
-    #[error("the configuration does not parse: {0}")]
-    Parse(Box<figment::Error>),
     /// The file that was asked for is not there.
     #[error("there is no configuration file at {}: leave out --config, or name one that exists", .0.display())]
     NoFile(PathBuf),
-    /// Values that cannot be.
+    /// Values that cannot be, or that do not parse: all of them, as far as they can be told at once.
     #[error("the configuration cannot work:\n  {}", .0.join("\n  "))]
     Invalid(Vec<String>),
 }
@@ -226,17 +226,19 @@ impl Config {
             return Err(ConfigError::NoFile(missing.to_owned()));
         }
         let path = file.map_or_else(default_config_file, Path::to_owned);
-        let config: Self = Figment::from(Serialized::defaults(Self::default()))
+        let figment = Figment::from(Serialized::defaults(Self::default()))
             .merge(Toml::file(path))
             .merge(Env::prefixed("DUOCAST_").split("__"))
-            .merge(Serialized::defaults(flags))
-            .extract()
-            .map_err(|e| ConfigError::Parse(Box::new(e)))?;
-        config.check()?;
-        Ok(config)
+            .merge(Serialized::defaults(flags));
+        let (config, mut wrong) = parse(figment);
+        if let Some(config) = &config {
+            wrong.extend(config.wrong());
+        }
+        config.filter(|_| wrong.is_empty()).ok_or(ConfigError::Invalid(wrong))
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// What cannot work, a line each.
+    fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.listen.is_empty() {
             wrong.push("listen: empty: name at least one address, e.g. [\"0.0.0.0:4433\"]".into());
@@ -262,6 +264,12 @@ impl Config {
                 self.media_workers()
             ));
         }
+        for address in self.media.announce.iter().filter(|a| a.is_unspecified() || a.is_multicast()) {
+            wrong.push(format!(
+                "media.announce: {address}: clients cannot send there: name addresses that they reach this machine at, or leave it \
+                 empty for all of this machine's"
+            ));
+        }
         if self.media.leg_capacity < 2 {
             wrong.push(format!("media.leg_capacity: {}: a call needs 2", self.media.leg_capacity));
         }
@@ -280,7 +288,14 @@ impl Config {
         if let Err(e) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             wrong.push(format!("log.level: {:?}: {e}", self.log.level));
         }
-        if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(wrong)) }
+        wrong
+    }
+
+    /// The page's address as this machine's browser has it; `None` if its port is chosen at the start.
+    pub fn page(&self) -> Option<String> {
+        let page = self.http.first().map(|plain| ("http", plain.port()));
+        let (scheme, port) = page.or_else(|| Some(("https", self.listen.first()?.port())))?;
+        (port != 0).then(|| format!("{scheme}://localhost:{port}"))
     }
 
     /// Worker threads of the router.
@@ -290,6 +305,40 @@ impl Config {
             n => n,
         }
     }
+}
+
+/// The configuration, if there is one, and what does not parse. What does not is told, then read as if it were not set, so
+/// that the rest is checked as well.
+fn parse(mut figment: Figment) -> (Option<Config>, Vec<String>) {
+    let defaults = Figment::from(Serialized::defaults(Config::default()));
+    let mut wrong: Vec<String> = Vec::new();
+    for _ in 0..MISTAKES_MAX {
+        let errors = match figment.extract() {
+            Ok(config) => return (Some(config), wrong),
+            Err(errors) => errors,
+        };
+        let mut is_mended = false;
+        for error in errors {
+            // The item of a list is no key.
+            let keys = error.path.iter().take_while(|part| part.parse::<usize>().is_err());
+            let key = keys.map(String::as_str).collect::<Vec<_>>().join(".");
+            let line = error.to_string();
+            if !wrong.contains(&line) {
+                wrong.push(line);
+                if !key.is_empty()
+                    && let Ok(default) = defaults.find_value(&key)
+                {
+                    figment = figment.merge((key, default));
+                    is_mended = true;
+                }
+            }
+        }
+        // A key that nobody knows has no default to be read as.
+        if !is_mended {
+            break;
+        }
+    }
+    (None, wrong)
 }
 
 /// `$XDG_DATA_HOME/duocast`, else `~/.local/share/duocast`.
@@ -334,6 +383,13 @@ mod tests {
             ("[tls]\ncert = '/nowhere'\nkey = '/nowhere'", "/nowhere: there is no such file"),
             ("[media]\nport = 65535\nworkers = 2", "choose a lower one"),
             ("[media]\nleg_capacity = 1", "leg_capacity: 1"),
+            (
+                "[media]\nannounce = ['192.0.2.1', '0.0.0.0']",
+                "media.announce: 0.0.0.0: clients cannot send there",
+            ),
+            ("[media]\nannounce = ['::']", "media.announce: ::: clients cannot send there"),
+            ("[media]\nannounce = ['224.0.0.1']", "media.announce: 224.0.0.1: clients cannot send there"),
+            ("[media]\nannounce = ['here']", "media.announce"),
             ("[auth]\ndev = false", "nobody can sign in"),
             ("[calls]\nring_seconds = 0", "calls.ring_seconds: 0: choose 1 to 300"),
             ("[calls.rates]\nlegs = { burst = 0, every_ms = 5 }", "calls.rates.legs: burst = 0"),
@@ -363,6 +419,24 @@ mod tests {
     fn several_mistakes_are_told_at_once() {
         let error = load("listen = []\nhttp = ['0.0.0.0:80']").unwrap_err();
         assert_eq!(error.lines().count(), 3, "{error}");
+        let mixed = "drain_seconds = 'soon'\nlisten = ['nowhere']\nhttp = ['0.0.0.0:80']\n[media]\nport = 70000\n\
+                     [calls]\nring_seconds = 0\n[log]\nformat = 'xml'";
+        let error = load(mixed).unwrap_err();
+        for key in
+            ["drain_seconds", "listen", "0.0.0.0:80: only", "media.port", "ring_seconds: 0", "log.format"]
+        {
+            assert!(error.contains(key), "{key}: {error}");
+        }
+        assert_eq!(error.lines().count(), 7, "{error}");
+    }
+
+    #[test]
+    fn the_page_is_where_it_is_configured() {
+        let page = |toml: &str| load(toml).unwrap().page();
+        assert_eq!(page("").as_deref(), Some("http://localhost:8080"));
+        assert_eq!(page("http = ['127.0.0.1:9090']").as_deref(), Some("http://localhost:9090"));
+        assert_eq!(page("http = []\nlisten = ['0.0.0.0:443']").as_deref(), Some("https://localhost:443"));
+        assert_eq!(page("http = ['127.0.0.1:0']"), None);
     }
 
     #[test]

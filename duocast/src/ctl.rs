@@ -18,7 +18,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
 
 use crate::cli::{As, Ctl, OnOff, ScopeFlag, Target};
-use crate::config::default_data_dir;
+use crate::config::{Config, ConfigError, default_data_dir};
 use crate::serve;
 use crate::term::{self, FAINT, GOOD, paint, table};
 
@@ -61,6 +61,14 @@ pub enum CtlError {
         /// Which file.
         path: PathBuf,
     },
+    /// The configuration does not say where the page is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The page has no fixed port.
+    #[error(
+        "`http` names port 0, which is chosen at the start: take the link that `duocast up --demo` prints, or leave out --link"
+    )]
+    NoPage,
     /// Not a handle.
     #[error("{0}")]
     Handle(#[from] duocast_model::InvalidId),
@@ -138,14 +146,20 @@ fn with_bearer<T>(message: T, mut bearer: MetadataValue<Ascii>) -> Request<T> {
     request
 }
 
+/// Where the configured server has its page.
+fn page(config: Option<&std::path::Path>) -> Result<String, CtlError> {
+    Config::load(config, &serde_json::json!({}))?.page().ok_or(CtlError::NoPage)
+}
+
 /// Runs one command.
 pub async fn run(command: Ctl) -> Result<(), CtlError> {
     match command {
-        Ctl::Token { handle, data_dir, ttl, scope, link } => {
+        Ctl::Token { handle, data_dir, ttl, scope, link, config } => {
             let handle = Handle::new(&handle)?;
+            let page = link.then(|| page(config.as_deref())).transpose()?;
             let dir = data_dir.unwrap_or_else(default_data_dir);
             let token = serve::mint(&dir, handle.as_str(), scope.into(), ttl)?;
-            term::line(&if link { format!("http://localhost:8080/#token={token}") } else { token });
+            term::line(&page.map_or_else(|| token.clone(), |page| format!("{page}/#token={token}")));
             Ok(())
         }
         Ctl::Account { handle, name, calling, target } => account(&handle, name, calling, &target).await,

@@ -166,6 +166,28 @@ fn who_may_call_whom_from_the_command_line() {
 }
 
 #[test]
+fn a_link_leads_to_the_configured_page() {
+    let dir = TempDir::new().unwrap();
+    // A server was there, and made its key.
+    DevIssuer::load_or_create(dir.path()).unwrap();
+    let file = dir.path().join("mine.toml");
+    std::fs::write(&file, "http = ['127.0.0.1:9191']").unwrap();
+    let link = |http: Option<&str>, words: &[&str]| {
+        let mut command = duocast(dir.path());
+        command.args(["ctl", "token", "alice", "--link", "--data-dir"]).arg(dir.path()).args(words);
+        command.envs(http.map(|http| ("DUOCAST_HTTP", http)));
+        let output = command.output().unwrap();
+        String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).unwrap()
+    };
+    let of_file = ["--config", file.to_str().unwrap()];
+    assert!(link(None, &[]).starts_with("http://localhost:8080/#token=ey"));
+    assert!(link(None, &of_file).starts_with("http://localhost:9191/#token=ey"));
+    assert!(link(Some(r#"["127.0.0.1:9292"]"#), &of_file).starts_with("http://localhost:9292/#token=ey"));
+    assert!(link(Some(r#"["127.0.0.1:0"]"#), &[]).contains("port 0"));
+    assert!(link(None, &["--config", "/nowhere"]).contains("no configuration file"));
+}
+
+#[test]
 fn where_the_platform_signs_tokens_commands_take_one_and_make_no_key() {
     // Another key, in the place of the platform's.
     let platform = TempDir::new().unwrap();
