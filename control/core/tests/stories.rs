@@ -324,6 +324,47 @@ fn a_lost_node_moves_its_calls_and_without_another_they_end() {
 }
 
 #[test]
+fn who_asks_for_a_leg_while_the_node_is_away_gets_one_on_another_at_once() {
+    let (mut world, call) = live();
+    world.node_up("n2", "other");
+    let old = world.plan(call).unwrap().legs().to_vec();
+    world.node_down("n1");
+    assert!(!world.devices["bob/phone"].calls[&call].leg_wanted, "media may go on");
+    assert_eq!(world.leg_up("alice", call).node, support::node("n2"));
+    assert!(world.devices["bob/phone"].calls[&call].leg_wanted, "the other one follows");
+    world.leg_up("bob/phone", call);
+    world.node_up("n1", "boot-1");
+    let now = world.plan(call).expect("of the other node alone").legs().to_vec();
+    assert!(now.len() == 2 && old.iter().all(|leg| !now.contains(leg)), "{old:?} {now:?}");
+    world.wait_s(60);
+    assert_eq!(seen(&world, "alice", call), Live);
+    assert_eq!(world.leg_up("alice", call).node, support::node("n2"), "it stays there");
+}
+
+#[test]
+fn an_ice_restart_on_a_node_that_is_away_finds_its_leg_gone() {
+    let (mut world, call) = live();
+    let leg = world.leg_up("alice", call).leg;
+    world.node_down("n1");
+    let alone = world.connect_leg("alice", call, Some(leg)).unwrap();
+    assert_eq!(alone.node, support::node("n1"), "there is no other node: it is waited for");
+    world.node_up("n2", "other");
+    assert_eq!(world.connect_leg("alice", call, Some(leg)), Err(CommandError::LegUnknown));
+    assert_eq!(world.leg_up("alice", call).node, support::node("n2"));
+}
+
+#[test]
+fn a_node_that_has_not_come_back_since_control_restarted_is_waited_for() {
+    let (world, call) = live();
+    let mut after = World::without_node(Limits::default());
+    after.board.handle_restore(after.now, world.records[&call].clone());
+    after.node_up("n2", "other");
+    after.online("alice").unwrap();
+    let order = after.connect_leg("alice", call, None).unwrap();
+    assert_eq!(order.node, support::node("n1"));
+}
+
+#[test]
 fn a_node_that_stops_as_planned_hands_its_calls_over_at_once() {
     let (mut world, call) = live();
     world.node_up("n2", "other");

@@ -305,6 +305,9 @@ impl Switchboard {
     }
 
     /// Gives this device a leg: its present one if it names it (an ICE restart), else a fresh one in place of it.
+    ///
+    /// Who asks has no media now. If the call's node is away as well, nobody waits for it: the call moves to another one, if
+    /// there is one with room.
     pub fn handle_connect_leg(
         &mut self,
         now: UnixMillis,
@@ -315,11 +318,12 @@ impl Switchboard {
         fresh: LegId,
     ) -> Result<LegOrder, CommandError> {
         let party = self.authorize(account, session, id)?;
-        let call = self.calls.get_mut(&id).expect("authorize found it");
-        if let duocast_model::CallState::Ended(reason) = call.state {
+        if let duocast_model::CallState::Ended(reason) = self.calls[&id].state {
             return Err(CommandError::CallEnded(reason));
         }
         self.budgets.legs.spend(now, account.clone())?;
+        self.leave_absent_node(now, id);
+        let call = self.calls.get_mut(&id).expect("a call that moves stays");
         let node = call.node.clone();
         let mine = call.leg_of(party, session)?.as_ref().map(|leg| leg.id);
         match (present, mine) {

@@ -115,6 +115,19 @@ impl Switchboard {
         }
     }
 
+    /// Moves a call away from a node whose link is down. One that has not linked since control started is not away: it is on
+    /// its way here, and its media goes on.
+    pub(super) fn leave_absent_node(&mut self, now: UnixMillis, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let is_away = |node: &NodeView| !node.is_linked() && self.boots.contains_key(&call.node);
+        if !self.nodes.get(&call.node).is_some_and(is_away) {
+            return;
+        }
+        if let Some(other) = placement::choose(&self.nodes) {
+            self.lose_legs(now, id, other);
+        }
+    }
+
     /// Sends the node what it must now know of the call.
     pub(super) fn replan(&mut self, now: UnixMillis, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
