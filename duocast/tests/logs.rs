@@ -123,7 +123,8 @@ fn a_direct_leg_at_level_trace_tells_no_address_in_log_ledger_or_metrics() {
         story.ctl(&format!("settings set --as {who} --enhanced-call-privacy off --direct ask"));
     }
     let report = story.call(&["--duration", "5s", "--direct"], &["--direct"]);
-    assert_eq!(report["stats"]["direct"], true, "the direct leg was in use: {report}");
+    // It may have been given up again by the end: the other party hangs up first.
+    assert_eq!(report["stats"]["switches"][0]["to"], "direct", "the direct leg was in use: {report}");
     let ledger: Vec<String> =
         ["alice", "bob"].iter().map(|who| story.ctl(&format!("calls --as {who} --json"))).collect();
     for told in &ledger {
