@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
 import { Door, fields, message } from "./lib/grpcweb.mjs";
 import { callBetween, hangUp } from "./lib/person.mjs";
+import { Probe } from "./lib/probe.mjs";
 import { Server } from "./lib/server.mjs";
 import { figure, until } from "./lib/until.mjs";
 
@@ -22,18 +23,19 @@ const FILE_DESCRIPTORS = 4;
 /** A whole message may not be larger (duocast_wire::MAX_MESSAGE_BYTES). */
 const MESSAGE_BYTES_MAX = 256 * 1024;
 
-let server;
+let server, probe;
 const browsers = {};
 const doors = {};
 /** What each door answered to each story, for the comparison at the end. */
 const answers = { h2: {}, h3: {} };
 
 before(async () => {
-  server = await Server.start();
-  const trustKey = server.keyHash;
+  [server, probe] = await Promise.all([Server.start(), Probe.start()]);
+  const trustKey = `${server.keyHash},${probe.keyHash}`;
+  const quic = [server.url, probe.url].map((url) => new URL(url).host).join(",");
   [browsers.h2, browsers.h3] = await Promise.all([
     launchChromium({ trustKey, args: ["--disable-quic"] }),
-    launchChromium({ trustKey, quic: new URL(server.url).host }),
+    launchChromium({ trustKey, quic }),
   ]);
   for (const name of ["h2", "h3"]) {
     const page = await browsers[name].newPage();
@@ -45,6 +47,7 @@ before(async () => {
 after(async () => {
   await Promise.all(Object.values(browsers).map((browser) => browser.close()));
   await server?.remove();
+  probe?.remove();
 });
 
 for (const name of ["h2", "h3"]) {
@@ -141,6 +144,25 @@ for (const name of ["h2", "h3"]) {
     return described;
   });
 
+  story("a panic in the server ends its call, and no other on the connection", async () => {
+    const page = await browsers[name].newPage();
+    await page.goto(`${probe.url}/page`);
+    const door = new Door(page, null);
+    const [unary, stream] = ["Unary", "Stream"].map((method) => `/duocast.test.Probe/${method}`);
+    const open = await opened(await door.begin(stream, message({ 1: "idle" })));
+    const panics = await door.unary(unary, message({ 1: "panic" }));
+    assert.match(panics.outcome, /^13\b/);
+    const breaks = await door.unary(stream, message({ 1: "panic" }));
+    assert.deepEqual([breaks.outcome, breaks.messages.length], [panics.outcome, 1], "after its first message");
+    const echo = await door.unary(unary, message({ 1: "echo", 3: "still here" }));
+    assert.equal(fields(echo.messages[0])[2].toString(), "still here");
+    assert.deepEqual([(await open.now()).over, (await open.now()).messages.length], [false, 1], "the other stream is as it was");
+    assert.deepEqual(await door.connections(), { protocols: [name], opened: 0 });
+    await open.cancel();
+    await page.close();
+    return [panics.outcome, panics.text, breaks.outcome, breaks.text];
+  });
+
   test(`${name}: all of that went over ${name}`, async () => {
     assert.deepEqual(await doors[name].protocols(), [name]);
     const [page] = await doors[name].page.evaluate(() => performance.getEntriesByType("navigation").map((one) => one.nextHopProtocol));
@@ -185,7 +207,10 @@ const NOBODY = "0".repeat(32);
 
 /** Opens a stream and waits for its first event. */
 async function subscribe(door, device, more) {
-  const call = await door.begin("Subscribe", message({ 1: `device-${device}` }), more);
+  return opened(await door.begin("Subscribe", message({ 1: `device-${device}` }), more));
+}
+
+async function opened(call) {
   await until("the first event came", async () => {
     const { messages, outcome } = await call.now();
     assert.ok(messages.length > 0 || outcome === null, `the stream ended: ${outcome}`);

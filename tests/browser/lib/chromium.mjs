@@ -18,9 +18,12 @@ const ARGS = [
   "--allow-loopback-in-peer-connection",
 ];
 
-/** `wav`: what the microphone hears, again and again, instead of beeps. `quic`: a host:port that is reached by HTTP/3 only. */
-export async function launchChromium({ wav, quic, trustKey, args = [] } = {}) {
-  const own = ["--use-fake-device-for-media-stream=fps=30"];
+/**
+ * `wav`: what the microphone hears, again and again, instead of beeps. `quic`: the host:port of each place, with commas, that
+ * is reached by HTTP/3 only. `cameras`: how many there are to choose from; of microphones and speakers there are always three.
+ */
+export async function launchChromium({ wav, quic, trustKey, cameras = 1, args = [] } = {}) {
+  const own = [`--use-fake-device-for-media-stream=fps=30,device-count=${cameras}`];
   if (wav) own.push(`--use-file-for-fake-audio-capture=${wav}`);
   if (quic) own.push(`--origin-to-force-quic-on=${quic}`);
   if (trustKey) own.push(`--ignore-certificate-errors-spki-list=${trustKey}`);

@@ -66,6 +66,17 @@ export class Door {
       ...new Set(performance.getEntriesByType("resource").filter(({ name }) => name.includes("/duocast.v1.")).map((one) => one.nextHopProtocol)),
     ]);
   }
+
+  /** By which protocol all that the page has fetched came, and how many connections were opened for it after the page's own. */
+  connections() {
+    return this.page.evaluate(() => {
+      const fetched = performance.getEntriesByType("resource").filter((one) => one.initiatorType === "fetch");
+      return {
+        protocols: [...new Set(fetched.map((one) => one.nextHopProtocol))],
+        opened: fetched.filter((one) => one.connectEnd > one.connectStart).length,
+      };
+    });
+  }
 }
 
 class Call {
