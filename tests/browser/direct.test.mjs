@@ -210,8 +210,20 @@ test("a reload in a direct call comes back through the router", async () => {
   await both((person) => person.receives());
 });
 
-test("neither page reported an error, and the server logged no address", async () => {
+test("afterwards the list of calls says in which ones they were seen", async () => {
   await hangUp(alice, bob);
+  for (const person of [alice, bob]) {
+    await person.click("tab-recent");
+    const said = await until(`${person.handle} sees both calls`, async () => {
+      const lines = await person.page.getByTestId("recent-exposure").allTextContents();
+      return lines.length === 2 && lines;
+    });
+    assert.match(said[0], /^IP address seen from \d/);
+    assert.equal(said[1], "IP address not seen");
+  }
+});
+
+test("neither page reported an error, and the server logged no address", async () => {
   await both((person) => person.close());
   assert.doesNotMatch(server.logged(), /alice|bob|candidate:|panicked/i);
 });

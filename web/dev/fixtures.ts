@@ -51,7 +51,7 @@ function past(id: string, peer: Person, minutesAgo: number, more: Partial<Call>)
 
 const recents: Call[] = [
   past("r1", ANN, 12, { role: "callee", endReason: "timed_out" }),
-  past("r2", BOB, 95, { acceptedAt: NOW - 95 * MINUTE, endedAt: NOW - 81 * MINUTE }),
+  past("r2", BOB, 95, { acceptedAt: NOW - 95 * MINUTE, endedAt: NOW - 81 * MINUTE, ownExposure: { since: NOW - 93 * MINUTE } }),
   past("r3", PEOPLE[4]!, 60 * 26, { role: "callee", acceptedAt: NOW - 1560 * MINUTE, endedAt: NOW - 1488 * MINUTE }),
   past("r4", PEOPLE[2]!, 60 * 30, { endReason: "declined" }),
   past("r5", ANN, 60 * 200, { endReason: "busy" }),

@@ -1,6 +1,7 @@
 // The words about who can call whom and who can see whose address. Plain, and no longer than they have to be.
 
 import type { PrivacyView } from "./core/directview";
+import type { Call } from "./core/model";
 import type { Audience, CallRequest, Decision, DirectSetting, Preview, PreviewedPerson } from "./core/privacy";
 
 export const privacyText = {
@@ -256,6 +257,16 @@ export function privacyLine(view: PrivacyView, name: string): string {
     case "routed":
       return view.failed ? `A direct connection was not possible. ${through(seen, name)}` : through(seen, name);
   }
+}
+
+/** Of a call that is over; null for one that nobody answered, in which no address could cross. `short` for a narrow list. */
+export function pastExposureText(call: Call, short: boolean): string | null {
+  if (call.ownExposure) {
+    const from = time(call.ownExposure.since);
+    return short ? `IP address seen from ${from}` : `They saw your IP address from ${from}.`;
+  }
+  if (call.acceptedAt === null) return null;
+  return short ? "IP address not seen" : "They could not see your IP address.";
 }
 
 function through(seen: string | null, name: string): string {

@@ -5,7 +5,7 @@ import type { Call, DirectState } from "../src/core/model";
 import { drafted, isEdited, stepPrivacy, toggled, waitingRequests, NO_PRIVACY, type CallRequest, type Decision, type Preview, type PrivacyEvent, type PrivacySettings, type PrivacyState } from "../src/core/privacy";
 import { stunUrls } from "../src/core/stun";
 import { Audience, DirectSetting, SettingsChangeSchema, SettingsSchema, Strangers } from "../src/gen/duocast/v1/privacy_pb";
-import { previewedText, previewText, privacyLine, reasonText } from "../src/privacytext";
+import { pastExposureText, previewedText, previewText, privacyLine, reasonText } from "../src/privacytext";
 import { fromChange, toDecision, toSettings } from "../src/shell/wireprivacy";
 import { ANN, call } from "./make";
 
@@ -180,6 +180,14 @@ describe("who can see whose address", () => {
     expect(said(live({ own: "given", peer: "given", phase: "active", attempt: 1 }, noon))).toMatch(/^Direct: your IP address is visible to Ann since .*12:03/);
     expect(said(live({ attempt: 1, lastEnd: "withdrawn" }, noon))).toMatch(/^Through the server again\. Ann saw your IP address from .*12:03/);
     expect(said(live({ own: "given", peer: "given", attempt: 1, lastEnd: "failed" }))).toMatch(/^A direct connection was not possible\. Your call goes through the server\./);
+  });
+
+  it("is said of a call that is over", () => {
+    const past = (more: Partial<Call>): string | null => pastExposureText(call({ state: "ended", acceptedAt: 1_000, ...more }), false);
+    expect(past({})).toBe("They could not see your IP address.");
+    expect(past({ ownExposure: { since: noon } })).toMatch(/^They saw your IP address from .*12:03/);
+    expect(past({ acceptedAt: null })).toBeNull();
+    expect(pastExposureText(call({ acceptedAt: 1_000, ownExposure: { since: noon } }), true)).toMatch(/^IP address seen from .*12:03/);
   });
 
   it("is private at once when the person says so, whatever the server still says", () => {

@@ -5,10 +5,10 @@ import type { Call, Contact, Person } from "../core/model";
 import { waitingRequests } from "../core/privacy";
 import { matchContacts, handleIn } from "../core/search";
 import type { Actions } from "../core/view";
-import { privacyText } from "../privacytext";
+import { pastExposureText, privacyText } from "../privacytext";
 import { clock, recentText, text, when } from "../text";
 import { ConnectionBanner, type Props } from "./app";
-import { AlertIcon, BackIcon, IncomingIcon, Mark, OutgoingIcon, PhoneIcon, SearchIcon, ShieldIcon, SignOutIcon, SlidersIcon, VideoIcon } from "./icons";
+import { AlertIcon, BackIcon, DirectIcon, IncomingIcon, Mark, OutgoingIcon, PhoneIcon, SearchIcon, ShieldIcon, SignOutIcon, SlidersIcon, VideoIcon } from "./icons";
 import { Avatar, useFocusOnArrival } from "./parts";
 import { Requests } from "./requests";
 import { AskButton, canAsk, hindrance, IncomingStanding, useStanding } from "./standing";
@@ -225,6 +225,7 @@ function Recents({ state, actions, chosen, onChoose }: ListProps) {
               <span class="row__text">
                 <span class="row__name">{call.peer.name}</span>
                 <RecentLine call={call} />
+                <ExposureLine call={call} short />
               </span>
             </button>
             <CallButtons person={call.peer} actions={actions} />
@@ -244,6 +245,18 @@ function RecentLine({ call }: { call: Call }) {
       {recentText(call)}
       {lasted}
       {call.createdAt !== null && ` · ${when(call.createdAt, Date.now())}`}
+    </span>
+  );
+}
+
+/** Whether the other side learned this one's address, as the server has it in its records. */
+function ExposureLine({ call, short = false }: { call: Call; short?: boolean }) {
+  const words = pastExposureText(call, short);
+  if (!words) return null;
+  return (
+    <span class={call.ownExposure ? "row__seen row__seen--yes" : "row__seen"} data-testid="recent-exposure">
+      {call.ownExposure ? <DirectIcon /> : <ShieldIcon />}
+      {words}
     </span>
   );
 }
@@ -370,6 +383,7 @@ function PersonPane({ person: chosen, state, actions, onBack }: PersonPaneProps)
             {calls.map((call) => (
               <li class="history__row" key={call.id}>
                 <RecentLine call={call} />
+                <ExposureLine call={call} />
               </li>
             ))}
           </ul>
