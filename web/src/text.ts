@@ -1,5 +1,6 @@
 // Every word that the client says. Sentences are plain, and an error says what to do.
 
+import type { Announcement } from "./core/announce";
 import type { CallNotice, Ended } from "./core/call";
 import type { Call, EndReason, Failure } from "./core/model";
 import type { Cause, Grade, Quality } from "./core/quality";
@@ -172,6 +173,22 @@ export function deviceProblem(kind: "mic" | "cam", state: DeviceState): Explaine
       return { title: `Your ${what} did not start`, hint: `${effect} Choose another one under Devices, or try again.` };
     default:
       return null;
+  }
+}
+
+/** For the call's live region. */
+export function announcementText(announcement: Announcement, name: string): string {
+  switch (announcement) {
+    case "connected":
+      return `Connected with ${name}`;
+    case "muted":
+      return text.call.youAreMuted;
+    case "unmuted":
+      return "Your microphone is on";
+    case "camera_on":
+      return "Your camera is on";
+    case "camera_off":
+      return "Your camera is off";
   }
 }
 

@@ -104,3 +104,20 @@ export function longestPictureGap(since) {
   const times = [...seen, performance.now()];
   return Math.max(...times.slice(1).map((at, index) => at - times[index]), 0);
 }
+
+/**
+ * Before the page's own code: collects in `window.spoken` what its live regions come to say. Of a region that comes together
+ * with its words nothing is collected, as screen readers often do not read it.
+ */
+export function listenToRegions() {
+  const spoken = (window.spoken = []);
+  const known = new WeakMap();
+  const look = () => {
+    for (const region of document.querySelectorAll('[role="status"], [role="alert"], [aria-live]')) {
+      const words = region.textContent.trim();
+      if (known.has(region) && known.get(region) !== words && words !== "") spoken.push(words);
+      known.set(region, words);
+    }
+  };
+  new MutationObserver(look).observe(document, { childList: true, characterData: true, subtree: true });
+}

@@ -5,6 +5,7 @@ import { currentCall } from "../core/call";
 import { isAnswered, isPending, type Call, type Person } from "../core/model";
 import type { ViewState } from "../core/view";
 import { clock, deviceProblem, GRADES, qualityNumbers, qualityText, text } from "../text";
+import { Announcer } from "./announcer";
 import { ConnectionBanner, type Props } from "./app";
 import { AlertIcon, HangUpIcon, MicIcon, MicOffIcon, SlidersIcon, VideoIcon, VideoOffIcon } from "./icons";
 import { DirectQuestion, PrivacyLine } from "./callprivacy";
@@ -47,6 +48,7 @@ export function CallScreen({ state, actions }: Props) {
       </header>
       <div class="callnotes">
         <ConnectionBanner state={state} actions={actions} />
+        <Announcer state={state} call={call} />
         <Permission state={state} />
         <PeerState call={call} />
         <Problems state={state} actions={actions} />
