@@ -1,0 +1,69 @@
+// Which video codec a page offers, what becomes of it, and losing some of it. Runs inside a page: each function is sent there
+// as text and may use nothing from outside itself.
+
+/**
+ * Before the page's own code: offers one video codec with its repetitions, or what the browser has for null; and puts a gate
+ * between the network and the decoder, open until `losePictures`.
+ */
+export function offerOnly(codec) {
+  const gate = () => {
+    let losing = false;
+    let port = null;
+    const lost = { frames: 0, keyFrames: 0 };
+    self.onrtctransform = ({ transformer }) => {
+      port = transformer.options.port;
+      port.onmessage = () => (losing = true);
+      const pass = (frame, controller) => {
+        if (!losing) return controller.enqueue(frame);
+        lost.frames += 1;
+        if (frame.type === "key") {
+          lost.keyFrames += 1;
+          losing = false;
+        }
+        port.postMessage({ ...lost });
+      };
+      transformer.readable.pipeThrough(new TransformStream({ transform: pass })).pipeTo(transformer.writable);
+    };
+  };
+  window.lostPictures = { frames: 0, keyFrames: 0 };
+  const native = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function addTransceiver(kind, ...more) {
+    const line = native.call(this, kind, ...more);
+    if (kind !== "video") return line;
+    if (codec) {
+      const { codecs } = RTCRtpReceiver.getCapabilities("video");
+      line.setCodecPreferences(codecs.filter(({ mimeType }) => [`video/${codec}`, "video/rtx"].includes(mimeType)));
+    }
+    const worker = new Worker(URL.createObjectURL(new Blob([`(${gate})()`])));
+    const { port1, port2 } = new MessageChannel();
+    line.receiver.transform = new RTCRtpScriptTransform(worker, { port: port2 }, [port2]);
+    port1.onmessage = ({ data }) => (window.lostPictures = data);
+    window.pictureGate = port1;
+    return line;
+  };
+}
+
+/** From now on no picture comes to the decoder, until a key frame was lost, too. */
+export function losePictures() {
+  window.pictureGate.postMessage("lose");
+}
+
+/** The video of the page's newest connection: what it offered, what it sends and gets, what was lost. */
+export async function videoStreams() {
+  const peer = window.peers.at(-1);
+  const video = (peer.localDescription?.sdp ?? "").split(/^m=/m).find((part) => part.startsWith("video")) ?? "";
+  const offered = [...new Set([...video.matchAll(/^a=rtpmap:\d+ ([^/]+)/gm)].map(([, name]) => name))];
+  const all = [...(await peer.getStats()).values()];
+  const one = (type) => {
+    const found = all.find((entry) => entry.type === type && entry.kind === "video");
+    if (!found) return null;
+    const { framesEncoded, framesDecoded, keyFramesDecoded, keyFramesEncoded, pliCount, decoderImplementation } = found;
+    return {
+      codec: all.find((entry) => entry.id === found.codecId)?.mimeType ?? "",
+      packets: found.packetsReceived ?? found.packetsSent,
+      decoder: decoderImplementation,
+      ...{ framesEncoded, framesDecoded, keyFramesDecoded, keyFramesEncoded, pliCount },
+    };
+  };
+  return { offered, inbound: one("inbound-rtp"), outbound: one("outbound-rtp"), lost: window.lostPictures };
+}
