@@ -14,6 +14,7 @@ const CAMERA = { width: 320, height: 180 };
 
 let server, browser;
 const people = [];
+let pairs = 0;
 
 before(async () => {
   server = await Server.start();
@@ -39,9 +40,13 @@ async function speaker(handle, codec) {
   return person;
 }
 
-/** Two people, each with a browser of one codec, or of all that it has for null. */
+/** Two people whom no other story has met: what one of those left behind would be in the way. */
 async function pair(hers, his) {
-  return [await speaker("alice", hers), await speaker("bob", his)];
+  pairs += 1;
+  const [ann, ben] = [`ann${pairs}`, `ben${pairs}`];
+  await server.account(ben, []);
+  await server.account(ann, [ben]);
+  return [await speaker(ann, hers), await speaker(ben, his)];
 }
 
 /** Packets that no codec of the other side fits. */

@@ -132,6 +132,7 @@ const BASE: ViewState = {
   legFailure: null,
   mic: "off",
   cam: "off",
+  substitutes: { mic: null, cam: null },
   devices: {
     mics: [{ id: "m1", label: "Built-in microphone" }, { id: "m2", label: "Headset" }],
     cams: [{ id: "c1", label: "Front camera" }],
@@ -248,6 +249,7 @@ export const FIXTURES: Readonly<Record<string, () => ViewState>> = {
   "call-connecting": () => live({ ...audio, state: "accepted", liveAt: null }, { leg: "connecting", quality: UNKNOWN_QUALITY }),
   "call-audio": () => live(audio),
   "call-video": () => live({}, { selfVideo: me(), remotePictures: [{ path: "routed", stream: ann(), shown: true, drawn: () => undefined }] }),
+  "call-substitute": () => live(audio, { substitutes: { mic: "Built-in Audio Analog Stereo", cam: null } }),
   "call-peer-off": () =>
     live({ peerMedia: { audio: false, video: false } }, { selfVideo: me(), calls: calls({ peerMedia: { audio: false, video: false } }) }),
   "call-muted": () => live(audio, { calls: calls(audio, { want: { mic: false, cam: false, callId: "call-1" } }) }),

@@ -127,6 +127,7 @@ export const text = {
     camera: "Camera",
     speaker: "Speaker",
     systemDefault: "System default",
+    notPluggedIn: "Chosen device (not plugged in)",
     unnamed: (kind: string, index: number) => `${kind} ${index}`,
     level: "Microphone level",
     speakNow: "Speak: the bar should move.",
@@ -174,6 +175,12 @@ export function deviceProblem(kind: "mic" | "cam", state: DeviceState): Explaine
     default:
       return null;
   }
+}
+
+/** The chosen device is gone, and the browser has taken another one. */
+export function substituteText(kind: "mic" | "cam", label: string): string {
+  const what = kind === "mic" ? "microphone" : "camera";
+  return `Your chosen ${what} is not plugged in. Using ${label || "another one"}.`;
 }
 
 /** For the call's live region. */

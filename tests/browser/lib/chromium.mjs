@@ -13,7 +13,6 @@ const ARGS = [
   "--disable-component-update",
   "--disable-sync",
   "--autoplay-policy=no-user-gesture-required",
-  "--use-fake-ui-for-media-stream",
   // A machine without a network has no other address than loopback.
   "--allow-loopback-in-peer-connection",
 ];
@@ -21,9 +20,12 @@ const ARGS = [
 /**
  * `wav`: what the microphone hears, again and again, instead of beeps. `quic`: the host:port of each place, with commas, that
  * is reached by HTTP/3 only. `cameras`: how many there are to choose from; of microphones and speakers there are always three.
+ * `asks`: whether devices are given to those contexts only that have the permission. Elsewhere they are given to all, whichever
+ * one is asked for: always the first.
  */
-export async function launchChromium({ wav, quic, trustKey, cameras = 1, args = [] } = {}) {
+export async function launchChromium({ wav, quic, trustKey, cameras = 1, asks = false, args = [] } = {}) {
   const own = [`--use-fake-device-for-media-stream=fps=30,device-count=${cameras}`];
+  if (!asks) own.push("--use-fake-ui-for-media-stream");
   if (wav) own.push(`--use-file-for-fake-audio-capture=${wav}`);
   if (quic) own.push(`--origin-to-force-quic-on=${quic}`);
   if (trustKey) own.push(`--ignore-certificate-errors-spki-list=${trustKey}`);

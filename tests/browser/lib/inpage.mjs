@@ -1,8 +1,8 @@
 // What runs inside a page. Each function is sent there as text: it may use nothing from outside itself.
 
 /**
- * Before the page's own code: keeps its peer connections at hand in `window.peers` and its sound elements in
- * `window.sounds`, may leave its microphone raw, and may give it a smaller camera.
+ * Before the page's own code: keeps its peer connections at hand in `window.peers`, its sound elements in
+ * `window.sounds` and what it rings with in `window.contexts`, may leave its microphone raw, and may give it a smaller camera.
  */
 export function watchPeers({ rawMic, camera }) {
   const peers = [];
@@ -13,6 +13,14 @@ export function watchPeers({ rawMic, camera }) {
     constructor(...given) {
       super(...given);
       sounds.push(this);
+    }
+  };
+  const contexts = [];
+  Object.defineProperty(window, "contexts", { value: contexts });
+  window.AudioContext = class extends window.AudioContext {
+    constructor(...given) {
+      super(...given);
+      contexts.push(this);
     }
   };
   const Native = window.RTCPeerConnection;
@@ -103,6 +111,37 @@ export function longestPictureGap(since) {
   const seen = window.noted.filter((frame) => frame.seen && frame.at >= since - 500).map((frame) => frame.at);
   const times = [...seen, performance.now()];
   return Math.max(...times.slice(1).map((at, index) => at - times[index]), 0);
+}
+
+/**
+ * Before the page's own code: lets a test pull out and put back a device, by `window.plug(deviceId, isIn)`. Fake ones cannot be
+ * unplugged, so what the browser then does is done here: the track ends, the list is shorter, a wish for it fails.
+ */
+export function unpluggable() {
+  const { mediaDevices } = navigator;
+  if (!mediaDevices) return;
+  const gone = new Set();
+  const tracks = [];
+  const enumerate = mediaDevices.enumerateDevices.bind(mediaDevices);
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  mediaDevices.enumerateDevices = async () => (await enumerate()).filter(({ deviceId }) => !gone.has(deviceId));
+  mediaDevices.getUserMedia = async (wish) => {
+    const kind = wish.audio ? "audio" : "video";
+    if (gone.has(wish[kind].deviceId?.exact)) throw new DOMException("unplugged", "NotFoundError");
+    const stream = await open(wish);
+    tracks.push(...stream.getTracks());
+    return stream;
+  };
+  window.plug = (deviceId, isIn) => {
+    if (isIn) gone.delete(deviceId);
+    else gone.add(deviceId);
+    for (const track of tracks) {
+      if (isIn || track.readyState === "ended" || track.getSettings().deviceId !== deviceId) continue;
+      track.stop();
+      track.dispatchEvent(new Event("ended"));
+    }
+    mediaDevices.dispatchEvent(new Event("devicechange"));
+  };
 }
 
 /**

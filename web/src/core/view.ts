@@ -46,6 +46,8 @@ export interface ViewState {
   readonly legFailure: Failure | null;
   readonly mic: DeviceState;
   readonly cam: DeviceState;
+  /** The device in use instead of a chosen one that is not plugged in. */
+  readonly substitutes: { readonly mic: string | null; readonly cam: string | null };
   readonly devices: DeviceLists;
   readonly settings: Settings;
   readonly quality: Quality;

@@ -49,6 +49,8 @@ export class App implements Actions {
   #directFailure: Failure | null = null;
   #testingCam = false;
   #devices: DeviceLists = NO_DEVICES;
+  /** The microphone that was open when the devices were listed. */
+  #listedWith: MediaStreamTrack | null = null;
   #settings = store.loadSettings();
   #serverAheadMs = 0;
   #settling = false;
@@ -63,6 +65,7 @@ export class App implements Actions {
     this.#api = new Api(transport);
     this.privacy = new Privacy(new PrivacyApi(transport), () => this.#changed());
     this.media = new Media(this.#api, () => this.#signalling?.sessionId ?? "", () => this.#changed());
+    this.#sound.useSpeaker(this.#settings.speakerId);
     this.#watchPage();
   }
 
@@ -169,7 +172,7 @@ export class App implements Actions {
   change(settings: Partial<store.Settings>): void {
     this.#settings = { ...this.#settings, ...settings };
     store.saveSettings(this.#settings);
-    void this.#sound.useSpeaker(this.#settings.speakerId);
+    this.#sound.useSpeaker(this.#settings.speakerId);
     this.#changed();
   }
 
@@ -423,6 +426,10 @@ export class App implements Actions {
     this.#directWish = wishAfter(this.#directWish, held);
     if (!call) this.#directFailure = null;
     this.media.want({ need, call, mic, cam, testMic, testCam: this.#testingCam, micId, camId, speakerId });
+    const track = this.media.capture.track("mic");
+    // Browsers name microphones only once one was opened.
+    if (track && track !== this.#listedWith) void this.#refreshDevices();
+    this.#listedWith = track;
     const sending = this.media.sending();
     const told = this.#calls.sending;
     if (sending?.audio !== told?.audio || sending?.video !== told?.video) this.#step({ type: "sending", media: sending });
@@ -446,7 +453,11 @@ export class App implements Actions {
   }
 
   async #refreshDevices(): Promise<void> {
-    this.#devices = await listDevices();
+    const now = await listDevices();
+    const before = this.#devices;
+    this.#devices = now;
+    this.media.capture.plugged("mic", before.mics, now.mics);
+    this.media.capture.plugged("cam", before.cams, now.cams);
     this.#changed();
   }
 
@@ -492,6 +503,10 @@ export class App implements Actions {
       legFailure: this.media.leg.failure,
       mic: this.media.capture.state("mic"),
       cam: this.media.capture.state("cam"),
+      substitutes: {
+        mic: this.media.capture.substitute("mic", this.#devices.mics),
+        cam: this.media.capture.substitute("cam", this.#devices.cams),
+      },
       devices: this.#devices,
       settings: this.#settings,
       quality: this.media.quality,

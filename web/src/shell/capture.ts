@@ -20,10 +20,17 @@ export type Kind = "mic" | "cam";
 interface Input {
   state: DeviceState;
   track: MediaStreamTrack | null;
+  /** What was asked for. */
   deviceId: string;
+  /** The name of another device that the browser took; null for none. */
+  instead: string | null;
+  openedAt: number;
   /** Names the latest request; what an older one brings is closed again. */
   request: number;
 }
+
+/** A device that is lost sooner after it was opened is not opened again by itself: it would go round and round. */
+const LIVED_MS_MIN = 1_000;
 
 const VIDEO = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } };
 
@@ -40,6 +47,13 @@ export class Capture {
     return this.#inputs[kind].track;
   }
 
+  /** The name of what is in use instead of the chosen device, if that one is not in this list; null for none. */
+  substitute(kind: Kind, devices: readonly DeviceChoice[]): string | null {
+    const { deviceId, instead } = this.#inputs[kind];
+    // Without a list nothing is known; and in some browsers a person may choose another one of it when asked.
+    return devices.length === 0 || devices.some(({ id }) => id === deviceId) ? null : instead;
+  }
+
   /**
    * Opens the device if it is off, or another one if `deviceId` has changed. An empty id is the system's default. One
    * that failed stays so until `retry`: a person who said no must not be asked again and again.
@@ -47,6 +61,18 @@ export class Capture {
   async open(kind: Kind, deviceId: string): Promise<void> {
     const input = this.#inputs[kind];
     if (input.state !== "off" && input.deviceId === deviceId) return;
+    return this.#open(kind, deviceId);
+  }
+
+  /** The list has changed: a chosen device that is back takes the place of its substitute. */
+  plugged(kind: Kind, before: readonly DeviceChoice[], now: readonly DeviceChoice[]): void {
+    const { state, deviceId } = this.#inputs[kind];
+    const isBack = this.substitute(kind, before) !== null && now.some(({ id }) => id === deviceId);
+    if (state === "on" && isBack) void this.#open(kind, deviceId);
+  }
+
+  async #open(kind: Kind, deviceId: string): Promise<void> {
+    const input = this.#inputs[kind];
     const request = ++input.request;
     this.#set(kind, { state: "opening", deviceId });
     const opened = await openDevice(kind, deviceId);
@@ -56,7 +82,7 @@ export class Capture {
     }
     opened.track?.addEventListener("ended", () => this.#lost(kind, opened.track));
     input.track?.stop();
-    this.#set(kind, opened);
+    this.#set(kind, { ...opened, openedAt: performance.now() });
   }
 
   close(kind: Kind): void {
@@ -64,7 +90,7 @@ export class Capture {
     if (input.state === "off") return;
     input.request += 1;
     input.track?.stop();
-    this.#set(kind, { state: "off", track: null });
+    this.#set(kind, { state: "off", track: null, instead: null });
   }
 
   /** Lets the next `open` try a failed device again; one that is on is left alone. */
@@ -74,8 +100,11 @@ export class Capture {
   }
 
   #lost(kind: Kind, track: MediaStreamTrack | null): void {
-    // Unplugged, or taken away in the browser's settings.
-    if (this.#inputs[kind].track === track) this.#set(kind, { state: "missing", track: null });
+    const input = this.#inputs[kind];
+    if (input.track !== track) return;
+    // Unplugged, or taken away in the browser's settings. Off is opened anew: with another device, or with why there is none.
+    const state = performance.now() - input.openedAt > LIVED_MS_MIN ? "off" : "missing";
+    this.#set(kind, { state, track: null, instead: null });
   }
 
   #set(kind: Kind, change: Partial<Input>): void {
@@ -85,26 +114,42 @@ export class Capture {
 }
 
 function newInput(): Input {
-  return { state: "off", track: null, deviceId: "", request: 0 };
+  return { state: "off", track: null, deviceId: "", instead: null, openedAt: 0, request: 0 };
 }
 
 interface Opened {
   readonly state: DeviceState;
   readonly track: MediaStreamTrack | null;
+  readonly instead: string | null;
 }
 
 async function openDevice(kind: Kind, deviceId: string): Promise<Opened> {
-  if (!navigator.mediaDevices?.getUserMedia) return { state: "insecure", track: null };
-  // "ideal" and not "exact": a chosen device that is not plugged in must not cost the call.
-  const device = deviceId === "" ? {} : { deviceId: { ideal: deviceId } };
+  if (!navigator.mediaDevices?.getUserMedia) return { state: "insecure", track: null, instead: null };
   try {
-    const stream = await navigator.mediaDevices.getUserMedia(
-      kind === "mic" ? { audio: device } : { video: { ...VIDEO, ...device } },
-    );
-    return { state: "on", track: stream.getTracks()[0] ?? null };
+    const stream = await ask(kind, deviceId);
+    const track = stream.getTracks()[0] ?? null;
+    return { state: "on", track, instead: another(deviceId, track) };
   } catch (error) {
-    return { state: stateOf(error), track: null };
+    return { state: stateOf(error), track: null, instead: null };
   }
+}
+
+/** Chromium 156 gives the default device where the chosen one is only "ideal". One that is not plugged in must not cost the call. */
+async function ask(kind: Kind, deviceId: string): Promise<MediaStream> {
+  const open = (device: MediaTrackConstraints): Promise<MediaStream> =>
+    navigator.mediaDevices.getUserMedia(kind === "mic" ? { audio: device } : { video: { ...VIDEO, ...device } });
+  if (deviceId === "") return open({});
+  try {
+    return await open({ deviceId: { exact: deviceId } });
+  } catch (error) {
+    if (stateOf(error) === "missing") return open({});
+    throw error;
+  }
+}
+
+function another(chosen: string, track: MediaStreamTrack | null): string | null {
+  const taken = track?.getSettings().deviceId ?? "";
+  return chosen !== "" && taken !== "" && taken !== chosen ? (track?.label ?? "") : null;
 }
 
 function stateOf(error: unknown): DeviceState {

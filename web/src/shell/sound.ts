@@ -21,6 +21,7 @@ export type Ring = keyof typeof RINGS;
 
 export class Sound {
   #context: AudioContext | null = null;
+  #speakerId = "";
   #ring: { kind: Ring; timer: number; gain: GainNode } | null = null;
 
   /** Browsers let a page sound only after the person has touched it: call this from every click. */
@@ -58,9 +59,10 @@ export class Sound {
   }
 
   /** Sends the sounds to this speaker where the browser can; an empty id is the default. */
-  async useSpeaker(speakerId: string): Promise<void> {
-    const context = this.#open() as AudioContext & { setSinkId?: (id: string) => Promise<void> };
-    await context.setSinkId?.(speakerId).catch(() => undefined);
+  useSpeaker(speakerId: string): void {
+    if (this.#speakerId === speakerId) return;
+    this.#speakerId = speakerId;
+    if (this.#context) this.#route(this.#context);
   }
 
   /** Calls back with the loudness of the track, 0 to 1, about 20 times a second, until the returned function is called. */
@@ -83,7 +85,15 @@ export class Sound {
   }
 
   #open(): AudioContext {
-    return (this.#context ??= new AudioContext());
+    if (this.#context) return this.#context;
+    this.#context = new AudioContext();
+    if (this.#speakerId !== "") this.#route(this.#context);
+    return this.#context;
+  }
+
+  #route(context: AudioContext & { setSinkId?: (id: string) => Promise<void> }): void {
+    // A speaker that is not plugged in leaves the sounds where they are.
+    void context.setSinkId?.(this.#speakerId).catch(() => undefined);
   }
 
   #stop(): void {

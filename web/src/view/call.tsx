@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { currentCall } from "../core/call";
 import { isAnswered, isPending, type Call, type Person } from "../core/model";
 import type { ViewState } from "../core/view";
-import { clock, deviceProblem, GRADES, qualityNumbers, qualityText, text } from "../text";
+import { clock, deviceProblem, GRADES, qualityNumbers, qualityText, substituteText, text } from "../text";
 import { Announcer } from "./announcer";
 import { ConnectionBanner, type Props } from "./app";
 import { AlertIcon, HangUpIcon, MicIcon, MicOffIcon, SlidersIcon, VideoIcon, VideoOffIcon } from "./icons";
@@ -50,6 +50,7 @@ export function CallScreen({ state, actions }: Props) {
         <ConnectionBanner state={state} actions={actions} />
         <Announcer state={state} call={call} />
         <Permission state={state} />
+        <Substitutes state={state} />
         <PeerState call={call} />
         <Problems state={state} actions={actions} />
         <DirectQuestion state={state} actions={actions} call={call} />
@@ -149,6 +150,25 @@ function Permission({ state }: { state: ViewState }) {
           {text.call.permission}
         </span>
       )}
+    </div>
+  );
+}
+
+/** A chosen device was unplugged, and the call goes on with another one. */
+function Substitutes({ state }: { state: ViewState }) {
+  return (
+    <div role="status">
+      {(["mic", "cam"] as const).map((kind) => {
+        const label = state.substitutes[kind];
+        return (
+          label !== null && (
+            <span class="chip" key={kind} data-testid={`substitute-${kind}`}>
+              {kind === "mic" ? <MicIcon /> : <VideoIcon />}
+              {substituteText(kind, label)}
+            </span>
+          )
+        );
+      })}
     </div>
   );
 }

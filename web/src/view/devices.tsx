@@ -2,8 +2,9 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { currentCall } from "../core/call";
-import { deviceProblem, text } from "../text";
+import { deviceProblem, substituteText, text } from "../text";
 import type { DeviceChoice } from "../shell/capture";
+import type { ViewState } from "../core/view";
 import type { Props } from "./app";
 import { CloseIcon } from "./icons";
 import { Picture, useModal } from "./parts";
@@ -25,10 +26,12 @@ export function DevicesDialog({ state, actions }: Props) {
       <div class="sheet__body">
         <Choice id="mic" label={text.devices.microphone} list={devices.mics} chosen={settings.micId} onChoose={(micId) => actions.change({ micId })} />
         <Trouble kind="mic" state={state} actions={actions} />
+        <Substitute kind="mic" state={state} />
         {state.mic === "on" && <Level key={settings.micId} state={state} actions={actions} />}
 
         <Choice id="cam" label={text.devices.camera} list={devices.cams} chosen={settings.camId} onChoose={(camId) => actions.change({ camId })} />
         <Trouble kind="cam" state={state} actions={actions} />
+        <Substitute kind="cam" state={state} />
         {state.selfVideo && (state.testingCam || camInUse) && <Picture stream={state.selfVideo} label={text.call.selfView} className="sheet__preview" />}
         {!camInUse && (
           <button class="button" data-testid="preview" onClick={() => actions.testCam(!state.testingCam)}>
@@ -41,7 +44,7 @@ export function DevicesDialog({ state, actions }: Props) {
         ) : (
           <p class="muted">{text.devices.speakerFixed}</p>
         )}
-        <button class="button" onClick={() => actions.playTestSound()}>
+        <button class="button" data-testid="test-sound" onClick={() => actions.playTestSound()}>
           {text.devices.testSound}
         </button>
 
@@ -79,13 +82,16 @@ interface ChoiceProps {
 
 function Choice({ id, label, list, chosen, onChoose }: ChoiceProps) {
   const known = list.some((device) => device.id === chosen);
+  // Before a device was opened once, the browser names none.
+  const unplugged = chosen !== "" && list.length > 0 && !known;
   return (
     <div class="field">
       <label class="label" for={`choice-${id}`}>
         {label}
       </label>
-      <select id={`choice-${id}`} class="input" value={known ? chosen : ""} data-testid={`choice-${id}`} onChange={(event) => onChoose(event.currentTarget.value)}>
+      <select id={`choice-${id}`} class="input" value={known || unplugged ? chosen : ""} data-testid={`choice-${id}`} onChange={(event) => onChoose(event.currentTarget.value)}>
         <option value="">{text.devices.systemDefault}</option>
+        {unplugged && <option value={chosen}>{text.devices.notPluggedIn}</option>}
         {list.map((device, index) => (
           <option key={device.id} value={device.id}>
             {device.label || text.devices.unnamed(label, index + 1)}
@@ -101,6 +107,15 @@ function Trouble({ kind, state }: Props & { kind: "mic" | "cam" }) {
   return (
     <p class="field-error" role="alert">
       {problem ? `${problem.title}. ${problem.hint}` : ""}
+    </p>
+  );
+}
+
+function Substitute({ kind, state }: { kind: "mic" | "cam"; state: ViewState }) {
+  const label = state.substitutes[kind];
+  return (
+    <p class="muted" role="status">
+      {label === null ? "" : substituteText(kind, label)}
     </p>
   );
 }
