@@ -27,6 +27,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 /// A server that has just become ready is left alone for this long before its memory is read.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Progress is told each time that so many more calls are up.
+const SAID_EVERY: usize = 25;
+
 /// How long one call may take to come up.
 pub(super) const CONNECT_MAX: Duration = Duration::from_secs(15);
 
@@ -122,6 +125,9 @@ async fn run(
     let generator = Generator::start(Arc::clone(media))?;
     let link = generator.link().clone();
     for call in 0..setup.load.calls {
+        if call > 0 && call % SAID_EVERY == 0 {
+            say(&format!("{call} of {} calls are up", setup.load.calls));
+        }
         let connected = tokio::time::timeout(CONNECT_MAX, peer.connect(call, &link)).await;
         connected.map_err(|_| PeersError::Slow { call: call + 1 })??;
     }
