@@ -6,7 +6,7 @@ SHELL := /bin/bash
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 
-.PHONY: help run test check bench bench-peers quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
+.PHONY: help run test check bench bench-forward bench-peers quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,11 @@ check: web ## What must hold before a commit: format, lints, types, rules
 bench: ## Benchmarks of the packet path and of the policy (criterion)
 	cargo bench -p duocast-router-core
 	cargo bench -p duocast-control-core --bench policy
+
+bench-forward: setup-bench web ## What a forwarded packet costs, in memory and through sockets (wants a quiet machine)
+	cargo bench -p duocast-router-core --bench forward
+	cargo build --release -p duocast -p duocast-loadtest
+	@for calls in 1 50 100; do target/release/duocast-loadtest compare-peers --peers duocast,bare,bare-gso --calls $$calls --duration 10s; done
 
 bench-peers: setup-bench web ## Our router, coturn, Janus and a bare loop under the same calls, one core each (wants a quiet machine)
 	cargo build --release -p duocast -p duocast-loadtest
