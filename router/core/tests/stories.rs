@@ -102,6 +102,24 @@ fn lost_video_is_repaired_on_both_hops() {
     }
 }
 
+/// Nothing is written to the publisher, so that its leg is not drained on that occasion.
+#[test]
+fn a_loss_is_repaired_in_time_for_one_who_only_sends() {
+    let mut world = World::two_talking(21);
+    world.mute(1);
+    world.talk(25);
+    world.loss_up = 100;
+    world.send(0, Video, b"lost on the way");
+    world.run_for(Duration::from_millis(20));
+    world.loss_up = 0;
+    let lost_at = world.now;
+    world.talk(10);
+    let viewer = &world.clients[1];
+    let repaired = viewer.received.iter().position(|packet| &*packet.payload == b"lost on the way");
+    let repaired_after = viewer.received_at[repaired.expect("it is repaired")] - lost_at;
+    assert!(repaired_after <= Duration::from_millis(100), "{repaired_after:?}");
+}
+
 #[test]
 fn a_dependency_descriptor_passes_only_where_both_negotiated_it() {
     for viewer_knows_it in [true, false] {
