@@ -66,6 +66,7 @@ stage rust nextest
 stage web web
 stage build tests/lib/build.sh
 stage load tests/load.sh
+stage conditions tests/conditions.sh
 beside leak tests/net/run.sh --short
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh

@@ -2,12 +2,14 @@
 //!
 //! - `run`: scenario, plan, script of a call, figures, report.
 //! - `peer`: one synthetic participant, pure.
+//! - `net`: what a client's network does to its packets, pure.
 //! - `lane`: the threads that carry many participants' media.
 //! - `peers`: what one core of our server and of others costs under the same calls.
 
 mod cli;
 mod histogram;
 mod lane;
+mod net;
 mod peer;
 mod peers;
 mod run;

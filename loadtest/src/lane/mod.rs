@@ -1,6 +1,7 @@
 //! A lane: one thread that carries the media of many legs, with one `epoll` and one timer wheel for all of them.
 
 pub(crate) mod clock;
+mod network;
 pub(crate) mod socket;
 mod thread;
 
@@ -16,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::histogram::Histogram;
 use crate::peer::{LegConfig, LegReport, Timings};
+pub(crate) use network::{NetworkConfig, NetworkReport};
 
 /// Commands that wait for a lane. Each leg sends four in its life, and a lane takes them at least every half second: who
 /// finds it full waits.
@@ -50,13 +52,15 @@ pub(crate) struct NewLeg {
     pub(crate) config: LegConfig,
     /// The API's server is on this machine: its router is reached the same way.
     pub(crate) server_is_loopback: bool,
+    /// `None`: as the machine's own network is.
+    pub(crate) network: Option<NetworkConfig>,
 }
 
 enum Command {
     Add { leg: NewLeg, state: watch::Sender<LegState>, key: oneshot::Sender<Result<usize, LegError>> },
     Open { key: usize },
     Stop { key: usize, stopped: oneshot::Sender<()> },
-    Close { key: usize, report: oneshot::Sender<LegReport> },
+    Close { key: usize, report: oneshot::Sender<(LegReport, Option<NetworkReport>)> },
     Steady { from: Instant, until: Instant },
     LocalPorts { ports: oneshot::Sender<Vec<u16>> },
 }
@@ -185,8 +189,8 @@ impl LegLink {
         let _ = done.await;
     }
 
-    /// Ends the leg.
-    pub(crate) async fn close(mut self) -> LegReport {
+    /// Ends the leg. Gives what it measured, and what its conditions did.
+    pub(crate) async fn close(mut self) -> (LegReport, Option<NetworkReport>) {
         self.is_closed = true;
         let (report, answer) = oneshot::channel();
         self.lane.send(Command::Close { key: self.key, report }).await;

@@ -51,6 +51,15 @@ impl Socket {
         Ok(Self { socket: mio::net::UdpSocket::from_std(socket), state, local })
     }
 
+    /// Binds another port of the same address, in the place of the one it has. What is on its way to that one is lost.
+    pub(super) fn change(&mut self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        let mut next = Self::new(std::net::UdpSocket::bind(SocketAddr::new(self.local.ip(), 0))?)?;
+        registry.register(next.source(), token, mio::Interest::READABLE)?;
+        registry.deregister(&mut self.socket)?;
+        *self = next;
+        Ok(())
+    }
+
     pub(crate) fn local(&self) -> SocketAddr {
         self.local
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use tokio::sync::{mpsc, watch};
 
+use super::network::Network;
 use super::socket::{Buffers, Socket};
 use super::{Command, Gauges, LaneReport, LegError, LegState, NewLeg, clock};
 use crate::peer::{Leg, LegEvent, Totals, Wheel};
@@ -43,6 +44,7 @@ pub(super) struct Worker {
 struct Seat {
     leg: Leg,
     socket: Socket,
+    network: Option<Box<Network>>,
     state: watch::Sender<LegState>,
 }
 
@@ -95,10 +97,14 @@ impl Worker {
             let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { continue };
             let at = clock::moment();
             let timings = &mut self.report.timings;
-            let leg = &mut seat.leg;
-            let has_more = seat.socket.receive(&mut self.buffers, |arrived, source, datagram| {
-                leg.handle_datagram(at, arrived, source, datagram, timings);
+            let Seat { leg, socket, network, .. } = seat;
+            let has_more = socket.receive(&mut self.buffers, |arrived, source, datagram| match network {
+                None => leg.handle_datagram(at, arrived, source, datagram, timings),
+                Some(network) => network.arrive(at.now, arrived, source, datagram),
             });
+            if let Some(network) = network {
+                network.deliver(at, leg, timings);
+            }
             if has_more {
                 self.ready.push(key);
             }
@@ -118,7 +124,16 @@ impl Worker {
         }
         for key in due.drain(..) {
             if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
-                seat.leg.handle_timeout(clock::moment(), &mut self.report.timings);
+                let at = clock::moment();
+                if let Some(network) = &mut seat.network {
+                    network.deliver(at, &mut seat.leg, &mut self.report.timings);
+                    if network.takes_new_address(at.now)
+                        && let Err(error) = seat.socket.change(self.poll.registry(), Token(key))
+                    {
+                        tracing::warn!(%error, "a leg keeps its address");
+                    }
+                }
+                seat.leg.handle_timeout(at, &mut self.report.timings);
                 self.after(key);
             }
         }
@@ -128,14 +143,30 @@ impl Worker {
     /// Sends what the leg has to send, tells what happened and sets its next deadline.
     fn after(&mut self, key: usize) {
         let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { return };
-        while let Some(transmit) = seat.leg.poll_transmit() {
-            let is_sent = seat.socket.send(transmit.destination, &transmit.contents);
-            self.report.unsent += u64::from(!is_sent);
+        let mut network_due = None;
+        match &mut seat.network {
+            None => {
+                while let Some(transmit) = seat.leg.poll_transmit() {
+                    let is_sent = seat.socket.send(transmit.destination, &transmit.contents);
+                    self.report.unsent += u64::from(!is_sent);
+                }
+            }
+            Some(network) => {
+                let now = Instant::now();
+                while let Some(transmit) = seat.leg.poll_transmit() {
+                    network.depart(now, transmit.destination, transmit.contents);
+                }
+                while let Some((destination, datagram)) = network.poll_transmit(now) {
+                    self.report.unsent += u64::from(!seat.socket.send(destination, &datagram));
+                }
+                network_due = network.poll_timeout();
+            }
         }
         while let Some(event) = seat.leg.poll_event() {
             seat.state.send_modify(|state| note(state, event));
         }
-        self.wheel.schedule(key, seat.leg.poll_timeout());
+        let due = seat.leg.poll_timeout();
+        self.wheel.schedule(key, network_due.map_or(due, |at| at.min(due)));
     }
 
     fn take_commands(&mut self) {
@@ -173,9 +204,15 @@ impl Worker {
                     seat.leg.handle_close(clock::moment());
                 }
                 self.after(key);
-                if let Some(seat) = self.remove(key) {
+                if let Some(mut seat) = self.remove(key) {
+                    let network = seat.network.as_mut().map(|network| {
+                        while let Some((destination, datagram)) = network.flush_transmit() {
+                            self.report.unsent += u64::from(!seat.socket.send(destination, &datagram));
+                        }
+                        network.report()
+                    });
                     // Nobody waits for it when the run was broken off.
-                    let _ = report.send(seat.leg.into_report());
+                    let _ = report.send((seat.leg.into_report(), network));
                 }
             }
             Command::Steady { from, until } => {
@@ -196,7 +233,9 @@ impl Worker {
         leg.handle_answer(clock::moment(), &new.answer, socket.local())?;
         let key = self.free.pop().unwrap_or(self.seats.len());
         self.poll.registry().register(socket.source(), Token(key), Interest::READABLE)?;
-        let seat = Some(Seat { leg, socket, state });
+        let steady_from = self.report.timings.steady.map(|(from, _)| from);
+        let network = new.network.map(|config| Box::new(Network::new(&config, steady_from)));
+        let seat = Some(Seat { leg, socket, network, state });
         if key == self.seats.len() {
             self.seats.push(seat);
         } else {

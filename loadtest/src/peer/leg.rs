@@ -32,6 +32,8 @@ pub(crate) struct LegConfig {
     pub(crate) video: Option<SyntheticVideoConfig>,
     /// Decode to the end, not the first second only.
     pub(crate) decodes: bool,
+    /// Its own group and its peer's, where latencies are to be kept by group.
+    pub(crate) groups: Option<[usize; 2]>,
 }
 
 /// What the call that a leg belongs to learns.
@@ -55,17 +57,42 @@ pub(crate) struct Timings {
     pub(crate) video: Histogram,
     /// Both kinds, outside the steady phase.
     pub(crate) ramp: Histogram,
+    /// In the steady phase by group; empty if there are none.
+    pub(crate) groups: Vec<GroupTimings>,
+}
+
+/// Latencies of the media that a group of clients received and sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GroupTimings {
+    pub(crate) received: Histogram,
+    pub(crate) sent: Histogram,
 }
 
 impl Timings {
-    fn add(&mut self, now: Instant, is_audio: bool, micros: u64) {
+    fn add(&mut self, now: Instant, is_audio: bool, groups: Option<[usize; 2]>, micros: u64) {
         let is_steady = self.steady.is_some_and(|(from, until)| (from..until).contains(&now));
         match (is_steady, is_audio) {
             (true, true) => self.audio.add_micros(micros),
             (true, false) => self.video.add_micros(micros),
             (false, _) => self.ramp.add_micros(micros),
         }
+        let Some([receiver, sender]) = groups.filter(|_| is_steady) else { return };
+        if self.groups.len() <= receiver.max(sender) {
+            self.groups.resize_with(receiver.max(sender) + 1, GroupTimings::default);
+        }
+        if counts_for(receiver, sender) {
+            self.groups[receiver].received.add_micros(micros);
+        }
+        if counts_for(sender, receiver) {
+            self.groups[sender].sent.add_micros(micros);
+        }
     }
+}
+
+/// Whether a stream between clients of these groups tells something of the first one. The clients without conditions, group
+/// 0, are judged among themselves: what they hear of a client with conditions, and it of them, is that one's.
+pub(crate) fn counts_for(group: usize, other: usize) -> bool {
+    group != 0 || other == 0
 }
 
 /// Packets so far, for live progress.
@@ -344,7 +371,7 @@ impl Leg {
         self.report.last_audio_at = Some(now);
         let mark = mark::read(&packet.payload);
         if let Some(latency) = self.report.audio_in.handle_packet(packet.sequence, mark, arrived) {
-            timings.add(now, true, latency);
+            timings.add(now, true, self.config.groups, latency);
         }
         if let Some(listener) = &mut self.listener {
             listener.handle_packet(packet);
@@ -354,7 +381,7 @@ impl Leg {
     fn on_video(&mut self, now: Instant, arrived: u64, packet: &ReceivedRtp, timings: &mut Timings) {
         let mark = mark::read(&packet.payload);
         if let Some(latency) = self.report.video_in.handle_packet(packet.sequence, mark, arrived) {
-            timings.add(now, false, latency);
+            timings.add(now, false, self.config.groups, latency);
         }
         let was_showing = self.frames.is_showing();
         self.frames.handle_packet(packet.sequence, packet.marker, &packet.payload);

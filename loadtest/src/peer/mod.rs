@@ -14,7 +14,7 @@ mod wheel;
 
 use std::time::Instant;
 
-pub(crate) use leg::{Leg, LegConfig, LegEvent, LegReport, Timings, Totals};
+pub(crate) use leg::{GroupTimings, Leg, LegConfig, LegEvent, LegReport, Timings, Totals, counts_for};
 pub(crate) use reception::{Reception, SentBook};
 pub(crate) use speech::{Speech, SpeechError};
 pub(crate) use wheel::Wheel;

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::groups::{self, GroupKey};
 use super::keys::keys;
 use super::stats::Summary;
 
@@ -34,6 +35,12 @@ const OPERATORS: [(&str, Operator); 6] = [
     ("=", Operator::Equal),
 ];
 
+/// `groups.NAME.FIGURE` as the group's name and its figure.
+fn group_key(key: &str) -> Option<(&str, &'static GroupKey)> {
+    let (name, figure) = key.strip_prefix("groups.")?.split_once('.')?;
+    Some((name, groups::KEYS.iter().find(|known| known.name == figure)?))
+}
+
 impl FromStr for Assertion {
     type Err = String;
 
@@ -43,7 +50,7 @@ impl FromStr for Assertion {
         let (sign, operator) =
             OPERATORS.into_iter().find(|(sign, _)| rest.starts_with(sign)).expect("it starts with a sign");
         let key = key.trim().to_owned();
-        if !keys().iter().any(|known| known.name == key) {
+        if !keys().iter().any(|known| known.name == key) && group_key(&key).is_none() {
             return Err(format!("{key:?} is no key of the report: `duocast-loadtest keys` lists them"));
         }
         let bound = rest[sign.len()..].trim();
@@ -54,10 +61,18 @@ impl FromStr for Assertion {
 }
 
 impl Assertion {
+    fn value(&self, summary: &Summary) -> Value {
+        if let Some((name, figure)) = group_key(&self.key) {
+            let group = summary.groups.iter().find(|group| group.name == name);
+            return group.map(|group| (figure.read)(group)).into();
+        }
+        let key = keys().into_iter().find(|key| key.name == self.key).expect("it was looked up when parsed");
+        key.value(summary)
+    }
+
     /// Holds, or a sentence that says why not. A key without a value fails.
     pub(crate) fn check(&self, summary: &Summary) -> Result<(), String> {
-        let key = keys().into_iter().find(|key| key.name == self.key).expect("it was looked up when parsed");
-        let value = match key.value(summary) {
+        let value = match self.value(summary) {
             Value::Number(number) => number.as_f64(),
             Value::Bool(is_so) => Some(f64::from(u8::from(is_so))),
             _ => None,
@@ -78,10 +93,12 @@ impl Assertion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::groups::GroupFigures;
 
     fn check(text: &str) -> Result<(), String> {
         let mut summary = Summary { calls_up: 50, ..Summary::default() };
         summary.join.add_micros(20_000);
+        summary.groups.push(GroupFigures { name: "far".into(), clients: 3, ..GroupFigures::default() });
         text.parse::<Assertion>()?.check(&summary)
     }
 
@@ -94,11 +111,16 @@ mod tests {
             "calls_failed==0",
             "join_p99_ms<500",
             "generator_is_bottleneck=0",
+            "groups.far.clients=3",
         ] {
             assert_eq!(check(holds), Ok(()), "{holds}");
         }
         assert_eq!(check("calls_up>50").unwrap_err(), "calls_up is 50, not above 50");
         assert_eq!(check("calls_up<=49").unwrap_err(), "calls_up is 50, not at most 49");
+        assert_eq!(
+            check("groups.near.clients>0").unwrap_err(),
+            "groups.near.clients has no value in this run"
+        );
         assert_eq!(check("ring_p50_ms<1").unwrap_err(), "ring_p50_ms has no value in this run");
     }
 
@@ -107,6 +129,7 @@ mod tests {
         for (text, error) in [
             ("calls_up", "allowed is KEY<VALUE"),
             ("cals_up<1", "\"cals_up\" is no key of the report"),
+            ("groups.far.clint<1", "\"groups.far.clint\" is no key of the report"),
             ("calls_up<many", "\"many\" is no number"),
             ("calls_up<inf", "\"inf\" is no number"),
         ] {

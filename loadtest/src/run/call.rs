@@ -16,7 +16,9 @@ use super::device::Device;
 use super::failure::{Failure, Stage};
 use super::live::Live;
 use super::plan::CallPlan;
-use crate::lane::{LaneLink, LegLink, LegState, NewLeg};
+use super::scenario::Group;
+use crate::lane::{LaneLink, LegLink, LegState, NetworkConfig, NetworkReport, NewLeg};
+use crate::net;
 use crate::peer::{LegConfig, LegReport, Speech};
 
 /// From PlaceCall to the callee's ringing.
@@ -28,8 +30,9 @@ const ACCEPT_MAX: Duration = Duration::from_secs(10);
 /// From accept to audio decoded on both sides.
 const MEDIA_MAX: Duration = Duration::from_secs(10);
 
-/// From the last packet sent to the hang-up: what is on its way arrives meanwhile. Longer than a resend on a bad path.
-const DRAIN: Duration = Duration::from_millis(400);
+/// From the last packet sent to the hang-up, besides what conditions hold: what is on its way arrives meanwhile. Longer than a
+/// resend on a bad path.
+pub(super) const DRAIN: Duration = Duration::from_millis(400);
 
 /// From HangUp to both sides' knowledge of it.
 const END_MAX: Duration = Duration::from_secs(5);
@@ -80,6 +83,11 @@ pub(crate) struct Shared {
     pub(crate) start: Instant,
     pub(crate) speech: Arc<Speech>,
     pub(crate) video: Option<SyntheticVideoConfig>,
+    /// Clients with network conditions.
+    pub(crate) groups: Vec<Group>,
+    pub(crate) seed: u64,
+    /// From the last packet sent to the hang-up: what is on its way arrives meanwhile.
+    pub(crate) drain: Duration,
     pub(crate) stop: Arc<Stop>,
     pub(crate) live: Arc<Live>,
 }
@@ -99,6 +107,9 @@ pub(crate) struct CallOutcome {
     /// From HangUp to both parties' knowledge of it.
     pub(crate) hang_up: Option<Duration>,
     pub(crate) legs: [Option<LegReport>; 2],
+    pub(crate) groups: [usize; 2],
+    /// What the conditions of those that have some did.
+    pub(crate) networks: [Option<NetworkReport>; 2],
     pub(crate) came_up: bool,
     pub(crate) failure: Option<Failure>,
     /// The run stopped before this call had its turn, or while it was being set up.
@@ -143,7 +154,7 @@ pub(crate) async fn run(
         call_id: None,
         accepted_at: None,
         seats: [None, None],
-        outcome: CallOutcome::default(),
+        outcome: CallOutcome { groups: plan.groups, ..CallOutcome::default() },
     };
     let stopped = tokio::select! {
         biased;
@@ -238,14 +249,23 @@ impl Call<'_> {
                 speech: Arc::clone(&self.shared.speech),
                 video: self.shared.video,
                 decodes: self.plan.decodes[party],
+                groups: (!self.shared.groups.is_empty())
+                    .then(|| [self.plan.groups[party], self.plan.groups[1 - party]]),
             },
             server_is_loopback: self.shared.server_is_loopback,
+            network: self.network(party),
         };
         let leg = self.lane.add(leg).await.map_err(|error| {
             tracing::warn!(%error, "a leg cannot be made");
             Failure::own(Stage::Leg, Code::Internal, "LEG_NOT_MADE")
         })?;
         Ok(Seat { leg, offered_at })
+    }
+
+    fn network(&self, party: usize) -> Option<NetworkConfig> {
+        let group = self.shared.groups.get(self.plan.groups[party].checked_sub(1)?)?;
+        let client = 2 * self.plan.index as u64 + party as u64;
+        Some(NetworkConfig { path: Arc::clone(&group.path), seed: net::seed(self.shared.seed, client) })
     }
 
     async fn accept(&mut self) -> Result<(), Failure> {
@@ -329,7 +349,7 @@ impl Call<'_> {
         tokio::join!(stop(caller), stop(callee));
         let stopped_at = Instant::now();
         if self.seats.iter().any(Option::is_some) {
-            tokio::time::sleep(DRAIN).await;
+            tokio::time::sleep(self.shared.drain).await;
         }
         if let Err(failure) = self.hang_up().await {
             self.outcome.failure.get_or_insert(failure);
@@ -370,7 +390,8 @@ impl Call<'_> {
         self.outcome.leg_ready[party] = since(Some(seat.offered_at), state.connected_at);
         self.outcome.first_audio[party] = since(self.accepted_at, state.first_audio_at);
         self.outcome.first_video[party] = since(self.accepted_at, state.first_video_at);
-        let report = seat.leg.close().await;
+        let (report, network) = seat.leg.close().await;
+        self.outcome.networks[party] = network;
         let fell_silent =
             report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
         if self.outcome.came_up && fell_silent && self.outcome.failure.is_none() {

@@ -17,7 +17,7 @@ use super::generator;
 use super::live::Live;
 use super::plan::{Plan, plan};
 use super::progress::{self, Progress, say};
-use super::scenario::{Scenario, Video};
+use super::scenario::{Group, Scenario, Video};
 use super::server::{Sample, Watch};
 use super::stats::{self, Server, Summary, Surroundings};
 use crate::histogram::Histogram;
@@ -71,6 +71,9 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
         start,
         speech,
         video: scenario.video.map(video_config),
+        drain: call::DRAIN + drain_of(&scenario.groups),
+        groups: scenario.groups.clone(),
+        seed: scenario.seed,
         stop,
         live: Arc::new(Live::default()),
     });
@@ -256,6 +259,13 @@ fn video_config(video: Video) -> SyntheticVideoConfig {
         keyframe_bytes: video.keyframe_bytes,
         ..SyntheticVideoConfig::default()
     }
+}
+
+/// Longest time that conditions hold a packet, from one client to another.
+fn drain_of(groups: &[Group]) -> Duration {
+    let up = groups.iter().map(|group| group.path.up.held_max()).max();
+    let down = groups.iter().map(|group| group.path.down.held_max()).max();
+    up.unwrap_or_default() + down.unwrap_or_default()
 }
 
 fn is_loopback(url: &str) -> bool {

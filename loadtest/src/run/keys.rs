@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::scenario::{FIELDS, Field};
+use super::figure::{number, percent};
+use super::groups;
+use super::scenario::{FIELDS, Field, groups as groups_fields};
 use super::stats::Summary;
 use crate::histogram::Histogram;
 
@@ -62,15 +64,6 @@ fn key(name: &str, unit: &'static str, meaning: &str, read: impl Fn(&Summary) ->
     Key { name: name.into(), unit, meaning: meaning.into(), read: Box::new(read) }
 }
 
-fn number(value: Option<f64>) -> Value {
-    value.and_then(|value| serde_json::Number::from_f64((value * 1000.0).round() / 1000.0)).into()
-}
-
-fn percent(share: Option<f64>) -> Value {
-    // Six digits: a packet in ten million shows.
-    share.and_then(|share| serde_json::Number::from_f64((share * 1e8).round() / 1e6)).into()
-}
-
 fn run_keys() -> Vec<Key> {
     vec![
         key(
@@ -118,6 +111,12 @@ fn run_keys() -> Vec<Key> {
             s.stream_breaks.into()
         }),
         key("notes", "list", "sentences on what limits these figures", |s| s.notes.clone().into()),
+        key(
+            "groups",
+            "object",
+            "figures of each group of clients by its name, see below; empty without groups",
+            |s| groups::json(&s.groups),
+        ),
     ]
 }
 
@@ -182,7 +181,7 @@ fn media_keys() -> Vec<Key> {
             number(Some(s.sound.concealed.as_secs_f64() * 1e3))
         }),
         key("concealed_percent", "%", "share of their played sound that was made up", |s| {
-            percent(s.concealed_share())
+            percent(s.sound.concealed_share())
         }),
         key("late_audio_packets", "packets", "packets that came to those after their time", |s| {
             s.sound.late_packets.into()
@@ -278,9 +277,21 @@ pub(crate) fn markdown() -> String {
         format!("| `{}` | {} | {default} | {} |\n", field.key, field.allowed, field.meaning)
     };
     let fields: String = FIELDS.iter().map(field).collect();
+    let own = groups_fields::OWN.iter().map(|own| ("groups.", own));
+    let directed = groups_fields::DIRECTED.iter().filter(|directed| directed.key.starts_with("both."));
+    let in_group = |(prefix, field): (&str, &Field)| {
+        let default = if field.default.is_empty() { "none" } else { field.default };
+        format!("| `{prefix}{}` | {} | {default} | {} |\n", field.key, field.allowed, field.meaning)
+    };
+    let group_fields: String =
+        own.chain(directed.map(|directed| ("groups.", directed))).map(in_group).collect();
+    let group_keys: String = groups::KEYS
+        .iter()
+        .map(|key| format!("| `groups.NAME.{}` | {} | {} |\n", key.name, key.unit, key.meaning))
+        .collect();
     format!(
-        "{SCENARIO_HEADING}\n\n| Key | Allowed | Default | Meaning |\n|---|---|---|---|\n{fields}\n\
-         {REPORT_HEADING}\n\n| Key | Unit | Meaning |\n|---|---|---|\n{rows}"
+        "{SCENARIO_HEADING}\n\n| Key | Allowed | Default | Meaning |\n|---|---|---|---|\n{fields}{group_fields}\n\
+         {REPORT_HEADING}\n\n| Key | Unit | Meaning |\n|---|---|---|\n{rows}{group_keys}"
     )
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`scenario`]: what is asked for, checked. [`plan`]: which call when. Pure.
 //! - [`driver`], [`call`], [`device`], [`api`], [`accounts`], [`server`]: do it.
-//! - [`stats`], [`keys`], [`report`], [`assertion`]: what came out. Pure.
+//! - [`stats`], [`groups`], [`keys`], [`report`], [`assertion`]: what came out. Pure.
 
 mod accounts;
 mod api;
@@ -11,7 +11,9 @@ mod call;
 mod device;
 mod driver;
 mod failure;
+mod figure;
 mod generator;
+mod groups;
 mod keys;
 mod live;
 mod plan;

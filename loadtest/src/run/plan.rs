@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::groups;
 use super::scenario::Scenario;
 
 /// Clients sign in this long before their call is placed. Higher separates sign-in from ringing on slow servers, lower
@@ -26,6 +27,8 @@ pub(crate) struct CallPlan {
     pub(crate) caller_hangs_up: bool,
     /// Whether caller and callee decode to the end.
     pub(crate) decodes: [bool; 2],
+    /// The group of caller and callee: 0 for none, else its place in the scenario plus one.
+    pub(crate) groups: [usize; 2],
 }
 
 /// The whole run. Times count from its start.
@@ -42,8 +45,11 @@ pub(crate) struct Plan {
 pub(crate) fn plan(scenario: &Scenario) -> Plan {
     let mut random = StdRng::seed_from_u64(scenario.seed);
     let gap = Duration::from_secs_f64(1.0 / scenario.calls_per_second);
-    let calls: Vec<CallPlan> = (0..scenario.calls)
-        .map(|index| {
+    let groups = groups::assign(scenario);
+    let calls: Vec<CallPlan> = groups
+        .into_iter()
+        .enumerate()
+        .map(|(index, groups)| {
             let join_at = gap.mul_f64(index as f64);
             CallPlan {
                 index,
@@ -52,6 +58,7 @@ pub(crate) fn plan(scenario: &Scenario) -> Plan {
                 ring_for: scenario.answer_after + scenario.answer_spread.mul_f64(random.random()),
                 caller_hangs_up: random.random(),
                 decodes: [0, 1].map(|party| is_sampled(2 * index + party, scenario.decode_share)),
+                groups,
             }
         })
         .collect();

@@ -43,6 +43,7 @@ fn write_table(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result 
     write_calls(out, s)?;
     write_times(out, s)?;
     write_media(out, s)?;
+    write_groups(out, s)?;
     write_server(out, s)?;
     write_generator(out, s)?;
     for note in &s.notes {
@@ -114,11 +115,51 @@ fn write_media(out: &mut String, s: &Summary) -> fmt::Result {
         let (received, expected) = (grouped(traffic.received), grouped(traffic.expected));
         line(out, kind, &format!("{received} of {expected} packets"))?;
     }
-    if let Some(share) = s.concealed_share() {
+    if let Some(share) = s.sound.concealed_share() {
         let (ms, receivers) = (s.sound.concealed.as_millis(), s.sound.receivers);
         let text =
             format!("{ms} ms concealed, {:.3} % ({receivers} receivers decoded to the end)", share * 100.0);
         line(out, "sound", &text)?;
+    }
+    writeln!(out)
+}
+
+fn write_groups(out: &mut String, s: &Summary) -> fmt::Result {
+    if s.groups.is_empty() {
+        return Ok(());
+    }
+    heading(
+        out,
+        "Groups, % and ms",
+        &["clients", "failed", "in: lost", "p50", "p99", "out: lost", "p50", "p99"],
+    )?;
+    for group in &s.groups {
+        label(out, &group.name)?;
+        cell(out, Style::new(), group.clients)?;
+        cell(out, if group.calls_failed == 0 { Style::new() } else { BAD }, group.calls_failed)?;
+        for (traffic, times) in [(group.received, &group.times.received), (group.sent, &group.times.sent)] {
+            cell(out, Style::new(), show(traffic.loss().map(|loss| loss * 100.0), 3))?;
+            cell(out, Style::new(), show(times.ms_at(0.5), 2))?;
+            cell(out, Style::new(), show(times.ms_at(0.99), 2))?;
+        }
+        writeln!(out)?;
+        let (down, up) = (group.down, group.up);
+        if down.packets + up.packets > 0 {
+            write!(out, "{FAINT}")?;
+            label(out, "  injected, mean")?;
+            write!(out, "{:20}", "")?;
+            for injected in [down, up] {
+                let held = injected.mean_held().map(|held| held.as_secs_f64() * 1e3);
+                write!(
+                    out,
+                    "{:>10}{:>10}{:10}",
+                    show(injected.loss().map(|loss| loss * 100.0), 3),
+                    show(held, 2),
+                    ""
+                )?;
+            }
+            writeln!(out, "{FAINT:#}")?;
+        }
     }
     writeln!(out)
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::call::{CallOutcome, StopReason};
 use super::failure::Failure;
+use super::groups::{self, GroupFigures};
 use super::scenario::Scenario;
 use super::server::Sample;
 use crate::histogram::{Histogram, quantile};
 use crate::lane::LaneReport;
-use crate::peer::{Reception, SentBook};
+use crate::peer::{LegReport, Reception, SentBook};
 
 /// A lane that is busy for more than this share of a core is near its end.
 const BUSY_MAX: f64 = 0.85;
@@ -57,6 +58,8 @@ pub(crate) struct Summary {
     pub(crate) keyframes_asked: u64,
     pub(crate) whole_video_frames: u64,
 
+    /// Empty without groups.
+    pub(crate) groups: Vec<GroupFigures>,
     pub(crate) server: Server,
     pub(crate) generator: Generator,
     pub(crate) notes: Vec<String>,
@@ -73,12 +76,12 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     /// One receiver's packets, against what was sent from the first one on that it got.
-    fn of(sent: &SentBook, received: &Reception) -> Self {
+    pub(crate) fn of(sent: &SentBook, received: &Reception) -> Self {
         let expected = received.first_mark.map_or(sent.packets(), |mark| sent.packets_since(mark));
         Self { expected, received: received.packets, repeated: received.repeats, gaps: received.gaps() }
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             expected: self.expected + other.expected,
             received: self.received + other.received,
@@ -102,6 +105,23 @@ pub(crate) struct Sound {
     pub(crate) concealed: Duration,
     pub(crate) late_packets: u64,
     pub(crate) undecodable: u64,
+}
+
+impl Sound {
+    pub(crate) fn add_receiver(&mut self, receiver: &LegReport) {
+        let Some(heard) = &receiver.heard else { return };
+        let frames = |count: u64| Duration::from_millis(20) * u32::try_from(count).unwrap_or(u32::MAX);
+        self.receivers += 1;
+        self.played += frames(heard.frames_played);
+        self.concealed += frames(heard.jitter.concealed_frames);
+        self.late_packets += heard.jitter.late;
+        self.undecodable += heard.undecodable;
+    }
+
+    /// Share of played sound that was made up.
+    pub(crate) fn concealed_share(&self) -> Option<f64> {
+        (!self.played.is_zero()).then(|| self.concealed.as_secs_f64() / self.played.as_secs_f64())
+    }
 }
 
 /// The server between two samples.
@@ -189,11 +209,13 @@ pub(crate) fn summarize(
             ..Generator::default()
         },
         notes: around.notes,
+        groups: GroupFigures::all(&scenario.groups),
         ..Summary::default()
     };
     let mut failures = BTreeMap::new();
     for call in calls {
         summary.add_call(call);
+        groups::add_call(&mut summary.groups, call);
         if let Some(failure) = &call.failure {
             *failures.entry(failure.clone()).or_insert(0) += 1;
         }
@@ -239,15 +261,7 @@ impl Summary {
                     histogram.add_micros(reception.jitter_micros as u64);
                 }
             }
-            if let Some(heard) = &receiver.heard {
-                let frames =
-                    |count: u64| Duration::from_millis(20) * u32::try_from(count).unwrap_or(u32::MAX);
-                self.sound.receivers += 1;
-                self.sound.played += frames(heard.frames_played);
-                self.sound.concealed += frames(heard.jitter.concealed_frames);
-                self.sound.late_packets += heard.jitter.late;
-                self.sound.undecodable += heard.undecodable;
-            }
+            self.sound.add_receiver(receiver);
             self.keyframes_wanted += receiver.keyframes_wanted;
             self.keyframes_asked += receiver.keyframes_asked;
             self.whole_video_frames += receiver.whole_video_frames;
@@ -262,6 +276,7 @@ impl Summary {
         self.latency_audio.merge(&lane.timings.audio);
         self.latency_video.merge(&lane.timings.video);
         self.latency_ramp.merge(&lane.timings.ramp);
+        groups::add_timings(&mut self.groups, &lane.timings.groups);
         self.generator.media_lag.merge(&lane.lag);
         self.generator.unsent += lane.unsent;
         self.generator.busiest_lane_cpu = self.generator.busiest_lane_cpu.max(lane.steady_cpu);
@@ -289,12 +304,6 @@ impl Summary {
     /// The loss that a share of the receivers does not exceed.
     pub(crate) fn loss_at(&self, share: f64) -> Option<f64> {
         quantile(&mut self.loss_of_receivers.clone(), share)
-    }
-
-    /// Share of played sound that was made up.
-    pub(crate) fn concealed_share(&self) -> Option<f64> {
-        (!self.sound.played.is_zero())
-            .then(|| self.sound.concealed.as_secs_f64() / self.sound.played.as_secs_f64())
     }
 
     /// Says so when the figures are those of this program and not of the server.
@@ -334,7 +343,6 @@ impl Summary {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::peer::LegReport;
     use crate::run::failure::Stage;
     use crate::run::scenario::Overrides;
 

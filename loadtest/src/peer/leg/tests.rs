@@ -168,7 +168,7 @@ impl World {
 }
 
 fn voice(decodes: bool) -> LegConfig {
-    LegConfig { speech: speech(), video: None, decodes }
+    LegConfig { speech: speech(), video: None, decodes, groups: None }
 }
 
 /// What `sender` sent from the first packet on that `receiver` got, and how many of those came.

@@ -1,52 +1,21 @@
 //! What is to be run: a TOML file, checked key by key.
 //!
-//! [`FIELDS`] is the one list of keys, with what each allows and means; docs/loadtest.md shows the same list.
+//! [`FIELDS`] is the one list of keys, with what each allows and means; docs/loadtest.md shows the same list. [`groups`] has
+//! those of `[[groups]]`.
+
+pub(crate) mod groups;
+mod values;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use groups::Group;
+pub(crate) use values::{Allowed, Field, parse_time, show_time};
+use values::{Values, time};
+
 /// Largest scenario file, in bytes. Higher only helps files that are none.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-
-/// What a key may hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Allowed {
-    Whole { min: i64, max: i64 },
-    Number { min: f64, max: f64 },
-    Time { min: Duration, max: Duration },
-    YesNo,
-    Text,
-}
-
-impl fmt::Display for Allowed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
-            Self::Number { min, max } => write!(f, "a number from {min} to {max}"),
-            Self::Time { min, max } => {
-                write!(f, "a time from \"{}\" to \"{}\" (ms, s, m or h)", show_time(*min), show_time(*max))
-            }
-            Self::YesNo => f.write_str("true or false"),
-            Self::Text => f.write_str("a text in quotes"),
-        }
-    }
-}
-
-/// One key of a scenario file.
-#[derive(Debug)]
-pub(crate) struct Field {
-    pub(crate) key: &'static str,
-    pub(crate) allowed: Allowed,
-    /// As it would be written in a file; empty: the key must be there.
-    pub(crate) default: &'static str,
-    pub(crate) meaning: &'static str,
-}
-
-const fn time(min_ms: u64, max_s: u64) -> Allowed {
-    Allowed::Time { min: Duration::from_millis(min_ms), max: Duration::from_secs(max_s) }
-}
 
 /// Every key of a scenario file.
 pub(crate) const FIELDS: &[Field] = &[
@@ -146,6 +115,8 @@ pub(crate) struct Scenario {
     pub(crate) speech: Option<PathBuf>,
     pub(crate) decode_share: f64,
     pub(crate) video: Option<Video>,
+    /// Clients with network conditions.
+    pub(crate) groups: Vec<Group>,
 }
 
 /// What both parties send as video.
@@ -165,12 +136,14 @@ pub(crate) enum ScenarioError {
     TooLarge { path: PathBuf },
     #[error("{file}: is no TOML: {reason}")]
     Syntax { file: String, reason: String },
-    #[error("{file}: {key} is unknown: allowed are {}", known_keys())]
-    Unknown { file: String, key: String },
-    #[error("{file}: {key} is missing: allowed is {allowed}")]
-    Missing { file: String, key: &'static str, allowed: Allowed },
+    #[error("{file}: {key} is unknown: allowed are {allowed}")]
+    Unknown { file: String, key: String, allowed: String },
+    #[error("{place}{key} is missing: allowed is {allowed}")]
+    Missing { place: String, key: String, allowed: Allowed },
     #[error("{place}{key} = {value}: allowed is {allowed}")]
-    Value { place: String, key: &'static str, value: String, allowed: Allowed },
+    Value { place: String, key: String, value: String, allowed: Allowed },
+    #[error("{file}: {sentence}")]
+    Groups { file: String, sentence: String },
 }
 
 /// What the command line puts in the place of the file's values.
@@ -203,7 +176,16 @@ impl Scenario {
         text: &str,
         overrides: &Overrides,
     ) -> Result<Self, ScenarioError> {
-        let keys = Keys::read(file, text, overrides)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|error| ScenarioError::Syntax {
+            file: file.into(),
+            reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        })?;
+        let groups = table.remove("groups").map(|groups| groups::read(file, groups));
+        let flags =
+            [("calls", &overrides.calls), ("duration", &overrides.duration), ("seed", &overrides.seed)];
+        let flags: BTreeMap<_, _> =
+            flags.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect();
+        let keys = Values::new(file, String::new(), FIELDS, table, flags)?;
         let video = Video {
             bitrate_kbps: keys.whole("video.bitrate_kbps")? as u32,
             frames_per_second: keys.whole("video.frames_per_second")? as u32,
@@ -222,143 +204,8 @@ impl Scenario {
             speech: (speech != "builtin").then(|| speech.into()),
             decode_share: keys.number("audio.decode_share")?,
             video: keys.yes_no("video.enabled")?.then_some(video),
+            groups: groups.transpose()?.unwrap_or_default(),
         })
-    }
-}
-
-/// The values of a file by dotted key, with the command line's on top.
-struct Keys<'a> {
-    file: &'a str,
-    values: BTreeMap<String, toml::Value>,
-    flags: BTreeMap<&'static str, &'a str>,
-}
-
-impl<'a> Keys<'a> {
-    fn read(file: &'a str, text: &str, overrides: &'a Overrides) -> Result<Self, ScenarioError> {
-        let table: toml::Table = toml::from_str(text).map_err(|error| ScenarioError::Syntax {
-            file: file.into(),
-            reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
-        })?;
-        let mut values = BTreeMap::new();
-        flatten("", table, &mut values);
-        if let Some(key) = values.keys().find(|key| FIELDS.iter().all(|field| field.key != key.as_str())) {
-            return Err(ScenarioError::Unknown { file: file.into(), key: key.clone() });
-        }
-        let flags =
-            [("calls", &overrides.calls), ("duration", &overrides.duration), ("seed", &overrides.seed)];
-        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect();
-        Ok(Self { file, values, flags })
-    }
-
-    /// The value of a key, if `pick` finds it to be one that is allowed.
-    fn get<T>(
-        &self,
-        key: &'static str,
-        pick: impl Fn(&toml::Value, Allowed) -> Option<T>,
-    ) -> Result<T, ScenarioError> {
-        let field = FIELDS.iter().find(|field| field.key == key).expect("only keys of FIELDS are asked for");
-        let allowed = field.allowed;
-        if let Some(flag) = self.flags.get(key) {
-            let wrong = || ScenarioError::Value { place: "--".into(), key, value: (*flag).into(), allowed };
-            return pick(&written(flag, allowed), allowed).ok_or_else(wrong);
-        }
-        if let Some(value) = self.values.get(key) {
-            let place = format!("{}: ", self.file);
-            let wrong = || ScenarioError::Value { place, key, value: value.to_string(), allowed };
-            return pick(value, allowed).ok_or_else(wrong);
-        }
-        let default = written(field.default.trim_matches('"'), allowed);
-        let missing = || ScenarioError::Missing { file: self.file.into(), key, allowed };
-        if field.default.is_empty() { Err(missing()) } else { pick(&default, allowed).ok_or_else(missing) }
-    }
-
-    fn whole(&self, key: &'static str) -> Result<u64, ScenarioError> {
-        self.get(key, |value, allowed| match (value, allowed) {
-            (toml::Value::Integer(n), Allowed::Whole { min, max }) if (min..=max).contains(n) => {
-                u64::try_from(*n).ok()
-            }
-            _ => None,
-        })
-    }
-
-    fn number(&self, key: &'static str) -> Result<f64, ScenarioError> {
-        self.get(key, |value, allowed| {
-            let number = value.as_float().or(value.as_integer().map(|n| n as f64))?;
-            matches!(allowed, Allowed::Number { min, max } if (min..=max).contains(&number)).then_some(number)
-        })
-    }
-
-    fn time(&self, key: &'static str) -> Result<Duration, ScenarioError> {
-        self.get(key, |value, allowed| {
-            let time = parse_time(value.as_str()?)?;
-            matches!(allowed, Allowed::Time { min, max } if (min..=max).contains(&time)).then_some(time)
-        })
-    }
-
-    fn yes_no(&self, key: &'static str) -> Result<bool, ScenarioError> {
-        self.get(key, |value, _| value.as_bool())
-    }
-
-    fn text(&self, key: &'static str) -> Result<String, ScenarioError> {
-        self.get(key, |value, _| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
-    }
-}
-
-/// A flag or default as the TOML value that its key wants, or as a text if it is none.
-fn written(text: &str, allowed: Allowed) -> toml::Value {
-    let value = match allowed {
-        Allowed::Whole { .. } => text.parse().ok().map(toml::Value::Integer),
-        Allowed::Number { .. } => text.parse().ok().map(toml::Value::Float),
-        Allowed::YesNo => text.parse().ok().map(toml::Value::Boolean),
-        Allowed::Time { .. } | Allowed::Text => None,
-    };
-    value.unwrap_or_else(|| toml::Value::String(text.into()))
-}
-
-fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, toml::Value>) {
-    for (key, value) in table {
-        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
-        match value {
-            // An empty table of a known name holds nothing; of an unknown one it is a mistake.
-            toml::Value::Table(inner) if !inner.is_empty() || is_section(&key) => flatten(&key, inner, into),
-            value => {
-                into.insert(key, value);
-            }
-        }
-    }
-}
-
-fn is_section(key: &str) -> bool {
-    FIELDS.iter().any(|field| field.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
-}
-
-fn known_keys() -> String {
-    FIELDS.iter().map(|field| field.key).collect::<Vec<_>>().join(", ")
-}
-
-/// Reads `20s`, `500ms`, `2m`, `1h`, also with a fraction.
-pub(crate) fn parse_time(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
-}
-
-/// A time as a scenario would write it.
-pub(crate) fn show_time(time: Duration) -> String {
-    let ms = time.as_millis();
-    match ms {
-        0 => "0s".into(),
-        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
-        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
-        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
-        _ => format!("{ms}ms"),
     }
 }
 
@@ -453,16 +300,6 @@ mod tests {
             names.push(scenario.name);
         }
         names.sort();
-        assert_eq!(names, ["two-party", "voice"]);
-    }
-
-    #[test]
-    fn times_read_as_they_are_shown() {
-        for text in ["500ms", "20s", "2m", "24h", "0s", "1500ms"] {
-            assert_eq!(show_time(parse_time(text).unwrap()), text);
-        }
-        for bad in ["", "s", "20", "-1s", "1e9h", "1.2.3s", "20 s", "ms"] {
-            assert_eq!(parse_time(bad), None, "{bad}");
-        }
+        assert_eq!(names, ["bad-networks", "one-bad-client", "two-party", "voice"]);
     }
 }
