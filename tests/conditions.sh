@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 start_server
 mkdir -p out
 target/debug/duocast-loadtest run loadtest/scenarios/bad-networks.toml --duration "${DURATION:-15s}" \
-    --target "$url" --data-dir "$data" --metrics-url "$page/metrics" --json out/conditions.json \
+    --target "$url" --data-dir "$data" --metrics-url "$page/metrics" --json out/conditions.json --html out/conditions.html \
     --assert calls_up=20 --assert calls_failed=0
 python3 - out/conditions.json <<'PYTHON'
 import json, sys

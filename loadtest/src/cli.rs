@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duocast_client::{ChannelConfig, DoorChoice, Roots};
 
-use crate::{peers, run};
+use crate::{capacity, peers, run};
 
 /// Everything went as it should.
 const FINE: u8 = 0;
@@ -33,6 +33,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Starts the calls of a scenario, shows how they are doing and reports at the end.
     Run(Box<RunArgs>),
+    /// Finds how many calls the server carries: runs a scenario with more and more of them, until a bound breaks.
+    Capacity(Box<CapacityArgs>),
+    /// Compares two reports of `run --json`: what changed, and what got worse.
+    Compare(CompareArgs),
     /// Measures our server and others, one core each, under the same two-party calls: CPU, memory, added latency.
     ComparePeers(PeersArgs),
     /// The server of compare-peers' bare loop.
@@ -72,6 +76,22 @@ struct RunArgs {
     /// The seed, in the place of the scenario's.
     #[arg(long, value_name = "N")]
     seed: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// A bound on a key of the report, such as 'join_p99_ms<500'. May be repeated.
+    #[arg(long = "assert", value_name = "KEY<VALUE")]
+    assertions: Vec<run::Assertion>,
+    /// Write the report as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report as one HTML page with plots, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// The server, and how it is reached.
+#[derive(Debug, Args)]
+struct TargetArgs {
     /// The control plane.
     #[arg(long, value_name = "URL", default_value = "https://localhost:4433")]
     target: String,
@@ -99,10 +119,67 @@ struct RunArgs {
     /// Media threads of the generator.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=LANES_MAX))]
     lanes: u64,
-    /// A bound on a key of the report, such as 'join_p99_ms<500'. May be repeated.
-    #[arg(long = "assert", value_name = "KEY<VALUE")]
-    assertions: Vec<run::Assertion>,
-    /// Write the report as JSON.
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Doubles the calls until a bound breaks, halves the distance, and asks three times at the knee. What broke once is \
+    asked again before it counts.\n\
+    Exit status: 0 the knee is known; 1 it is not (interrupted, server lost, or nothing holds); 2 nothing was run.\n\
+    Ctrl-C ends the search in order, with a report of what there is; a second one at once."
+)]
+struct CapacityArgs {
+    /// The scenario, such as loadtest/scenarios/voice.toml. Its number of calls does not matter.
+    scenario: PathBuf,
+    /// What must hold, such as 'loss_percent<0.5'. May be repeated. Unset: nothing fails, less than 0.5 % is lost, audio's p99
+    /// is below 100 ms, and first audio's p95 below 1 s.
+    #[arg(long = "bound", value_name = "KEY<VALUE")]
+    bounds: Vec<run::Assertion>,
+    /// Calls of the first run.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    start: u64,
+    /// Calls of the largest run.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    max: u64,
+    /// How close the knee is to be known, in percent of it.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = percent)]
+    precision: f64,
+    /// How long all calls of a run stay up, such as 10s, in the place of the scenario's.
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    duration: String,
+    /// The seed, in the place of the scenario's.
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Write what was found as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write it as one HTML page with the capacity curve, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 no asserted figure got worse by more than the tolerance; 1 one did; 2 nothing was compared."
+)]
+struct CompareArgs {
+    /// The report to compare with.
+    a: PathBuf,
+    /// The report that should not be worse.
+    b: PathBuf,
+    /// A key that must not get worse, such as loss_percent or groups.far.received_p50_ms. May be repeated. Unset: calls_up,
+    /// calls_failed, loss_percent, accept_to_first_audio_p95_ms, one_way_audio_p99_ms and router_cpu_us_per_packet.
+    #[arg(long = "assert", value_name = "KEY")]
+    assertions: Vec<String>,
+    /// How much worse a figure may be, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = percent)]
+    tolerance: f64,
+    /// Show the figures that are the same as well.
+    #[arg(long)]
+    all: bool,
+    /// Write the comparison as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -144,6 +221,8 @@ enum Door {
 pub(crate) fn execute(cli: Cli) -> Result<ExitCode, String> {
     match cli.command {
         Command::Run(args) => run_scenario(*args),
+        Command::Capacity(args) => find_capacity(*args),
+        Command::Compare(args) => compare_reports(args),
         Command::ComparePeers(args) => compare_peers(args),
         Command::BareLoop { legs, coalesce } => peers::serve_bare_loop(legs, coalesce)
             .map(|()| FINE)
@@ -164,42 +243,95 @@ pub(crate) fn refuse(sentence: &str) -> ExitCode {
 fn run_scenario(args: RunArgs) -> Result<u8, String> {
     let overrides = run::Overrides { calls: args.calls, duration: args.duration, seed: args.seed };
     let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
-    let data_dir = args.data_dir.unwrap_or_else(default_data_dir);
-    let roots = roots(args.ca.as_deref(), &data_dir)?;
-    let door = match args.door {
-        Door::Auto => DoorChoice::Auto,
-        Door::H3 => DoorChoice::H3,
-        Door::H2 => DoorChoice::H2,
-    };
-    let accounts = match (args.tokens, args.dev_key) {
-        (Some(file), _) => run::Source::Tokens(file),
-        (None, Some(file)) => run::Source::DevKey(file),
-        (None, None) => run::Source::DevKey(data_dir.join(run::DEV_KEY_FILE)),
-    };
+    let target = Target::of(args.target)?;
     let options = run::Options {
         scenario,
-        server: ChannelConfig::new(args.target, roots).with_door(door),
-        accounts,
-        watch: run::Watch::new(&args.metrics_url, args.server_pid).map_err(|e| e.to_string())?,
-        lanes: usize::try_from(args.lanes).unwrap_or(1),
+        server: target.server,
+        accounts: target.accounts,
+        watch: target.watch,
+        lanes: target.lanes,
     };
     // Before the run: a report that cannot be kept is known now.
     let json = args.json.map(create).transpose()?;
+    let html = args.html.map(create).transpose()?;
 
-    let summary = runtime()?.block_on(async {
-        let stop = Arc::new(run::Stop::default());
-        let interrupts = tokio::spawn(watch_interrupts(Arc::clone(&stop)));
-        let summary = run::run(options, stop).await;
-        interrupts.abort();
-        summary
-    });
-    let summary = summary.map_err(|e| e.to_string())?;
+    let summary =
+        until_interrupted(async |stop| run::run(options, stop).await)?.map_err(|e| e.to_string())?;
     if let Some((file, path)) = json {
         serde_json::to_writer_pretty(file, &run::json(&summary)).map_err(|e| unwritable(&path, &e.into()))?;
     }
     let broken: Vec<String> = args.assertions.iter().filter_map(|a| a.check(&summary).err()).collect();
+    if let Some((mut file, path)) = html {
+        file.write_all(run::html(&summary, &broken).as_bytes()).map_err(|e| unwritable(&path, &e))?;
+    }
     print(&run::table(&summary, &broken))?;
     Ok(if summary.calls_failed > 0 || !broken.is_empty() { FAILED } else { FINE })
+}
+
+fn find_capacity(args: CapacityArgs) -> Result<u8, String> {
+    let overrides = run::Overrides { calls: None, duration: Some(args.duration), seed: args.seed };
+    let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
+    let bounds = match args.bounds.is_empty() {
+        true => capacity::BOUNDS
+            .iter()
+            .map(|bound| bound.parse())
+            .collect::<Result<Vec<run::Assertion>, String>>()?,
+        false => args.bounds,
+    };
+    let target = Target::of(args.target)?;
+    let options = capacity::Options {
+        scenario,
+        server: target.server,
+        accounts: target.accounts,
+        watch: target.watch,
+        lanes: target.lanes,
+        start: usize::try_from(args.start).unwrap_or(1),
+        max: usize::try_from(args.max).unwrap_or(1),
+        precision_percent: args.precision,
+        bounds,
+    };
+    // Before the run: a report that cannot be kept is known now.
+    let json = args.json.map(create).transpose()?;
+    let html = args.html.map(create).transpose()?;
+    let found =
+        until_interrupted(async |stop| capacity::find(options, stop).await)?.map_err(|e| e.to_string())?;
+    if let Some((file, path)) = json {
+        serde_json::to_writer_pretty(file, &found.json()).map_err(|e| unwritable(&path, &e.into()))?;
+    }
+    if let Some((mut file, path)) = html {
+        file.write_all(found.html().as_bytes()).map_err(|e| unwritable(&path, &e))?;
+    }
+    print(&found.table())?;
+    Ok(if found.is_complete() { FINE } else { FAILED })
+}
+
+fn compare_reports(args: CompareArgs) -> Result<u8, String> {
+    let [a, b] = [&args.a, &args.b].map(|path| read_report(path));
+    let asserted = match args.assertions.is_empty() {
+        true => run::ASSERTED.map(str::to_owned).to_vec(),
+        false => args.assertions,
+    };
+    let names = [&args.a, &args.b].map(|path| path.display().to_string());
+    let comparison = run::Comparison::of(names, [&a?, &b?], args.tolerance, &asserted)?;
+    if let Some((file, path)) = args.json.map(create).transpose()? {
+        serde_json::to_writer_pretty(file, &comparison.json()).map_err(|e| unwritable(&path, &e.into()))?;
+    }
+    print(&comparison.table(args.all))?;
+    Ok(if comparison.holds() { FINE } else { FAILED })
+}
+
+fn read_report(path: &Path) -> Result<serde_json::Value, String> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        format!("{}: cannot be read ({error}): give a file written by run --json", path.display())
+    };
+    let file = std::fs::File::open(path).map_err(|e| wrong(&e))?;
+    serde_json::from_reader(std::io::BufReader::new(file)).map_err(|e| wrong(&e))
+}
+
+/// A percentage of 0 to 100.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "allowed is a number from 0 to 100".into())
 }
 
 fn compare_peers(args: PeersArgs) -> Result<u8, String> {
@@ -234,13 +366,55 @@ fn steady_time(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| "allowed is a time from 1s to 4m".into())
 }
 
+/// The server that the command line names.
+struct Target {
+    server: ChannelConfig,
+    accounts: run::Source,
+    watch: run::Watch,
+    lanes: usize,
+}
+
+impl Target {
+    fn of(args: TargetArgs) -> Result<Self, String> {
+        let data_dir = args.data_dir.unwrap_or_else(default_data_dir);
+        let roots = roots(args.ca.as_deref(), &data_dir)?;
+        let door = match args.door {
+            Door::Auto => DoorChoice::Auto,
+            Door::H3 => DoorChoice::H3,
+            Door::H2 => DoorChoice::H2,
+        };
+        let accounts = match (args.tokens, args.dev_key) {
+            (Some(file), _) => run::Source::Tokens(file),
+            (None, Some(file)) => run::Source::DevKey(file),
+            (None, None) => run::Source::DevKey(data_dir.join(run::DEV_KEY_FILE)),
+        };
+        Ok(Self {
+            server: ChannelConfig::new(args.target, roots).with_door(door),
+            accounts,
+            watch: run::Watch::new(&args.metrics_url, args.server_pid).map_err(|e| e.to_string())?,
+            lanes: usize::try_from(args.lanes).unwrap_or(1),
+        })
+    }
+}
+
+/// Does it, and tells it when Ctrl-C is pressed.
+fn until_interrupted<T>(work: impl AsyncFnOnce(Arc<run::Stop>) -> T) -> Result<T, String> {
+    Ok(runtime()?.block_on(async {
+        let stop = Arc::new(run::Stop::default());
+        let interrupts = tokio::spawn(watch_interrupts(Arc::clone(&stop)));
+        let done = work(stop).await;
+        interrupts.abort();
+        done
+    }))
+}
+
 fn create(path: PathBuf) -> Result<(std::fs::File, PathBuf), String> {
     let file = std::fs::File::create(&path).map_err(|e| unwritable(&path, &e))?;
     Ok((file, path))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> String {
-    format!("--json {}: cannot be written ({error}): name a file in a folder that exists", path.display())
+    format!("{}: cannot be written ({error}): name a file in a folder that exists", path.display())
 }
 
 /// One worker for signalling beside the main task; media has threads of its own.

@@ -37,6 +37,11 @@ impl Histogram {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(share) as f64 / 1000.0)
     }
 
+    /// How many times were added.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     pub(crate) fn mean_ms(&self) -> Option<f64> {
         (!self.0.is_empty()).then(|| self.0.mean() / 1000.0)
     }

@@ -16,6 +16,7 @@ use mio::Waker;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::histogram::Histogram;
+use crate::over_time::OverTime;
 use crate::peer::{LegConfig, LegReport, Timings};
 pub(crate) use network::{NetworkConfig, NetworkReport};
 
@@ -110,13 +111,13 @@ pub(crate) struct LaneLink {
 }
 
 impl Lane {
-    /// Starts the thread.
-    pub(crate) fn start(index: usize) -> io::Result<Self> {
+    /// Starts the thread. `over_time` is empty, and says which windows to keep.
+    pub(crate) fn start(index: usize, over_time: OverTime) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let poll = mio::Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), thread::WAKE)?);
         let gauges = Arc::new(Gauges::default());
-        let worker = thread::Worker::new(poll, inbox, Arc::clone(&gauges));
+        let worker = thread::Worker::new(poll, inbox, Arc::clone(&gauges), over_time);
         let thread = std::thread::Builder::new().name(format!("lane-{index}")).spawn(move || worker.run())?;
         Ok(Self { link: LaneLink { commands, waker, gauges }, thread })
     }

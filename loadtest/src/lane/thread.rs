@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use super::network::Network;
 use super::socket::{Buffers, Socket};
 use super::{Command, Gauges, LaneReport, LegError, LegState, NewLeg, clock};
-use crate::peer::{Leg, LegEvent, Totals, Wheel};
+use crate::over_time::OverTime;
+use crate::peer::{Leg, LegEvent, Timings, Totals, Wheel};
 
 /// The token of the lane's waker; legs have their keys.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -49,7 +50,12 @@ struct Seat {
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, inbox: mpsc::Receiver<Command>, gauges: Arc<Gauges>) -> Self {
+    pub(super) fn new(
+        poll: Poll,
+        inbox: mpsc::Receiver<Command>,
+        gauges: Arc<Gauges>,
+        over_time: OverTime,
+    ) -> Self {
         let now = Instant::now();
         Self {
             poll,
@@ -64,7 +70,10 @@ impl Worker {
             gauges_at: now,
             past: Totals::default(),
             steady_cpu: SteadyCpu::default(),
-            report: LaneReport::default(),
+            report: LaneReport {
+                timings: Timings { over_time, ..Timings::default() },
+                ..LaneReport::default()
+            },
         }
     }
 

@@ -14,6 +14,7 @@ use duocast_client::media::{
 use super::video_frames::VideoFrames;
 use super::{Moment, Reception, SentBook, Speech};
 use crate::histogram::Histogram;
+use crate::over_time::OverTime;
 
 /// A sender that is later than this leaves the missed time out instead of sending a burst.
 const LATE_MAX: Duration = Duration::from_millis(200);
@@ -59,6 +60,8 @@ pub(crate) struct Timings {
     pub(crate) ramp: Histogram,
     /// In the steady phase by group; empty if there are none.
     pub(crate) groups: Vec<GroupTimings>,
+    /// Both kinds, in the whole run.
+    pub(crate) over_time: OverTime,
 }
 
 /// Latencies of the media that a group of clients received and sent.
@@ -76,6 +79,7 @@ impl Timings {
             (true, false) => self.video.add_micros(micros),
             (false, _) => self.ramp.add_micros(micros),
         }
+        self.over_time.add(now, micros);
         let Some([receiver, sender]) = groups.filter(|_| is_steady) else { return };
         if self.groups.len() <= receiver.max(sender) {
             self.groups.resize_with(receiver.max(sender) + 1, GroupTimings::default);

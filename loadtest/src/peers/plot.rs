@@ -4,13 +4,12 @@ use std::fmt::{self, Write as _};
 
 use super::figures::{Comparison, Figures};
 use super::table::show;
+use crate::plot::{BAR_ROW, Bar, BarPlace, bars, text};
 
 const WIDTH: usize = 760;
 const LEFT: usize = 130;
 const RIGHT: usize = 90;
 const TOP: usize = 64;
-const BAR: usize = 20;
-const ROW: usize = 28;
 const PANEL_HEADING: usize = 34;
 const PANEL_GAP: usize = 22;
 
@@ -37,7 +36,7 @@ pub(crate) fn svg(comparison: &Comparison) -> String {
 
 fn write_svg(out: &mut String, c: &Comparison) -> fmt::Result {
     let rows: Vec<(&str, &Figures)> = c.measured().collect();
-    let panel = PANEL_HEADING + rows.len() * ROW + PANEL_GAP;
+    let panel = PANEL_HEADING + rows.len() * BAR_ROW + PANEL_GAP;
     let height = TOP + PANELS.len() * panel;
     writeln!(
         out,
@@ -54,27 +53,16 @@ fn write_svg(out: &mut String, c: &Comparison) -> fmt::Result {
     for (index, (heading, decimals, value)) in PANELS.iter().enumerate() {
         let top = TOP + index * panel;
         text(out, "h", 16, top + 20, heading)?;
-        let values: Vec<Option<f64>> = rows.iter().map(|(_, figures)| value(figures)).collect();
-        let longest = values.iter().flatten().copied().fold(0.0, f64::max);
-        for (row, ((name, _), value)) in rows.iter().zip(values).enumerate() {
-            let y = top + PANEL_HEADING + row * ROW;
-            let share = value.filter(|_| longest > 0.0).map_or(0.0, |value| (value / longest).max(0.0));
-            let length = ((WIDTH - LEFT - RIGHT) as f64 * share).max(1.0);
-            let class = if *name == "duocast" { "o" } else { "b" };
-            text(out, "", 16, y + 15, name)?;
-            writeln!(
-                out,
-                "<rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{BAR}\" rx=\"3\"/>"
-            )?;
-            text(out, "", LEFT + length as usize + 8, y + 15, &show(value, *decimals))?;
-        }
+        let row = |&(name, figures): &(&'static str, &Figures)| {
+            let value = value(figures);
+            let class = if name == "duocast" { "o" } else { "b" };
+            Bar { name, value, shown: show(value, *decimals), class }
+        };
+        let place =
+            BarPlace { top: top + PANEL_HEADING, names: 16, left: LEFT, longest: WIDTH - LEFT - RIGHT };
+        bars(out, place, &rows.iter().map(row).collect::<Vec<_>>())?;
     }
     writeln!(out, "</svg>")
-}
-
-fn text(out: &mut String, class: &str, x: usize, y: usize, text: &str) -> fmt::Result {
-    let safe = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    writeln!(out, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{safe}</text>")
 }
 
 #[cfg(test)]

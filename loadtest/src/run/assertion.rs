@@ -1,5 +1,6 @@
 //! `--assert 'KEY<VALUE'`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -60,7 +61,28 @@ impl FromStr for Assertion {
     }
 }
 
+impl fmt::Display for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = OPERATORS.iter().rev().find(|(_, operator)| *operator == self.operator);
+        write!(f, "{}{}{}", self.key, sign.map_or("", |(sign, _)| sign), self.bound)
+    }
+}
+
 impl Assertion {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn bound(&self) -> f64 {
+        self.bound
+    }
+
+    /// Of the key's values.
+    pub(crate) fn unit(&self) -> &'static str {
+        let known = keys().into_iter().find(|key| key.name == self.key).map(|key| key.unit);
+        known.or(group_key(&self.key).map(|(_, figure)| figure.unit)).unwrap_or_default()
+    }
+
     fn value(&self, summary: &Summary) -> Value {
         if let Some((name, figure)) = group_key(&self.key) {
             let group = summary.groups.iter().find(|group| group.name == name);
@@ -115,6 +137,8 @@ mod tests {
         ] {
             assert_eq!(check(holds), Ok(()), "{holds}");
         }
+        assert_eq!("loss_percent < 0.5".parse::<Assertion>().unwrap().to_string(), "loss_percent<0.5");
+        assert_eq!("calls_failed==0".parse::<Assertion>().unwrap().to_string(), "calls_failed=0");
         assert_eq!(check("calls_up>50").unwrap_err(), "calls_up is 50, not above 50");
         assert_eq!(check("calls_up<=49").unwrap_err(), "calls_up is 50, not at most 49");
         assert_eq!(

@@ -95,6 +95,9 @@ pub(crate) struct Shared {
 /// What became of a call. Pairs are caller, callee.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallOutcome {
+    /// When its clients began to sign in, and when it was accepted; from the start of the run.
+    pub(crate) joined_at: Duration,
+    pub(crate) accepted_at: Option<Duration>,
     pub(crate) join: [Option<Duration>; 2],
     /// From PlaceCall to the callee's ringing.
     pub(crate) ring: Option<Duration>,
@@ -184,6 +187,7 @@ impl Call<'_> {
     async fn set_up(&mut self, accounts: &[Account; 2]) -> Result<(), Failure> {
         self.sleep_until(self.plan.join_at).await;
         self.has_begun = true;
+        self.outcome.joined_at = self.shared.start.elapsed();
         let join = |party: usize| {
             Device::join(self.shared.server.clone(), &accounts[party], Arc::clone(&self.shared.live))
         };
@@ -276,6 +280,7 @@ impl Call<'_> {
         };
         let command = self.command(callee);
         self.accepted_at = Some(Instant::now());
+        self.outcome.accepted_at = Some(self.shared.start.elapsed());
         let answered = async {
             let answer = callee.api.accept_call(command).await.map_err(failed(Stage::Accept))?;
             callee_seat.leg.open().await;

@@ -14,6 +14,7 @@ use super::accounts::{self, Account, AccountsError};
 use super::call::{self, CallOutcome, Shared, Stop, StopReason};
 use super::failure::{Failure, Stage};
 use super::generator;
+use super::history::History;
 use super::live::Live;
 use super::plan::{Plan, plan};
 use super::progress::{self, Progress, say};
@@ -22,6 +23,7 @@ use super::server::{Sample, Watch};
 use super::stats::{self, Server, Summary, Surroundings};
 use crate::histogram::Histogram;
 use crate::lane::{Lane, LaneLink};
+use crate::over_time::{OverTime, window_width};
 use crate::peer::{Speech, SpeechError};
 
 /// Payload bytes of a video packet at most: they fit any path with room for headers.
@@ -63,8 +65,10 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
     let accounts = accounts::prepare(&accounts, &server, scenario.calls, plan.stop_at).await?;
     let (before, unseen) = watch.sample().await;
 
-    let lanes: Vec<Lane> = (0..lanes).map(Lane::start).collect::<Result<_, _>>()?;
     let start = Instant::now();
+    let over_time = OverTime::new(start, window_width(plan.stop_at));
+    let lanes: Vec<Lane> =
+        (0..lanes).map(|index| Lane::start(index, over_time.clone())).collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared {
         server_is_loopback: is_loopback(&server.url),
         server,
@@ -86,7 +90,7 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
     let reports = lanes.into_iter().map(Lane::finish).collect();
 
     let calls_up = outcomes.iter().filter(|outcome| outcome.came_up).count() as u64;
-    let around = run.samples.surroundings(before, unseen.map(|e| e.to_string()), calls_up);
+    let around = run.samples.surroundings(start, before, unseen.map(|e| e.to_string()), calls_up);
     let stop = run.shared.stop.reason().unwrap_or(StopReason::Planned);
     let around = Surroundings { stop, run: ended - start, ..around };
     Ok(stats::summarize(&scenario, &outcomes, reports, around))
@@ -109,6 +113,7 @@ struct Samples {
     lost_page: Option<String>,
     socket_drops: Option<u64>,
     task_lag: Histogram,
+    history: History,
 }
 
 impl Run {
@@ -126,15 +131,17 @@ impl Run {
 
     /// Until the planned end, or an earlier one: shows progress, takes samples, notices a server that is gone.
     async fn watch_over(&mut self, calls: usize) {
-        let mut task_lag = Histogram::default();
+        let (mut task_lag, mut history) = (Histogram::default(), History::default());
         let Self { plan, shared, links, watch, samples, .. } = self;
         tokio::select! {
             _ = shared.stop.stopped() => {}
             () = generator::probe_lag(&mut task_lag) => {}
+            () = history.follow(shared.start, plan.stop_at, watch, &shared.live) => {}
             () = show_and_guard(shared, links, calls, plan.stop_at) => {}
             () = samples.take(shared.start, plan, watch) => shared.stop.now(StopReason::Planned),
         }
         self.samples.task_lag = task_lag;
+        self.samples.history = history;
         let now = Instant::now();
         for link in &self.links {
             link.set_steady(self.shared.start + self.plan.steady_from, now).await;
@@ -215,12 +222,20 @@ impl Samples {
         }
     }
 
-    fn surroundings(self, before: Sample, unseen: Option<String>, calls_up: u64) -> Surroundings {
+    fn surroundings(
+        self,
+        start: Instant,
+        before: Sample,
+        unseen: Option<String>,
+        calls_up: u64,
+    ) -> Surroundings {
         let mut notes = Vec::new();
         let (mut steady, mut server, mut cpu_seconds) = (Duration::ZERO, Server::default(), None);
+        let mut steady_span = None;
         match (self.from, self.until) {
             (Some((from_at, from, from_cpu)), Some((until_at, until, until_cpu))) => {
                 steady = until_at - from_at;
+                steady_span = Some((from_at - start, until_at - start));
                 server = Server::between(before, from, until, calls_up);
                 cpu_seconds = until_cpu.zip(from_cpu).map(|(until, from)| until - from);
             }
@@ -239,6 +254,8 @@ impl Samples {
             stop: StopReason::Planned,
             run: Duration::ZERO,
             steady,
+            steady_span,
+            history: self.history,
             server,
             generator_cpu_seconds: cpu_seconds,
             task_lag: self.task_lag,

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::figure::{number, percent};
 use super::groups;
+use super::history::Moment;
 use super::scenario::{FIELDS, Field, groups as groups_fields};
 use super::stats::Summary;
 use crate::histogram::Histogram;
+use crate::over_time::Point;
 
 /// One key of the JSON report. docs/loadtest.md has the same list.
 pub(crate) struct Key {
@@ -112,12 +114,44 @@ fn run_keys() -> Vec<Key> {
         }),
         key("notes", "list", "sentences on what limits these figures", |s| s.notes.clone().into()),
         key(
+            "latency_over_time",
+            "list",
+            "objects with at_seconds, packets, p50_ms, p95_ms, p99_ms and max_ms: one-way latency in windows of the run",
+            |s| s.over_time.points().map(point).collect(),
+        ),
+        key(
+            "server_over_time",
+            "list",
+            "objects with at_seconds, calls_up, calls_failed, server_cpu_cores, router_cpu_cores, generator_cpu_cores, \
+             router_packets_per_second and server_memory_mb",
+            |s| s.history.moments().iter().map(moment).collect(),
+        ),
+        key(
             "groups",
             "object",
             "figures of each group of clients by its name, see below; empty without groups",
             |s| groups::json(&s.groups),
         ),
     ]
+}
+
+fn point(point: Point) -> Value {
+    serde_json::json!({
+        "at_seconds": number(Some(point.at.as_secs_f64())), "packets": point.count,
+        "p50_ms": number(Some(point.p50_ms)), "p95_ms": number(Some(point.p95_ms)),
+        "p99_ms": number(Some(point.p99_ms)), "max_ms": number(Some(point.max_ms)),
+    })
+}
+
+fn moment(moment: &Moment) -> Value {
+    serde_json::json!({
+        "at_seconds": number(Some(moment.at.as_secs_f64())),
+        "calls_up": moment.calls_up, "calls_failed": moment.calls_failed,
+        "server_cpu_cores": number(moment.server_cores), "router_cpu_cores": number(moment.router_cores),
+        "generator_cpu_cores": number(moment.generator_cores),
+        "router_packets_per_second": number(moment.packets_per_second),
+        "server_memory_mb": number(moment.memory_mb),
+    })
 }
 
 fn time_keys(name: &str, meaning: &str, times: Times) -> Vec<Key> {

@@ -2,18 +2,21 @@
 //!
 //! - [`scenario`]: what is asked for, checked. [`plan`]: which call when. Pure.
 //! - [`driver`], [`call`], [`device`], [`api`], [`accounts`], [`server`]: do it.
-//! - [`stats`], [`groups`], [`keys`], [`report`], [`assertion`]: what came out. Pure.
+//! - [`stats`], [`groups`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what came out. Pure.
 
 mod accounts;
 mod api;
 mod assertion;
 mod call;
+mod compare;
 mod device;
 mod driver;
 mod failure;
 mod figure;
 mod generator;
 mod groups;
+mod history;
+mod html;
 mod keys;
 mod live;
 mod plan;
@@ -26,13 +29,16 @@ mod stats;
 pub(crate) use accounts::{Account, CERT_FILE, DEV_KEY_FILE, Source, prepare as prepare_accounts};
 pub(crate) use assertion::Assertion;
 pub(crate) use call::{Stop, StopReason};
+pub(crate) use compare::{ASSERTED, Comparison};
 pub(crate) use device::{Device, DeviceState};
-pub(crate) use driver::{Options, run};
+pub(crate) use driver::{Options, RunError, run};
 pub(crate) use failure::{Failure, Stage};
 pub(crate) use generator::{cpu_seconds, socket_drops};
+pub(crate) use html::{head as html_head, html, tile as html_tile};
 pub(crate) use keys::markdown as keys_markdown;
 pub(crate) use live::Live;
 pub(crate) use progress::say;
 pub(crate) use report::{json, table};
 pub(crate) use scenario::{Overrides, Scenario, parse_time};
 pub(crate) use server::{Watch, resident_bytes};
+pub(crate) use stats::Summary;

@@ -227,12 +227,12 @@ fn cell(out: &mut String, style: Style, value: impl Display) -> fmt::Result {
     write!(out, "{style}{value:>10}{style:#}")
 }
 
-fn show(value: Option<f64>, digits: usize) -> String {
+pub(super) fn show(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

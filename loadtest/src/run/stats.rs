@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::call::{CallOutcome, StopReason};
 use super::failure::Failure;
 use super::groups::{self, GroupFigures};
+use super::history::History;
 use super::scenario::Scenario;
 use super::server::Sample;
 use crate::histogram::{Histogram, quantile};
 use crate::lane::LaneReport;
+use crate::over_time::OverTime;
 use crate::peer::{LegReport, Reception, SentBook};
 
 /// A lane that is busy for more than this share of a core is near its end.
@@ -29,6 +31,10 @@ pub(crate) struct Summary {
     pub(crate) run: Duration,
     /// How long the steady phase was; zero if the run ended before it.
     pub(crate) steady: Duration,
+    /// From when to when, from the start of the run.
+    pub(crate) steady_span: Option<(Duration, Duration)>,
+    pub(crate) over_time: OverTime,
+    pub(crate) history: History,
 
     pub(crate) calls_planned: u64,
     pub(crate) calls_up: u64,
@@ -54,6 +60,12 @@ pub(crate) struct Summary {
     /// Share of expected packets, both kinds together, that one receiver missed; one entry for each.
     pub(crate) loss_of_receivers: Vec<f64>,
     pub(crate) sound: Sound,
+    /// Share of played sound that one of those made up; one entry for each.
+    pub(crate) concealed_of_receivers: Vec<f64>,
+    /// When sign-ins began, and what they took.
+    pub(crate) joins: Vec<(Duration, Duration)>,
+    /// When calls were accepted, and how long it then took to the first audio.
+    pub(crate) first_audios: Vec<(Duration, Duration)>,
     pub(crate) keyframes_wanted: u64,
     pub(crate) keyframes_asked: u64,
     pub(crate) whole_video_frames: u64,
@@ -174,6 +186,8 @@ pub(crate) struct Surroundings {
     pub(crate) stop: StopReason,
     pub(crate) run: Duration,
     pub(crate) steady: Duration,
+    pub(crate) steady_span: Option<(Duration, Duration)>,
+    pub(crate) history: History,
     pub(crate) server: Server,
     pub(crate) generator_cpu_seconds: Option<f64>,
     pub(crate) task_lag: Histogram,
@@ -200,6 +214,8 @@ pub(crate) fn summarize(
         },
         run: around.run,
         steady: around.steady,
+        steady_span: around.steady_span,
+        history: around.history,
         calls_planned: scenario.calls as u64,
         server: around.server,
         generator: Generator {
@@ -243,6 +259,10 @@ impl Summary {
         for (histogram, times) in times {
             times.iter().flatten().for_each(|time| histogram.add(*time));
         }
+        self.joins.extend(call.join.iter().flatten().map(|took| (call.joined_at, *took)));
+        let accepted = call.accepted_at.into_iter();
+        let heard = accepted.flat_map(|at| call.first_audio.iter().flatten().map(move |took| (at, *took)));
+        self.first_audios.extend(heard);
         self.add_media(call);
     }
 
@@ -262,6 +282,9 @@ impl Summary {
                 }
             }
             self.sound.add_receiver(receiver);
+            let mut sound = Sound::default();
+            sound.add_receiver(receiver);
+            self.concealed_of_receivers.extend(sound.concealed_share());
             self.keyframes_wanted += receiver.keyframes_wanted;
             self.keyframes_asked += receiver.keyframes_asked;
             self.whole_video_frames += receiver.whole_video_frames;
@@ -276,6 +299,7 @@ impl Summary {
         self.latency_audio.merge(&lane.timings.audio);
         self.latency_video.merge(&lane.timings.video);
         self.latency_ramp.merge(&lane.timings.ramp);
+        self.over_time.merge(&lane.timings.over_time);
         groups::add_timings(&mut self.groups, &lane.timings.groups);
         self.generator.media_lag.merge(&lane.lag);
         self.generator.unsent += lane.unsent;
@@ -355,6 +379,8 @@ pub(crate) mod tests {
             stop: StopReason::Planned,
             run: Duration::from_secs(30),
             steady: Duration::from_secs(20),
+            steady_span: None,
+            history: History::default(),
             server: Server::default(),
             generator_cpu_seconds: Some(10.0),
             task_lag: Histogram::default(),
