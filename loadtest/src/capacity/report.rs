@@ -54,7 +54,7 @@ impl Capacity {
                 format!("{knee} calls hold the bounds, and more were not tried ({held})")
             }
             (None, Some(broke), _) => format!("not even {broke} calls hold the bounds"),
-            (None, None, _) => "no run came to its end".into(),
+            (None, None, _) => "not known: the search ended before any load was settled".into(),
         }
     }
 
@@ -203,14 +203,15 @@ impl Capacity {
                 chart(key, bound.unit(), Scale::Linear, vec![held, broke, Series::line("bound", line)])
             })
             .collect();
+        let means = |key: &str| by_calls(points(key, |_| true));
         charts.push(chart(
             "CPU",
             "cores",
             Scale::Linear,
             vec![
-                Series::line("server", points("server_cpu_cores", |_| true)),
-                Series::line("its router workers", points("router_cpu_cores", |_| true)),
-                Series::line("this generator", points("generator_cpu_cores", |_| true)),
+                Series::line("server", means("server_cpu_cores")),
+                Series::line("its router workers", means("router_cpu_cores")),
+                Series::line("this generator", means("generator_cpu_cores")),
             ],
         ));
         charts.push(chart(
@@ -218,12 +219,18 @@ impl Capacity {
             "ms",
             Scale::Log,
             vec![
-                Series::line("p50", points("one_way_audio_p50_ms", |_| true)),
-                Series::line("p99", points("one_way_audio_p99_ms", |_| true)),
+                Series::line("p50", means("one_way_audio_p50_ms")),
+                Series::line("p99", means("one_way_audio_p99_ms")),
             ],
         ));
         charts
     }
+}
+
+/// One point for each number of calls: the mean of its runs. Takes them in order.
+fn by_calls(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let runs = points.chunk_by(|a, b| a.0 == b.0);
+    runs.map(|runs| (runs[0].0, runs.iter().map(|run| run.1).sum::<f64>() / runs.len() as f64)).collect()
 }
 
 fn show(report: &Value, key: &str, digits: usize) -> String {
@@ -278,11 +285,19 @@ mod tests {
         let mut found = capacity(&[]);
         found.ended_early = Some("interrupted".into());
         assert!(!found.is_complete());
-        assert!(found.table().contains("no run came to its end") && found.json()["knee_calls"].is_null());
+        assert!(
+            found.table().contains("not known: the search ended") && found.json()["knee_calls"].is_null()
+        );
         assert!(found.html().contains("Ended early: interrupted"));
         let unseen = capacity(&[(10, Verdict::Holds), (20, Verdict::Unseen), (20, Verdict::Unseen)]);
         assert!(unseen.sentence().starts_with("At least 10 calls"));
         assert_eq!(unseen.json()["limited_by"], "generator");
+    }
+
+    #[test]
+    fn runs_at_the_same_load_are_one_point() {
+        let points = vec![(5.0, 1.0), (10.0, 2.0), (10.0, 4.0)];
+        assert_eq!(by_calls(points), [(5.0, 1.0), (10.0, 3.0)]);
     }
 
     #[test]
