@@ -162,7 +162,7 @@ pub(crate) async fn run(
     let stopped = tokio::select! {
         biased;
         reason = shared.stop.stopped() => Ok(reason),
-        failed = call.talk(accounts) => Err(failed),
+        ended = call.talk(accounts) => ended.map(|()| StopReason::Planned),
     };
     call.judge(stopped);
     call.end().await;
@@ -176,11 +176,15 @@ pub(crate) async fn run(
 }
 
 impl Call<'_> {
-    /// Gets the call up and keeps it up; comes back only with a failure.
-    async fn talk(&mut self, accounts: &[Account; 2]) -> Failure {
-        match self.set_up(accounts).await {
-            Ok(()) => self.stay_up().await,
-            Err(failure) => failure,
+    /// Gets the call up and keeps it up. Comes back when it has lasted as long as planned, or with a failure.
+    async fn talk(&mut self, accounts: &[Account; 2]) -> Result<(), Failure> {
+        self.set_up(accounts).await?;
+        match self.plan.lasts {
+            None => Err(self.stay_up().await),
+            Some(lasts) => {
+                let failed = tokio::time::timeout(lasts, self.stay_up()).await;
+                failed.map_or(Ok(()), Err)
+            }
         }
     }
 

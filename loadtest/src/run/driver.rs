@@ -61,8 +61,9 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
     let Options { scenario, server, accounts, watch, lanes } = options;
     let plan = plan(&scenario);
     let speech = Arc::new(Speech::encode(scenario.speech.as_deref())?);
-    say(&format!("{} calls, {} Opus packets encoded once; making accounts", scenario.calls, speech.len()));
-    let accounts = accounts::prepare(&accounts, &server, scenario.calls, plan.stop_at).await?;
+    let calls = plan.calls.len();
+    say(&format!("{calls} calls, {} Opus packets encoded once; making accounts", speech.len()));
+    let accounts = accounts::prepare(&accounts, &server, calls, plan.stop_at).await?;
     let (before, unseen) = watch.sample().await;
 
     let start = Instant::now();

@@ -22,17 +22,17 @@ pub(crate) const REST: &str = "rest";
 const DRAW: u64 = u64::MAX;
 
 /// The group of each call's caller and callee: 0 for none, else its place in the scenario plus one.
-pub(crate) fn assign(scenario: &Scenario) -> Vec<[usize; 2]> {
+pub(crate) fn assign(scenario: &Scenario, calls: usize) -> Vec<[usize; 2]> {
     let mut random = StdRng::seed_from_u64(net::seed(scenario.seed, DRAW));
-    let mut calls: Vec<(usize, usize)> =
-        (0..scenario.calls).map(|call| (call, random.random_range(0..2))).collect();
+    let count = calls;
+    let mut calls: Vec<(usize, usize)> = (0..calls).map(|call| (call, random.random_range(0..2))).collect();
     calls.shuffle(&mut random);
     // One client of each call, and the others when those are used up: most of them speak with clients of no group.
     let others: Vec<(usize, usize)> = calls.iter().map(|(call, party)| (*call, 1 - party)).collect();
     let mut clients = calls.into_iter().chain(others);
-    let mut assigned = vec![[0, 0]; scenario.calls];
+    let mut assigned = vec![[0, 0]; count];
     for (index, group) in scenario.groups.iter().enumerate() {
-        let count = (group.share * 2.0 * scenario.calls as f64).round().max(1.0) as usize;
+        let count = (group.share * 2.0 * count as f64).round().max(1.0) as usize;
         for (call, party) in clients.by_ref().take(count) {
             assigned[call][party] = index + 1;
         }
@@ -273,24 +273,28 @@ mod tests {
         Scenario::parse("x", "x.toml", &text, &Overrides::default()).unwrap()
     }
 
+    fn assigned(calls: usize, seed: u64, shares: &[f64]) -> Vec<[usize; 2]> {
+        assign(&scenario(calls, seed, shares), calls)
+    }
+
     fn sizes(assigned: &[[usize; 2]]) -> [usize; 3] {
         [0, 1, 2].map(|group| assigned.iter().flatten().filter(|own| **own == group).count())
     }
 
     #[test]
     fn groups_have_their_share_and_the_same_members_for_the_same_seed() {
-        assert_eq!(sizes(&assign(&scenario(50, 1, &[]))), [100, 0, 0]);
-        assert_eq!(sizes(&assign(&scenario(50, 1, &[0.01, 0.2]))), [79, 1, 20]);
-        assert_eq!(sizes(&assign(&scenario(3, 1, &[0.001]))), [5, 1, 0], "at least one client");
-        assert_eq!(sizes(&assign(&scenario(10, 1, &[0.5, 0.5]))), [0, 10, 10]);
-        let members = |seed| assign(&scenario(50, seed, &[0.2]));
+        assert_eq!(sizes(&assigned(50, 1, &[])), [100, 0, 0]);
+        assert_eq!(sizes(&assigned(50, 1, &[0.01, 0.2])), [79, 1, 20]);
+        assert_eq!(sizes(&assigned(3, 1, &[0.001])), [5, 1, 0], "at least one client");
+        assert_eq!(sizes(&assigned(10, 1, &[0.5, 0.5])), [0, 10, 10]);
+        let members = |seed| assigned(50, seed, &[0.2]);
         assert_eq!(members(1), members(1));
         assert_ne!(members(1), members(2));
     }
 
     #[test]
     fn up_to_half_of_all_clients_have_conditions_without_speaking_with_each_other() {
-        let assigned = assign(&scenario(40, 3, &[0.3, 0.2]));
+        let assigned = assigned(40, 3, &[0.3, 0.2]);
         assert!(assigned.iter().all(|groups| groups.iter().filter(|group| **group > 0).count() == 1));
         let callers = assigned.iter().filter(|groups| groups[0] > 0).count();
         assert!((5..35).contains(&callers), "{callers} of 40 are callers");

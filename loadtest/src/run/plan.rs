@@ -7,6 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::groups;
 use super::scenario::Scenario;
+use crate::net;
 
 /// Clients sign in this long before their call is placed. Higher separates sign-in from ringing on slow servers, lower
 /// makes the ramp shorter.
@@ -14,6 +15,15 @@ pub(crate) const JOIN_LEAD: Duration = Duration::from_secs(2);
 
 /// From the last answer to the steady phase: handshakes, the first key frames and growing buffers are over by then.
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
+
+/// Shortest call: both parties hear each other before it ends.
+const CALL_MIN: Duration = Duration::from_secs(1);
+
+/// Calls of a run in which they come and go, at most: each has accounts of its own.
+const ARRIVALS_MAX: usize = 20_000;
+
+/// The stream of random numbers that arrivals are drawn from.
+const ARRIVALS: u64 = u64::MAX - 1;
 
 /// One call. Times count from the start of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +39,8 @@ pub(crate) struct CallPlan {
     pub(crate) decodes: [bool; 2],
     /// The group of caller and callee: 0 for none, else its place in the scenario plus one.
     pub(crate) groups: [usize; 2],
+    /// How long it stays up, before one of them hangs up; `None`: to the end of the run.
+    pub(crate) lasts: Option<Duration>,
 }
 
 /// The whole run. Times count from its start.
@@ -45,26 +57,59 @@ pub(crate) struct Plan {
 pub(crate) fn plan(scenario: &Scenario) -> Plan {
     let mut random = StdRng::seed_from_u64(scenario.seed);
     let gap = Duration::from_secs_f64(1.0 / scenario.calls_per_second);
-    let groups = groups::assign(scenario);
-    let calls: Vec<CallPlan> = groups
+    let arrivals: Vec<Duration> = match scenario.mean_call {
+        None => (0..scenario.calls).map(|index| gap.mul_f64(index as f64)).collect(),
+        Some(mean) => arrivals(scenario, mean),
+    };
+    let groups = groups::assign(scenario, arrivals.len());
+    let calls: Vec<CallPlan> = arrivals
         .into_iter()
+        .zip(groups)
         .enumerate()
-        .map(|(index, groups)| {
-            let join_at = gap.mul_f64(index as f64);
-            CallPlan {
-                index,
-                join_at,
-                place_at: join_at + JOIN_LEAD,
-                ring_for: scenario.answer_after + scenario.answer_spread.mul_f64(random.random()),
-                caller_hangs_up: random.random(),
-                decodes: [0, 1].map(|party| is_sampled(2 * index + party, scenario.decode_share)),
-                groups,
-            }
+        .map(|(index, (join_at, groups))| CallPlan {
+            index,
+            join_at,
+            place_at: join_at + JOIN_LEAD,
+            ring_for: scenario.answer_after + scenario.answer_spread.mul_f64(random.random()),
+            caller_hangs_up: random.random(),
+            decodes: [0, 1].map(|party| is_sampled(2 * index + party, scenario.decode_share)),
+            groups,
+            lasts: scenario.mean_call.map(|mean| CALL_MIN.max(exponential(mean, &mut random))),
         })
         .collect();
-    let answered = calls.iter().map(|call| call.place_at + call.ring_for).max().unwrap_or_default();
-    let steady_from = answered + SETTLE;
+    let steady_from = match scenario.mean_call {
+        None => calls.iter().map(|call| call.place_at + call.ring_for).max().unwrap_or_default() + SETTLE,
+        Some(mean) => filled_at(scenario, mean),
+    };
     Plan { calls, steady_from, stop_at: steady_from + scenario.duration }
+}
+
+/// When as many calls are up as will be on average: after three mean lengths 95 % of them are.
+fn filled_at(scenario: &Scenario, mean: Duration) -> Duration {
+    JOIN_LEAD + scenario.answer_after + scenario.answer_spread + 3 * mean
+}
+
+/// When clients sign in: at random, at the rate that keeps as many calls up as the scenario asks for. The last one can
+/// still come up before the end.
+fn arrivals(scenario: &Scenario, mean: Duration) -> Vec<Duration> {
+    let mut random = StdRng::seed_from_u64(net::seed(scenario.seed, ARRIVALS));
+    let setting_up = JOIN_LEAD + scenario.answer_after + scenario.answer_spread + SETTLE;
+    let until = (filled_at(scenario, mean) + scenario.duration).saturating_sub(setting_up);
+    let between = mean.div_f64(scenario.calls as f64);
+    let mut at = Duration::ZERO;
+    let mut arrivals = vec![at];
+    while arrivals.len() < ARRIVALS_MAX {
+        at += exponential(between, &mut random);
+        if at >= until {
+            break;
+        }
+        arrivals.push(at);
+    }
+    arrivals
+}
+
+fn exponential(mean: Duration, random: &mut StdRng) -> Duration {
+    mean.mul_f64(-(1.0 - random.random::<f64>()).ln())
 }
 
 /// Spreads the sampled ones evenly: of any first n, `share * n` are in, give or take one.
@@ -117,5 +162,19 @@ mod tests {
             let decoding: usize = plan.calls.iter().map(|c| c.decodes.iter().filter(|d| **d).count()).sum();
             assert_eq!(decoding, expected, "share {share}");
         }
+    }
+
+    #[test]
+    fn calls_that_come_and_go_are_as_many_as_asked_for_on_average() {
+        let plan = plan(&scenario("duration = \"300s\"\nchurn.mean_call = \"5s\""));
+        let count = plan.calls.len() as f64;
+        let span = plan.calls.last().unwrap().join_at.as_secs_f64();
+        assert!((count / span / 8.0 - 1.0).abs() < 0.1, "40 calls of 5 s are 8 a second: {count} in {span}");
+        let lengths = plan.calls.iter().map(|call| call.lasts.unwrap().as_secs_f64());
+        let mean = lengths.sum::<f64>() / count;
+        assert!((4.8..5.6).contains(&mean), "{mean}: short ones are made a second long");
+        let latest = plan.calls.iter().map(|call| call.place_at + call.ring_for + SETTLE).max().unwrap();
+        assert!(latest <= plan.stop_at);
+        assert_eq!(plan.stop_at - plan.steady_from, Duration::from_secs(300));
     }
 }

@@ -216,7 +216,7 @@ pub(crate) fn summarize(
         steady: around.steady,
         steady_span: around.steady_span,
         history: around.history,
-        calls_planned: scenario.calls as u64,
+        calls_planned: calls.len() as u64,
         server: around.server,
         generator: Generator {
             cpu_seconds: around.generator_cpu_seconds,

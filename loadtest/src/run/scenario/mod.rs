@@ -50,6 +50,12 @@ pub(crate) const FIELDS: &[Field] = &[
         meaning: "New calls a second",
     },
     Field {
+        key: "churn.mean_call",
+        allowed: time(0, 3600),
+        default: "\"0s\"",
+        meaning: "Calls end after this long on average (exponentially spread), and new ones arrive at random (Poisson) so that `calls` are up on average; 0s: all stay up to the end",
+    },
+    Field {
         key: "answer.after",
         allowed: time(0, 40),
         default: "\"500ms\"",
@@ -109,6 +115,8 @@ pub(crate) struct Scenario {
     pub(crate) duration: Duration,
     pub(crate) seed: u64,
     pub(crate) calls_per_second: f64,
+    /// Mean length of a call; `None`: to the end.
+    pub(crate) mean_call: Option<Duration>,
     pub(crate) answer_after: Duration,
     pub(crate) answer_spread: Duration,
     /// `None`: the built-in voice.
@@ -199,6 +207,7 @@ impl Scenario {
             duration: keys.time("duration")?,
             seed: keys.whole("seed")?,
             calls_per_second: keys.number("ramp.calls_per_second")?,
+            mean_call: Some(keys.time("churn.mean_call")?).filter(|mean| !mean.is_zero()),
             answer_after: keys.time("answer.after")?,
             answer_spread: keys.time("answer.spread")?,
             speech: (speech != "builtin").then(|| speech.into()),
@@ -300,6 +309,6 @@ mod tests {
             names.push(scenario.name);
         }
         names.sort();
-        assert_eq!(names, ["bad-networks", "one-bad-client", "two-party", "voice"]);
+        assert_eq!(names, ["bad-networks", "churn", "one-bad-client", "two-party", "voice"]);
     }
 }
