@@ -12,7 +12,7 @@ use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{DatagramRecv, Protocol, Receive, TcpType};
 use str0m::rtp::{RtpWrite, Ssrc};
-use str0m::{Candidate, Event, Input, Output, Reason, Rtc, RtcConfig, RtcError};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 use crate::check;
 use crate::codecs;
@@ -56,10 +56,6 @@ const REPAIR_SHARE_MAX: f32 = 0.5;
 
 /// Most streams whose m-line is remembered; at the bound the oldest is looked up anew. One per track is usual.
 const MAX_SOURCES: usize = 16;
-
-/// What a leg has to report (loss, arrival times, totals) may leave this much later than str0m would have it: a visit for
-/// media comes along meanwhile, which costs nothing more. Higher saves visits to busy legs, lower repairs loss sooner.
-const REPORT_SLACK: Duration = Duration::from_millis(10);
 
 /// Most outputs taken from str0m in one go. It never gets near; at the bound the leg ends, rather than the worker hanging.
 const MAX_OUTPUTS: usize = 100_000;
@@ -437,9 +433,7 @@ impl Leg {
         for _ in 0..MAX_OUTPUTS {
             match self.rtc.poll_output()? {
                 Output::Timeout(at) => {
-                    let slack =
-                        if is_report(self.rtc.last_timeout_reason()) { REPORT_SLACK } else { Duration::ZERO };
-                    self.wakes_at = Some(at + slack);
+                    self.wakes_at = Some(at);
                     return Ok(answered);
                 }
                 Output::Transmit(transmit) => {
@@ -490,8 +484,4 @@ impl Leg {
         let same_family = self.announced.iter().find(|a| a.is_ipv4() == remote.is_ipv4());
         same_family.or(self.announced.first()).copied().unwrap_or(remote)
     }
-}
-
-fn is_report(reason: Reason) -> bool {
-    matches!(reason, Reason::Nack | Reason::Twcc | Reason::Feedback)
 }

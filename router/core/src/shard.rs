@@ -5,7 +5,7 @@ mod types;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use duocast_model::{CallId, Generation, LegId};
 
@@ -15,7 +15,7 @@ use crate::demux::{Classified, Demux, LegKey};
 use crate::forward::{Delivery, Forward};
 use crate::leg::{Leg, LegOutput, Progress};
 use crate::timers::Timers;
-use crate::wire::{Datagram, Kind, Link, Path, Transmit, Transport, is_transport_feedback};
+use crate::wire::{Datagram, Link, Path, Transmit, Transport};
 
 pub use types::{Event, LegState, PlanOutcome, Reason, ShardConfig, TransportCounts};
 
@@ -29,11 +29,6 @@ const MAX_ENDED_CALLS: usize = 4096;
 
 /// Keyframe requests are passed on at most this often within one batch; what is left waits for the next.
 const MAX_ROUNDS: usize = 3;
-
-/// A leg that only received media is drained with the next packet to its client, and at the latest after this: nothing but
-/// feedback on what came waits in it, beside its timers. Higher saves visits to legs that only send, lower tells publishers of loss and delay
-/// sooner.
-const FINISH_WITHIN: Duration = Duration::from_millis(20);
 
 /// See the [crate] documentation for the calling order.
 pub struct Shard {
@@ -171,12 +166,7 @@ impl Shard {
                     leg.receive(now, &batch[*index], *classified, out);
                 }
             });
-            let can_wait = of_one_leg.iter().all(|(classified, index)| match classified.kind {
-                Kind::Rtp => true,
-                Kind::Rtcp => is_transport_feedback(batch[*index].contents),
-                Kind::Stun | Kind::Dtls => false,
-            });
-            self.finish_soon(now, first.0.leg, can_wait);
+            self.touch(first.0.leg);
         }
         arrived.clear();
         self.scratch.arrived = arrived;
@@ -373,17 +363,6 @@ impl Shard {
         }
     }
 
-    /// Finishes a leg with this batch; or, if what it received can wait, with the next that writes to it.
-    fn finish_soon(&mut self, now: Instant, key: LegKey, can_wait: bool) {
-        let Some(slot) = self.slots.get(key.0 as usize) else { return };
-        let is_unchanged = slot.leg.as_ref().is_some_and(|leg| slot.seen == Some(leg.progress()));
-        if can_wait && is_unchanged {
-            self.timers.set_earlier(key.0, now + FINISH_WITHIN);
-        } else {
-            self.touch(key);
-        }
-    }
-
     fn mark_changed(&mut self, key: LegKey) {
         if let Some(slot) = self.slots.get_mut(key.0 as usize)
             && slot.state() != slot.told
@@ -471,4 +450,48 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests;
+#[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
+mod tests {
+    use duocast_model::RoutePlan;
+
+    use super::*;
+    use crate::offer::IceSecret;
+
+    const OFFER: &str = include_str!("../tests/fixtures/chromium-offer.sdp");
+
+    /// A call with two legs that have a client each.
+    fn open(shard: &mut Shard, now: Instant, n: u128) -> (CallId, [LegId; 2]) {
+        let (call, legs) = (CallId::from_u128(n), [2 * n, 2 * n + 1].map(LegId::from_u128));
+        let plan = RoutePlan::new(call, Generation(1), legs.to_vec(), Vec::new()).unwrap();
+        assert!(shard.handle_plan(now, &plan).applied);
+        for leg in legs {
+            let secret = IceSecret([leg.as_u128() as u8; 24]);
+            shard.handle_offer(now, call, leg, OFFER, &secret).unwrap();
+        }
+        (call, legs)
+    }
+
+    #[test]
+    fn a_panic_ends_one_call_and_no_other() {
+        let now = Instant::now();
+        let config = ShardConfig {
+            announced: vec![([198, 51, 100, 7], 4000).into()],
+            announced_tcp: Vec::new(),
+            max_legs: 8,
+        };
+        let mut shard = Shard::new(config);
+        let (broken, broken_legs) = open(&mut shard, now, 1);
+        let (other, other_legs) = open(&mut shard, now, 2);
+        let key = shard.key_of(broken, broken_legs[0]).unwrap();
+        shard.visit(now, key, |_, _| panic!("a defect, provoked by the test"));
+        shard.settle(now);
+        assert_eq!((shard.counters().panics, shard.leg_count(), shard.call_count()), (1, 2, 2));
+        let mut told = std::iter::from_fn(|| shard.poll_event()).collect::<Vec<_>>();
+        told.sort_by_key(|Event::LegChanged { leg, .. }| *leg);
+        let closed = |leg| Event::LegChanged { call: broken, leg, state: LegState::Closed };
+        assert_eq!(told, broken_legs.map(closed));
+        assert!(shard.leg_counters(other, other_legs[0]).is_some());
+        let again = shard.handle_offer(now, broken, broken_legs[0], OFFER, &IceSecret([9; 24]));
+        assert!(again.is_ok(), "a new offer revives the leg");
+    }
+}

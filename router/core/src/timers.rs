@@ -38,14 +38,6 @@ impl Timers {
         self.drop_outgrown();
     }
 
-    /// Wakes `key` at this moment at the latest.
-    pub(crate) fn set_earlier(&mut self, key: u32, at: Instant) {
-        let wanted = self.keys.get(key as usize).and_then(|slot| slot.wanted);
-        if wanted.is_none_or(|wanted| at < wanted) {
-            self.set(key, Some(at));
-        }
-    }
-
     /// Keeps an entry that nobody waits for from being the next.
     fn drop_outgrown(&mut self) {
         while let Some(&Reverse((at, key))) = self.heap.peek() {
@@ -120,10 +112,5 @@ mod tests {
         timers.set(5, Some(at(60)));
         timers.set(4, None);
         assert_eq!(timers.next(), Some((at(60), 5)));
-        timers.set_earlier(5, at(70));
-        assert_eq!(timers.next(), Some((at(60), 5)), "a later moment changes nothing");
-        timers.set_earlier(5, at(55));
-        timers.set_earlier(6, at(54));
-        assert_eq!((timers.pop_due(at(54)), timers.pop_due(at(55))), (Some(6), Some(5)));
     }
 }

@@ -141,14 +141,6 @@ impl Kind {
     }
 }
 
-/// Whether this RTCP packet tells how packets arrived (transport-cc, draft-holmer-rmcat-transport-wide-cc-extensions-01): nobody
-/// waits for an answer to it. Its head is in the clear.
-pub(crate) fn is_transport_feedback(contents: &[u8]) -> bool {
-    const FORMAT: u8 = 15;
-    const RTPFB: u8 = 205;
-    matches!(*contents, [first, RTPFB, ..] if first & 0x1f == FORMAT)
-}
-
 /// The SSRC of an RTP packet; `None` if it is too short to have one.
 pub(crate) fn rtp_ssrc(contents: &[u8]) -> Option<u32> {
     let bytes = contents.get(8..12)?;
