@@ -22,9 +22,9 @@ use direct::DirectLeg;
 /// second are missing. Higher notices a dead path later, lower restarts over a hiccup.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// A picture that stands still for this long gives way to the other path's, if that brings frames that can be shown. Higher
-/// waits for the repair of a lost packet, lower goes to and fro on slow cameras.
-const STILL_MAX: Duration = Duration::from_millis(70);
+/// A picture that stands still for this long, and for two of its usual intervals, gives way to the other path's, if that
+/// brings frames that can be shown. Higher waits for the repair of a lost packet, lower goes to and fro while it is repaired.
+const STILL_MIN: Duration = Duration::from_millis(70);
 
 /// What the driver of a call learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(crate) struct Engine {
     /// Whose frames are shown: the path that is played, once it has a frame to show; the other one where that stands still.
     video_from: Path,
     shown_at: Option<Instant>,
+    /// From one picture to the next, smoothed over some eight.
+    usual_interval: Duration,
     switches: Switches,
     /// What to send and play, until the call is accepted and a leg is there.
     waiting: Option<Media>,
@@ -85,6 +87,7 @@ impl Engine {
             peer_media: MediaState::default(),
             video_from: Path::Routed,
             shown_at: None,
+            usual_interval: Duration::ZERO,
             switches: Switches::default(),
             waiting: None,
             is_open: false,
@@ -413,6 +416,7 @@ impl Engine {
             self.stats.video_frames_in += shown;
             if let Some(before) = self.shown_at.replace(packet.arrived) {
                 let gap = packet.arrived.saturating_duration_since(before);
+                self.usual_interval = (self.usual_interval * 7 + gap) / 8;
                 self.switches.handle_frame(packet.arrived, path, gap);
             }
         }
@@ -420,7 +424,8 @@ impl Engine {
 
     /// The picture that is shown has not moved for a while.
     fn is_still(&self, now: Instant) -> bool {
-        self.shown_at.is_some_and(|at| now.saturating_duration_since(at) >= STILL_MAX)
+        let still = STILL_MIN.max(self.usual_interval * 2);
+        self.shown_at.is_some_and(|at| now.saturating_duration_since(at) >= still)
     }
 
     fn on_keyframe_wanted(&mut self) {

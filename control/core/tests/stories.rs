@@ -7,7 +7,7 @@ use std::time::Duration;
 use duocast_control_core::Limits;
 use duocast_control_core::switchboard::{CommandError, LegReport, PlaceError, SubscribeError};
 use duocast_model::CallState::{Accepted, Created, Ended, Live, Ringing};
-use duocast_model::{CallId, EndReason};
+use duocast_model::{CallId, EndReason, LegId};
 use support::World;
 
 fn alice_and_bob() -> World {
@@ -351,6 +351,21 @@ fn an_ice_restart_on_a_node_that_is_away_finds_its_leg_gone() {
     world.node_up("n2", "other");
     assert_eq!(world.connect_leg("alice", call, Some(leg)), Err(CommandError::LegUnknown));
     assert_eq!(world.leg_up("alice", call).node, support::node("n2"));
+}
+
+#[test]
+fn who_may_not_have_a_leg_moves_no_call() {
+    let (mut world, call) = live();
+    world.node_up("n2", "other");
+    let stranger = LegId::from_u128(77);
+    world.node_down("n1");
+    assert_eq!(world.connect_leg("bob/tablet", call, None), Err(CommandError::AnsweredElsewhere));
+    assert_eq!(world.connect_leg("alice", call, Some(stranger)), Err(CommandError::LegUnknown));
+    for device in ["alice", "bob/phone"] {
+        assert!(!world.devices[device].calls[&call].leg_wanted, "media may go on");
+    }
+    world.node_up("n1", "boot-1");
+    assert_eq!(world.leg_up("alice", call).node, support::node("n1"), "nothing has moved");
 }
 
 #[test]

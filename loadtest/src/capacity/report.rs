@@ -50,6 +50,9 @@ impl Capacity {
             (Some(knee), Some(broke), _) => {
                 format!("{knee} calls hold the bounds, {broke} do not ({held})")
             }
+            (Some(knee), None, Limit::Ended) => {
+                format!("At least {knee} calls ({held}); the search ended before a larger load was settled")
+            }
             (Some(knee), None, _) => {
                 format!("{knee} calls hold the bounds, and more were not tried ({held})")
             }
@@ -70,6 +73,7 @@ impl Capacity {
             Limit::Bound => "bound",
             Limit::Generator => "generator",
             Limit::Max => "max",
+            Limit::Ended => "ended",
             Limit::Nothing => "nothing",
         };
         json!({

@@ -24,6 +24,8 @@ pub(crate) enum Limit {
     Generator,
     /// The largest load that was allowed holds.
     Max,
+    /// It ended before a larger load was settled.
+    Ended,
     /// Not even the smallest load holds.
     Nothing,
 }
@@ -97,7 +99,8 @@ impl Search {
             (None, _) => Limit::Nothing,
             (Some(_), Some((_, Verdict::Unseen))) => Limit::Generator,
             (Some(_), Some(_)) => Limit::Bound,
-            (Some(_), None) => Limit::Max,
+            (Some(held), None) if held >= self.max => Limit::Max,
+            (Some(_), None) => Limit::Ended,
         }
     }
 
@@ -178,6 +181,14 @@ mod tests {
     fn a_server_without_an_end_is_known_up_to_the_maximum() {
         let (search, _) = search(10, 300, up_to(5000));
         assert_eq!((search.holds(), search.breaks(), search.limit()), (Some(300), None, Limit::Max));
+    }
+
+    #[test]
+    fn where_it_is_broken_off_nothing_is_said_of_larger_loads() {
+        let mut search = Search::new(10, 300, 0.05);
+        assert_eq!(search.next(), Some(10));
+        search.tell(10, Verdict::Holds);
+        assert_eq!((search.holds(), search.limit()), (Some(10), Limit::Ended));
     }
 
     #[test]

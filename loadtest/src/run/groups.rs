@@ -76,7 +76,8 @@ pub(crate) fn add_call(groups: &mut [GroupFigures], call: &CallOutcome) {
     for party in 0..2 {
         let own = &mut groups[call.groups[party]];
         own.clients += 1;
-        own.calls_failed += u64::from(call.failure.is_some());
+        let is_own = counts_for(call.groups[party], call.groups[1 - party]);
+        own.calls_failed += u64::from(call.failure.is_some() && is_own);
         if let Some(network) = &call.networks[party] {
             own.down.add(&network.down);
             own.up.add(&network.up);

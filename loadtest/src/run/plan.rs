@@ -89,13 +89,18 @@ fn filled_at(scenario: &Scenario, mean: Duration) -> Duration {
     JOIN_LEAD + scenario.answer_after + scenario.answer_spread + 3 * mean
 }
 
+/// What calls last on average: the shortest ones are made longer.
+fn mean_length(mean: Duration) -> Duration {
+    CALL_MIN + mean.mul_f64((-CALL_MIN.as_secs_f64() / mean.as_secs_f64()).exp())
+}
+
 /// When clients sign in: at random, at the rate that keeps as many calls up as the scenario asks for. The last one can
 /// still come up before the end.
 fn arrivals(scenario: &Scenario, mean: Duration) -> Vec<Duration> {
     let mut random = StdRng::seed_from_u64(net::seed(scenario.seed, ARRIVALS));
     let setting_up = JOIN_LEAD + scenario.answer_after + scenario.answer_spread + SETTLE;
     let until = (filled_at(scenario, mean) + scenario.duration).saturating_sub(setting_up);
-    let between = mean.div_f64(scenario.calls as f64);
+    let between = mean_length(mean).div_f64(scenario.calls as f64);
     let mut at = Duration::ZERO;
     let mut arrivals = vec![at];
     while arrivals.len() < ARRIVALS_MAX {

@@ -322,10 +322,15 @@ impl Switchboard {
             return Err(CommandError::CallEnded(reason));
         }
         self.budgets.legs.spend(now, account.clone())?;
+        // Moving costs both parties their legs: only a device of the call may ask for it, by no other leg than its own.
+        let before = self.leg_here(id, party, session)?;
+        if present.is_some() && present != before {
+            return Err(CommandError::LegUnknown);
+        }
         self.leave_absent_node(now, id);
-        let call = self.calls.get_mut(&id).expect("a call that moves stays");
+        let mine = self.leg_here(id, party, session)?;
+        let call = self.calls.get_mut(&id).ok_or(CommandError::CallUnknown)?;
         let node = call.node.clone();
-        let mine = call.leg_of(party, session)?.as_ref().map(|leg| leg.id);
         match (present, mine) {
             (Some(named), Some(leg)) if named == leg => return Ok(LegOrder { node, leg }),
             (Some(_), _) => return Err(CommandError::LegUnknown),
@@ -336,6 +341,17 @@ impl Switchboard {
         self.leg_changed(now, id, party, Some(session));
         self.replan(now, id);
         Ok(LegOrder { node, leg: fresh })
+    }
+
+    /// The leg of this device in the call, if it has one. Errors: the call is not on this device.
+    fn leg_here(
+        &mut self,
+        id: CallId,
+        party: Party,
+        session: SessionId,
+    ) -> Result<Option<LegId>, CommandError> {
+        let call = self.calls.get_mut(&id).ok_or(CommandError::CallUnknown)?;
+        Ok(call.leg_of(party, session)?.as_ref().map(|leg| leg.id))
     }
 
     /// A node says how a leg is. Reports of legs that the plan no longer has, or from a node that does not carry the call,

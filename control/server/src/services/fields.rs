@@ -196,8 +196,8 @@ pub(super) fn settings_change(change: Option<v1::SettingsChange>) -> Result<Sett
 pub(super) fn invalid(field: &str, error: &InvalidId) -> Status {
     let name = field.rsplit('.').next().unwrap_or(field);
     let reason = Reason::from_str_name(&format!("{}_INVALID", name.to_uppercase()));
-    let reason = reason.expect("every field that is checked has its reason in error.proto");
-    status(reason, format!("{field}: expected {}", error.allowed))
+    debug_assert!(reason.is_some(), "every field that is checked has its reason in error.proto: {field}");
+    status(reason.unwrap_or(Reason::MessageInvalid), format!("{field}: expected {}", error.allowed))
 }
 
 #[cfg(test)]
