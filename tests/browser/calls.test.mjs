@@ -6,7 +6,10 @@ import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
 import { callBetween, hangUp } from "./lib/person.mjs";
 import { assertNothingOf, candidatesOf, identifiers } from "./lib/privacy.mjs";
 import { Server } from "./lib/server.mjs";
-import { figure, until } from "./lib/until.mjs";
+import { figure, pause, until } from "./lib/until.mjs";
+
+/** The ringback tone comes every five seconds. */
+const RING_EVERY_MS = 5_200;
 
 let server, browsers, alice, bob;
 
@@ -24,15 +27,26 @@ after(async () => {
   await server?.remove();
 });
 
+/** How many notes of ringing a page has played. */
+const notes = (person) =>
+  person.browser.evaluate(() => window.contexts.filter(({ state }) => state === "running").reduce((sum, { notes }) => sum + (notes ?? 0), 0));
+
 test("alice rings bob, he accepts, and each hears and sees the other", async () => {
   await alice.calls("bob");
   const incoming = await bob.rings();
   assert.equal(incoming.peer, "alice");
   assert.equal(await bob.read("incoming-name"), "Alice");
   await alice.sees("that it rings", (state) => state.call?.state === "ringing");
+  for (const person of [alice, bob]) await until(`${person.handle} hears it ring`, async () => (await notes(person)) > 0);
   await bob.accepts();
   await Promise.all([alice.isLive(), bob.isLive()]);
   await Promise.all([alice.receives(), bob.receives()]);
+});
+
+test("it does not ring on after the answer", async () => {
+  const rung = await Promise.all([alice, bob].map(notes));
+  await pause(RING_EVERY_MS);
+  assert.deepEqual(await Promise.all([alice, bob].map(notes)), rung);
 });
 
 test("media came quickly after the accept", async () => {

@@ -105,7 +105,8 @@ test("the choice outlives a reload in mid-call", async () => {
 
 test("a chosen device that is unplugged is replaced, with words for it, until it is back", async () => {
   for (const [kind, of] of [["mic", "audio"], ["cam", "video"]]) {
-    const plug = (isIn) => alice.browser.evaluate(({ id, isIn }) => window.plug(id, isIn), { id: chosen[of].id, isIn });
+    const plug = (isIn, isBusy) =>
+      alice.browser.evaluate(({ id, isIn, isBusy }) => window.plug(id, isIn, isBusy), { id: chosen[of].id, isIn, isBusy });
     await plug(false);
     await alice.shows(`substitute-${kind}`);
     const used = await until("another one is in use", async () => {
@@ -118,6 +119,13 @@ test("a chosen device that is unplugged is replaced, with words for it, until it
     await alice.click("call-devices");
     assert.equal(await alice.page.getByTestId(`choice-${kind}`).locator("option:checked").textContent(), "Chosen device (not plugged in)");
     await alice.click("devices-done");
+    // It is there again and cannot be opened yet: the other one stays in use.
+    await plug(true, true);
+    await until("it was tried", () => alice.browser.evaluate((id) => !window.isBusy(id), chosen[of].id));
+    assert.deepEqual([(await inUse())[of].id, (await inUse())[of].live], [used.id, true]);
+    await bob.receives();
+    await plug(false);
+    await alice.shows(`substitute-${kind}`);
     await plug(true);
     await sends(of);
     await alice.hides(`substitute-${kind}`);

@@ -124,6 +124,7 @@ const BASE: ViewState = {
   connection: { name: "open" },
   everConnected: true,
   failedTries: 0,
+  refusal: "",
   contacts,
   recents,
   listsFailed: null,

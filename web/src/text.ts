@@ -74,6 +74,7 @@ export const text = {
     connecting: "Connecting…",
     lost: "No connection to the server. Trying again by itself.",
     lostInCall: "No connection to the server. The call goes on while the router can be reached; trying again by itself.",
+    refused: (why: string) => `The server does not sign this page in: ${why}. Trying again by itself.`,
     retryNow: "Try now",
     takenOverTitle: "Duocast is open in another tab",
     takenOver: "A copy of this tab has taken over. Calls ring there now.",

@@ -22,6 +22,10 @@ class Story {
     return this.effects.map((effect) => effect.type);
   }
 
+  refused(message: string): this {
+    return this.on({ type: "closed", stream: this.state.stream, failure: "refused", takenOver: false, message });
+  }
+
   closed(failure: "unreachable" | "signed_out" | "refused" | null = "unreachable", takenOver = false): this {
     return this.on({ type: "closed", stream: this.state.stream, failure, takenOver });
   }
@@ -40,6 +44,15 @@ describe("the session", () => {
   it("replaces what is held when it is new, and only adds when it is resumed", () => {
     expect(new Story().opened(false).effects).toContainEqual({ type: "resync", replace: true });
     expect(new Story().opened(true, 7n).effects).toContainEqual({ type: "resync", replace: false });
+  });
+
+  it("keeps why the server gave no session until it gives one", () => {
+    const story = new Story().on({ type: "start" }).refused("too many devices");
+    expect(story.state.refusal).toBe("too many devices");
+    expect(story.deadlinePasses().state.refusal).toBe("too many devices");
+    expect(story.closed("unreachable").state.refusal).toBe("");
+    expect(story.deadlinePasses().refused("too many devices").deadlinePasses().opened().state.refusal).toBe("");
+    expect(new Story().opened().refused("too slow").state.refusal).toBe("");
   });
 
   it("saves its place after each event, so that a reload goes on right there", () => {

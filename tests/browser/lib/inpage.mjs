@@ -22,6 +22,11 @@ export function watchPeers({ rawMic, camera }) {
       super(...given);
       contexts.push(this);
     }
+
+    createOscillator() {
+      this.notes = (this.notes ?? 0) + 1;
+      return super.createOscillator();
+    }
   };
   const Native = window.RTCPeerConnection;
   window.RTCPeerConnection = class extends Native {
@@ -121,6 +126,7 @@ export function unpluggable() {
   const { mediaDevices } = navigator;
   if (!mediaDevices) return;
   const gone = new Set();
+  const busy = new Set();
   const tracks = [];
   const enumerate = mediaDevices.enumerateDevices.bind(mediaDevices);
   const open = mediaDevices.getUserMedia.bind(mediaDevices);
@@ -128,11 +134,13 @@ export function unpluggable() {
   mediaDevices.getUserMedia = async (wish) => {
     const kind = wish.audio ? "audio" : "video";
     if (gone.has(wish[kind].deviceId?.exact)) throw new DOMException("unplugged", "NotFoundError");
+    if (busy.delete(wish[kind].deviceId?.exact)) throw new DOMException("just plugged in", "NotReadableError");
     const stream = await open(wish);
     tracks.push(...stream.getTracks());
     return stream;
   };
-  window.plug = (deviceId, isIn) => {
+  window.plug = (deviceId, isIn, isBusy = false) => {
+    if (isBusy) busy.add(deviceId);
     if (isIn) gone.delete(deviceId);
     else gone.add(deviceId);
     for (const track of tracks) {
@@ -142,6 +150,7 @@ export function unpluggable() {
     }
     mediaDevices.dispatchEvent(new Event("devicechange"));
   };
+  window.isBusy = (deviceId) => busy.has(deviceId);
 }
 
 /**

@@ -37,6 +37,8 @@ export interface SessionState {
   readonly stream: number;
   /** Failed tries since the session was last open. */
   readonly attempt: number;
+  /** Why the server gave no session the last time, in its own words; "" where it did not say. */
+  readonly refusal: string;
   /** Milliseconds on the clock that events carry, and why. */
   readonly deadline: { readonly at: number; readonly reason: "retry" | "watchdog" } | null;
 }
@@ -48,7 +50,14 @@ export type SessionEvent =
   | { readonly type: "event"; readonly stream: number; readonly seq: bigint }
   | { readonly type: "heartbeat"; readonly stream: number }
   | { readonly type: "draining"; readonly stream: number; readonly retryAfterMs: number }
-  | { readonly type: "closed"; readonly stream: number; readonly failure: FailureKind | null; readonly takenOver: boolean }
+  | {
+      readonly type: "closed";
+      readonly stream: number;
+      readonly failure: FailureKind | null;
+      readonly takenOver: boolean;
+      /** The server's sentence, if it has one. */
+      readonly message?: string;
+    }
   /** The deadline has passed. */
   | { readonly type: "timer" }
   /** The page was woken or the person asked: there is no point in waiting longer. */
@@ -77,7 +86,7 @@ export interface SessionStep {
 }
 
 export function newSession(cursor: Cursor): SessionState {
-  return { phase: { name: "idle" }, cursor, stream: 0, attempt: 0, deadline: null };
+  return { phase: { name: "idle" }, cursor, stream: 0, attempt: 0, refusal: "", deadline: null };
 }
 
 export function stepSession(state: SessionState, event: SessionEvent, moment: Moment): SessionStep {
@@ -146,7 +155,7 @@ function started(
 ): SessionStep {
   const cursor = { sessionId: event.sessionId, lastSeq: event.seq };
   return {
-    state: { ...watched(state, moment), phase: { name: "open" }, attempt: 0, cursor },
+    state: { ...watched(state, moment), phase: { name: "open" }, attempt: 0, refusal: "", cursor },
     // The snapshot first: what is saved with the cursor must be what the cursor stands for.
     effects: [{ type: "resync", replace: !event.resumed }, { type: "save", cursor }],
   };
@@ -169,8 +178,9 @@ function closed(state: SessionState, event: Extract<SessionEvent, { type: "close
   if (event.failure === "signed_out") return stop(state, "signed_out");
   // A resume that is refused outright would be refused again: start anew.
   const cursor = event.failure === "refused" ? NO_CURSOR : state.cursor;
+  const refusal = event.failure === "refused" && state.phase.name === "connecting" ? (event.message ?? "") : "";
   const waitMs = backoffMs(RECONNECT, state.attempt, moment.random);
-  return retryAt({ ...state, cursor, attempt: state.attempt + 1 }, moment.now + waitMs);
+  return retryAt({ ...state, cursor, refusal, attempt: state.attempt + 1 }, moment.now + waitMs);
 }
 
 function retryAt(state: SessionState, at: number): SessionStep {

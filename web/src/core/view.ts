@@ -38,6 +38,8 @@ export interface ViewState {
   /** False until the first session of this page was open: before that a loading screen is honest. */
   readonly everConnected: boolean;
   readonly failedTries: number;
+  /** The server's own words for giving this page no session; "" for none. */
+  readonly refusal: string;
   readonly contacts: readonly Contact[] | null;
   readonly recents: readonly Call[] | null;
   readonly listsFailed: Failure | null;

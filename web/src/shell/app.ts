@@ -495,6 +495,7 @@ export class App implements Actions {
       connection: session?.phase ?? { name: "idle" },
       everConnected: this.#everConnected,
       failedTries: session?.attempt ?? 0,
+      refusal: session?.refusal ?? "",
       contacts: this.#contacts,
       recents: this.#recents,
       listsFailed: this.#listsFailed,

@@ -68,16 +68,21 @@ export class Capture {
   plugged(kind: Kind, before: readonly DeviceChoice[], now: readonly DeviceChoice[]): void {
     const { state, deviceId } = this.#inputs[kind];
     const isBack = this.substitute(kind, before) !== null && now.some(({ id }) => id === deviceId);
-    if (state === "on" && isBack) void this.#open(kind, deviceId);
+    if (state === "on" && isBack) void this.#open(kind, deviceId, { orKeep: true });
   }
 
-  async #open(kind: Kind, deviceId: string): Promise<void> {
+  /** With `orKeep` the present device stays in use if the other one cannot be opened: one just plugged in may be busy. */
+  async #open(kind: Kind, deviceId: string, { orKeep = false } = {}): Promise<void> {
     const input = this.#inputs[kind];
     const request = ++input.request;
     this.#set(kind, { state: "opening", deviceId });
     const opened = await openDevice(kind, deviceId);
     if (input.request !== request) {
       opened.track?.stop();
+      return;
+    }
+    if (orKeep && !opened.track && input.track?.readyState === "live") {
+      this.#set(kind, { state: "on" });
       return;
     }
     opened.track?.addEventListener("ended", () => this.#lost(kind, opened.track));

@@ -95,8 +95,8 @@ export class Signalling {
       for await (const event of this.api.subscribe(this.deviceId, cursor, abort.signal)) this.#receive(stream, event);
       this.handle({ type: "closed", stream, failure: null, takenOver: false });
     } catch (error) {
-      const { kind, reason } = toFailure(error);
-      this.handle({ type: "closed", stream, failure: kind, takenOver: reason === "SESSION_TAKEN_OVER" });
+      const { kind, reason, message } = toFailure(error);
+      this.handle({ type: "closed", stream, failure: kind, takenOver: reason === "SESSION_TAKEN_OVER", message });
     }
   }
 

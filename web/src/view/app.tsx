@@ -51,7 +51,7 @@ export function ConnectionBanner({ state, actions }: Props) {
       {lost && (
         <p class="banner banner--warn" data-testid="banner-lost">
           <span class="spinner" aria-hidden="true" />
-          <span class="banner__text">{inCall ? text.connection.lostInCall : text.connection.lost}</span>
+          <span class="banner__text">{state.refusal ? text.connection.refused(state.refusal) : inCall ? text.connection.lostInCall : text.connection.lost}</span>
           <button class="button button--quiet" onClick={() => actions.reconnect()}>
             {text.connection.retryNow}
           </button>
