@@ -51,8 +51,9 @@ quality: setup-test web ## Speech quality, switches of legs and times of answers
 	DUOCAST_JUDGE=1 tests/browser/run.sh speech.test.mjs direct.test.mjs
 	cargo test --quiet --workspace --lib --test direct --test stories -- --include-ignored --nocapture switches_each_way as_long_as_calling_off
 
-fresh: ## Try `make test` on a bare Debian (debootstrap, needs root)
-	tests/fresh.sh test
+fresh: ## Try `make test` and `make run` on a bare Debian (debootstrap, needs root, an hour)
+	tests/fresh.sh test /tmp/duocast-fresh
+	tests/fresh.sh run /tmp/duocast-fresh
 
 unit: ## Rust tests only
 	@tests/all.sh rust

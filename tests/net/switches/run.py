@@ -89,8 +89,14 @@ def judge(results, count, each):
             if not p95(gaps) <= VIDEO_GAP_MS:
                 wrong.append(f"{role} to {to}: a gap of {p95(gaps):.0f} ms in the video at p95; at most {VIDEO_GAP_MS} are allowed")
         late = [one["left_after_ms"] for one in switches if one["left_after_ms"] is not None]
+        if role == "caller" and len(late) < count:
+            wrong.append(f"{role}: when it sent nothing more is known of {len(late)} switches only, not {count}")
         if role == "caller" and late and max(late) > LEFT_MS:
             wrong.append(f"{role}: a packet to the peer's address {max(late):.0f} ms after going private; at most {LEFT_MS} are allowed")
+    captured = results[2]["left_by_capture_ms"] if len(results) > 2 else []
+    # Twice the way of the change itself, to the server and to the device in the call, is in these.
+    if len(captured) < count or max(captured) > LEFT_MS + DELAY_MS:
+        wrong.append(f"the capture has a packet to the peer's address {max(captured, default=0):.0f} ms after the change of settings")
     return wrong
 
 
