@@ -34,7 +34,7 @@ export function figure(text) {
 }
 
 /** Whether limits of time and quality are judged (`make quality`). Elsewhere a machine that stands still for a moment is no failure. */
-export const IS_JUDGED = process.env.DUOCAST_JUDGE === "1";
+export const IS_JUDGED = process.env.TEST_JUDGE === "1";
 
 /** Fails where limits are judged and this one is not kept. Say the value by `figure`, whatever it is. */
 export function judge(isKept, text) {
