@@ -11,6 +11,9 @@ import { figure, pause, until } from "./lib/until.mjs";
 /** The ringback tone comes every five seconds. */
 const RING_EVERY_MS = 5_200;
 
+/** Bit/s that Chromium assumes before it has any feedback. */
+const FIRST_ESTIMATE = 300_000;
+
 let server, browsers, alice, bob;
 
 before(async () => {
@@ -59,6 +62,19 @@ test("media came quickly after the accept", async () => {
     figure(`${person.handle} accept to first audio ${audio} ms, first video ${video} ms, leg prepared: ${first.prepared}`);
     // Far above what is expected: it tells "prepared while it rang" from "set up after the accept", not fast from faster.
     assert.ok(audio < 5_000 && video < 10_000, `${audio} ms, ${video} ms`);
+  }
+});
+
+test("the router's feedback on arrival lets each side's bandwidth estimate grow", async () => {
+  for (const person of [alice, bob]) {
+    const { answer } = await person.inspect();
+    assert.match(answer, /a=rtcp-fb:\d+ transport-cc/);
+    const estimate = () =>
+      person.browser.evaluate(async () => {
+        const pairs = [...(await window.peers.at(-1).getStats()).values()].filter(({ type, nominated }) => type === "candidate-pair" && nominated);
+        return Math.max(...pairs.map(({ availableOutgoingBitrate }) => availableOutgoingBitrate ?? 0));
+      });
+    await until(`${person.handle} may send more than a connection begins with`, async () => (await estimate()) > 2 * FIRST_ESTIMATE);
   }
 });
 
