@@ -163,15 +163,27 @@ pub async fn run(
     options: Options,
     mut on_progress: impl FnMut(Progress) + Send,
 ) -> Result<Report, HeadlessError> {
-    let (media, recording) = media(&options)?;
+    let files = media(&options)?;
     let client = Client::connect(options.client.clone()).await?;
+    let channel = client.signaller().channel().clone();
+    let report = run_on(client, options, files, &mut on_progress).await;
+    channel.close().await;
+    report
+}
+
+async fn run_on(
+    client: Client,
+    options: Options,
+    (media, recording): (Media, Option<Recording>),
+    on_progress: &mut (impl FnMut(Progress) + Send),
+) -> Result<Report, HeadlessError> {
     on_progress(Progress::Connected { door: client.door() });
     let started = Instant::now();
     let call = match &options.action {
         Action::Place(callee) => place(&client, callee, media, &options).await?,
-        Action::Answer { from } => answer(&client, from.as_ref(), media, &options, &mut on_progress).await?,
+        Action::Answer { from } => answer(&client, from.as_ref(), media, &options, on_progress).await?,
     };
-    let watched = watch(&client, &call, &options, &mut on_progress).await;
+    let watched = watch(&client, &call, &options, on_progress).await;
     let door = client.door();
     if watched.is_hung_up {
         client.close().await;

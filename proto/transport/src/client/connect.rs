@@ -96,6 +96,12 @@ impl Live {
     }
 }
 
+/// RFC 9114, section 8.1.
+const H3_NO_ERROR: quinn::VarInt = quinn::VarInt::from_u32(0x100);
+
+/// Longest wait for a close to be on its way. Higher keeps a program from ending where the server is away.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
+
 /// Makes connections to one server.
 pub(super) struct Connector {
     config: ChannelConfig,
@@ -188,6 +194,14 @@ impl Connector {
             TryError::Refused => ConnectError::Refused(self.port),
             TryError::NoWay(why) | TryError::Failed(why) => ConnectError::Failed(why),
         }
+    }
+
+    /// Closes the QUIC connections and waits until the server may have heard of it. One on TCP closes when it is dropped.
+    pub(super) async fn close(&self) {
+        let Some(quic) = &self.quic else { return };
+        quic.endpoint.close(H3_NO_ERROR, b"");
+        // Whoever cannot be told goes by the idle timeout.
+        let _ = tokio::time::timeout(CLOSE_MAX, quic.endpoint.wait_idle()).await;
     }
 
     /// Moves the QUIC connections to a new local socket.
