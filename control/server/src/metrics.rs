@@ -89,11 +89,14 @@ pub(crate) fn begin_at_zero() {
             counter!(name, "decision" => outcome.name(), "reason" => code).absolute(0);
         }
     }
-    for reason in LEG_FAILURE_REASONS {
-        counter!(LEG_FAILURES, "reason" => reason).absolute(0);
+    let refused = LegFailure::Refused { reason: String::new(), message: String::new() };
+    for failure in
+        [LegFailure::NodeAway, LegFailure::NodeBusy, LegFailure::NodeSlow, LegFailure::LegChanged, refused]
+    {
+        counter!(LEG_FAILURES, "reason" => leg_failure(&failure)).absolute(0);
     }
-    for why in STREAM_CLOSES {
-        counter!(STREAMS_CLOSED, "why" => why).absolute(0);
+    for why in [StreamClose::TakenOver, StreamClose::Evicted, StreamClose::SlowConsumer] {
+        counter!(STREAMS_CLOSED, "why" => stream_close(why)).absolute(0);
     }
     let refusals: BTreeSet<&str> = ALL_REASONS.iter().map(|reason| code_name(reason.code())).collect();
     for method in duocast_wire::services().into_iter().flat_map(|service| service.methods) {
@@ -163,19 +166,20 @@ pub(crate) fn call_recorded(call: &CallRecord) {
     }
 }
 
-/// Why an offer failed, in the order of [`LegFailure`]. A node's own reasons are one label: they come from outside.
-const LEG_FAILURE_REASONS: [&str; 5] = ["node_away", "node_busy", "node_slow", "leg_changed", "refused"];
-
 /// An offer failed.
 pub(crate) fn leg_failed(failure: &LegFailure) {
-    let reason = match failure {
-        LegFailure::NodeAway => 0,
-        LegFailure::NodeBusy => 1,
-        LegFailure::NodeSlow => 2,
-        LegFailure::LegChanged => 3,
-        LegFailure::Refused { .. } => 4,
-    };
-    counter!(LEG_FAILURES, "reason" => LEG_FAILURE_REASONS[reason]).increment(1);
+    counter!(LEG_FAILURES, "reason" => leg_failure(failure)).increment(1);
+}
+
+/// A node's own reasons are one label: they come from outside.
+fn leg_failure(failure: &LegFailure) -> &'static str {
+    match failure {
+        LegFailure::NodeAway => "node_away",
+        LegFailure::NodeBusy => "node_busy",
+        LegFailure::NodeSlow => "node_slow",
+        LegFailure::LegChanged => "leg_changed",
+        LegFailure::Refused { .. } => "refused",
+    }
 }
 
 /// A node refused a plan.
@@ -199,17 +203,17 @@ pub(crate) fn event_delivered() {
     counter!(EVENTS_DELIVERED).increment(1);
 }
 
-/// Why the server ends a stream, in the order of [`StreamClose`].
-const STREAM_CLOSES: [&str; 3] = ["taken_over", "evicted", "slow_consumer"];
-
 /// The server ended a stream.
 pub(crate) fn stream_closed(why: StreamClose) {
-    let why = match why {
-        StreamClose::TakenOver => 0,
-        StreamClose::Evicted => 1,
-        StreamClose::SlowConsumer => 2,
-    };
-    counter!(STREAMS_CLOSED, "why" => STREAM_CLOSES[why]).increment(1);
+    counter!(STREAMS_CLOSED, "why" => stream_close(why)).increment(1);
+}
+
+fn stream_close(why: StreamClose) -> &'static str {
+    match why {
+        StreamClose::TakenOver => "taken_over",
+        StreamClose::Evicted => "evicted",
+        StreamClose::SlowConsumer => "slow_consumer",
+    }
 }
 
 /// A batch of call records was written, or not.
