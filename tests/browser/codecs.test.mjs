@@ -33,9 +33,8 @@ after(async () => {
 /** Somebody whose browser has only this video codec; null for all that it has. */
 async function speaker(handle, codec) {
   // The worker of the test is none of the page's own.
-  const context = await browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce", bypassCSP: true });
-  await context.addInitScript(offerOnly, codec);
-  const person = await chromiumPerson(browser, server, handle, { context, camera: CAMERA });
+  const options = { bypassCSP: true };
+  const person = await chromiumPerson(browser, server, handle, { options, init: [offerOnly, codec], camera: CAMERA });
   people.push(person);
   return person;
 }

@@ -12,15 +12,11 @@ let server, browser, alice, bob;
 
 before(async () => {
   server = await Server.start();
-  browser = await launchChromium({ cameras: 3, asks: true });
-  const [context, his] = await Promise.all(
-    [1, 2].map(() => browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce", permissions: ["camera", "microphone"] })),
-  );
-  await context.addInitScript(unpluggable);
+  browser = await launchChromium({ cameras: 3 });
   const camera = { width: 320, height: 180 };
   [alice, bob] = await Promise.all([
-    chromiumPerson(browser, server, "alice", { context, camera }),
-    chromiumPerson(browser, server, "bob", { context: his, camera }),
+    chromiumPerson(browser, server, "alice", { init: [unpluggable], camera }),
+    chromiumPerson(browser, server, "bob", { camera }),
   ]);
   await callBetween(alice, bob);
 });

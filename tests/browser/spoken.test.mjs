@@ -15,10 +15,8 @@ before(async () => {
   browser = await launchChromium();
   [alice, bob] = await Promise.all(
     ["alice", "bob"].map(async (handle) => {
-      const context = await browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce" });
-      await context.addInitScript(listenToRegions);
-      const person = await chromiumPerson(browser, server, handle, { context });
-      return Object.assign(person, { cdp: await context.newCDPSession(person.page) });
+      const person = await chromiumPerson(browser, server, handle, { init: [listenToRegions] });
+      return Object.assign(person, { cdp: await person.context.newCDPSession(person.page) });
     }),
   );
 });
