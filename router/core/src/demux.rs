@@ -3,6 +3,7 @@
 //! This is the security boundary: an address gets in here only after a packet from it authenticated.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -15,6 +16,27 @@ use crate::wire::{Datagram, Kind, MAX_DATAGRAM_BYTES, Source, rtp_ssrc};
 /// Index of a leg in its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct LegKey(pub(crate) u32);
+
+/// Something for each leg. What clients choose (addresses, SSRCs, user names) is no key here: it needs a keyed hash.
+pub(crate) type LegMap<T> = HashMap<LegKey, T, BuildHasherDefault<IndexHasher>>;
+
+/// Keys are small numbers of our own: spreading them is all there is to do.
+#[derive(Debug, Default)]
+pub(crate) struct IndexHasher(u64);
+
+impl Hasher for IndexHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Most addresses that lead to one leg; at the bound the oldest is forgotten and must authenticate again. A client has a
 /// handful of candidate pairs over UDP, and as many TCP connections. Higher costs memory under address flooding by a client,
@@ -61,7 +83,7 @@ pub(crate) struct Demux {
     by_ssrc: HashMap<u32, Option<LegKey>>,
     /// Of each address in `by_address`, without its port.
     by_ip: HashMap<IpAddr, Neighbour>,
-    legs: HashMap<LegKey, Names>,
+    legs: LegMap<Names>,
 }
 
 duocast_model::assert_not_impl!(Demux: std::fmt::Debug, std::fmt::Display);

@@ -4,9 +4,10 @@
 //!
 //! 1. `demux` says whose a datagram is: a known source address, else the ICE user name of a STUN check. A `bare` STUN
 //!    request is nobody's: it is answered here, to addresses that a leg has proven.
-//! 2. `leg` (one str0m `Rtc` each) authenticates and decrypts it.
-//! 3. `forward` says who gets it and as what: payload type, sequence number, timestamp, header extensions.
-//! 4. `leg` encrypts it for its viewer.
+//! 2. `leg` takes it: connectivity checks and DTLS go to its str0m `Rtc`, media to its `media` plane, which authenticates and
+//!    decrypts it.
+//! 3. `forward` says who gets it and as what: payload type, sequence number, timestamp.
+//! 4. The viewer's `leg` has its `media` plane encrypt it.
 //!
 //! `forward` knows no `leg`, `leg` knows no `forward`; `shard` joins them. Calling order: `handle_*` with a `now` that never
 //! goes back, then [`Shard::poll_transmit`] and [`Shard::poll_event`] until `None`, then sleep until
@@ -19,9 +20,11 @@ mod counters;
 mod demux;
 mod forward;
 mod leg;
+mod media;
 mod offer;
 mod shard;
 mod timers;
+mod transmits;
 mod wire;
 
 pub use counters::{Counters, DropReason, LegCounters};

@@ -1,6 +1,8 @@
 //! A client's SDP offer, before str0m sees it: guarded, then cut down to what a leg may know.
 
-use str0m::media::MediaKind;
+use str0m::media::{MediaKind, Mid};
+
+use crate::media::Announced;
 
 /// Longest offer. A browser's with two tracks has about 7 KiB. Higher costs parsing time on a media thread, lower refuses
 /// clients with many codecs.
@@ -104,6 +106,10 @@ pub(crate) struct CheckedOffer {
     pub(crate) fingerprint: String,
     /// The m-lines in order.
     pub(crate) lines: Vec<Line>,
+    /// The SSRCs that it says it will send with.
+    pub(crate) announced: Vec<Announced>,
+    /// The client wants transport-wide feedback (`a=rtcp-fb:… transport-cc`).
+    pub(crate) wants_arrivals: bool,
 }
 
 /// One m-line.
@@ -134,8 +140,12 @@ pub(crate) fn check(sdp: &str) -> Result<CheckedOffer, OfferError> {
     if sdp.lines().any(passive) || distinct_ssrcs(sdp) > MAX_SSRCS {
         return Err(OfferError::Invalid);
     }
+    let announced = announced(sdp, &lines);
+    let wants_arrivals =
+        sdp.lines().any(|line| line.starts_with("a=rtcp-fb:") && line.trim_end().ends_with(" transport-cc"));
     let kept: Vec<&str> = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty() && is_kept(l)).collect();
-    Ok(CheckedOffer { sdp: kept.join("\r\n") + "\r\n", fingerprint: fingerprint.to_owned(), lines })
+    let (sdp, fingerprint) = (kept.join("\r\n") + "\r\n", fingerprint.to_owned());
+    Ok(CheckedOffer { sdp, fingerprint, lines, announced, wants_arrivals })
 }
 
 fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
@@ -174,6 +184,28 @@ fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
         return Err(OfferError::Invalid);
     }
     Ok(lines)
+}
+
+/// The SSRCs of each m-line (RFC 5576), at most [`MAX_SSRCS`]; a FID group says which one repeats which.
+fn announced(sdp: &str, lines: &[Line]) -> Vec<Announced> {
+    let mut announced: Vec<Announced> = Vec::new();
+    let sections = sdp.split("\nm=").skip(1).zip(lines).filter(|(_, line)| line.kind.is_some());
+    for (section, line) in sections {
+        let mid = Mid::from(line.mid.as_str());
+        let numbers =
+            |list: &str| -> Vec<u32> { list.split(' ').filter_map(|n| n.trim().parse().ok()).collect() };
+        let groups = section.lines().filter_map(|line| line.strip_prefix("a=ssrc-group:FID ")).map(numbers);
+        let pairs: Vec<(u32, u32)> =
+            groups.filter_map(|group| Some((*group.first()?, *group.get(1)?))).collect();
+        let ssrcs = section.lines().filter_map(|line| line.strip_prefix("a=ssrc:"));
+        for ssrc in ssrcs.filter_map(|rest| rest.split(' ').next()?.parse().ok()) {
+            let repairs = pairs.iter().find(|(_, repeats)| *repeats == ssrc).map(|(of, _)| *of);
+            if announced.len() < MAX_SSRCS && announced.iter().all(|known| known.ssrc != ssrc) {
+                announced.push(Announced { mid, ssrc, repairs });
+            }
+        }
+    }
+    announced
 }
 
 /// The value of the first `a=name:value`.
@@ -240,6 +272,22 @@ pub(crate) fn replace_credentials(answer: &str, from: &str0m::IceCreds, to: &str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ssrcs_are_announced_with_what_they_repeat() {
+        let offer = "v=0\r\nt=0 0\r\na=fingerprint:sha-256 00\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+                     m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\na=ssrc:1 cname:x\r\n\
+                     m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\n\
+                     m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=ssrc-group:FID 2 3\r\na=ssrc:2 cname:x\r\n\
+                     a=ssrc:2 msid:y\r\na=ssrc:3 cname:x\r\na=ssrc:99999999999 cname:x\r\na=rtcp-fb:96 transport-cc\r\n";
+        let checked = check(offer).unwrap();
+        let of = |mid: &str, ssrc, repairs| Announced { mid: mid.into(), ssrc, repairs };
+        assert_eq!(checked.announced, [of("a", 1, None), of("v", 2, None), of("v", 3, Some(2))]);
+        assert!(
+            checked.wants_arrivals
+                && !check(&offer.replace("transport-cc", "goog-remb")).unwrap().wants_arrivals
+        );
+    }
 
     #[test]
     fn a_weak_fingerprint_beside_a_strong_one_is_cut_out() {

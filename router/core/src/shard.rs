@@ -41,7 +41,6 @@ pub struct Shard {
     forward: Forward,
     timers: Timers,
     counters: Counters,
-    transmits: VecDeque<Transmit>,
     changed: VecDeque<LegKey>,
     scratch: Scratch,
 }
@@ -73,6 +72,8 @@ struct Slot {
 struct Scratch {
     arrived: Vec<(Classified, usize)>,
     deliveries: Vec<Delivery>,
+    /// Whose each of `deliveries` is, and which.
+    order: Vec<(LegKey, usize)>,
     touched: Vec<LegKey>,
     out: LegOutput,
     keyframe_requests: Vec<(LegKey, str0m::media::Mid)>,
@@ -93,7 +94,6 @@ impl Shard {
             forward: Forward::default(),
             timers: Timers::default(),
             counters: Counters::default(),
-            transmits: VecDeque::new(),
             changed: VecDeque::new(),
             scratch: Scratch::default(),
         }
@@ -157,7 +157,8 @@ impl Shard {
                 Err(reason) => self.counters.drop_packet(reason),
             }
         }
-        arrived.sort_by_key(|(classified, _)| classified.leg);
+        // In the order of arrival within a leg; unstable, since a stable sort allocates.
+        arrived.sort_unstable_by_key(|(classified, index)| (classified.leg, *index));
         for of_one_leg in arrived.chunk_by(|a, b| a.0.leg == b.0.leg) {
             let Some(first) = of_one_leg.first() else { continue };
             self.visit(now, first.0.leg, |leg, out| {
@@ -177,8 +178,7 @@ impl Shard {
         match self.demux.admit_bare(now, path.remote.ip()) {
             Ok(()) => {
                 self.counters.bare_answered += 1;
-                let contents = bare::answer(request, path.remote).into();
-                self.transmits.push_back(Transmit { path, contents });
+                self.scratch.out.transmits.push(path, &bare::answer(request, path.remote));
             }
             Err(reason) => self.counters.drop_packet(reason),
         }
@@ -207,8 +207,8 @@ impl Shard {
 
     /// The next datagram to send.
     #[must_use]
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        let transmit = self.transmits.pop_front()?;
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        let transmit = self.scratch.out.transmits.pop()?;
         self.counters.packets_sent += 1;
         self.counters.bytes_sent += transmit.contents.len() as u64;
         Some(transmit)
@@ -242,23 +242,22 @@ impl Shard {
     /// Runs `drive` on a leg. A panic in it ends the leg's call and is counted; nothing else is touched.
     fn visit(&mut self, now: Instant, key: LegKey, drive: impl FnOnce(&mut Leg, &mut LegOutput)) {
         let Some(leg) = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut()) else { return };
-        let mut out = std::mem::take(&mut self.scratch.out);
+        let out = &mut self.scratch.out;
         let before = leg.counters().moves;
-        let driven = catch_unwind(AssertUnwindSafe(|| drive(leg, &mut out)));
+        let driven = catch_unwind(AssertUnwindSafe(|| drive(leg, out)));
         self.counters.legs_moved += leg.counters().moves - before;
         if driven.is_err() {
             self.counters.panics += 1;
             self.end_call_of(now, key);
         } else {
-            self.take(key, &mut out);
+            self.take(key);
         }
-        out.clear();
-        self.scratch.out = out;
+        self.scratch.out.clear();
     }
 
-    /// Sorts what a leg gave out: to the network, to the demux, to its viewers.
-    fn take(&mut self, key: LegKey, out: &mut LegOutput) {
-        self.transmits.extend(out.transmits.drain(..));
+    /// Sorts what a leg gave out: to the demux, to its viewers.
+    fn take(&mut self, key: LegKey) {
+        let Scratch { out, deliveries, keyframe_requests, .. } = &mut self.scratch;
         for address in out.proven_addresses.drain(..) {
             self.demux.learn_address(key, address);
         }
@@ -268,11 +267,10 @@ impl Shard {
         for reason in out.dropped.drain(..) {
             self.counters.drop_packet(reason);
         }
-        for (mid, packet) in out.media.drain(..) {
-            let deliveries = &mut self.scratch.deliveries;
-            self.forward.handle_packet(key, &packet, mid, &mut self.counters, deliveries);
+        for packet in out.media.drain(..) {
+            self.forward.handle_packet(key, &packet, &mut self.counters, deliveries);
         }
-        self.scratch.keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
+        keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
     }
 
     /// Writes what is to be forwarded, asks for keyframes, and drains every leg that was touched.
@@ -295,22 +293,27 @@ impl Shard {
         }
     }
 
+    /// Viewer by viewer: a leg's state is fetched into the cache once per batch.
     fn write_deliveries(&mut self, now: Instant) {
-        let mut deliveries = std::mem::take(&mut self.scratch.deliveries);
-        deliveries.sort_by_key(|delivery| delivery.to);
-        let mut deliveries_left = deliveries.drain(..).peekable();
-        while let Some(viewer) = deliveries_left.peek().map(|delivery| delivery.to) {
-            self.visit(now, viewer, |leg, _| {
-                while let Some(delivery) = deliveries_left.next_if(|delivery| delivery.to == viewer) {
-                    leg.write(delivery.mid, delivery.write);
+        let deliveries = std::mem::take(&mut self.scratch.deliveries);
+        let mut order = std::mem::take(&mut self.scratch.order);
+        order.extend(deliveries.iter().enumerate().map(|(index, delivery)| (delivery.to, index)));
+        order.sort_unstable();
+        for of_one_viewer in order.chunk_by(|a, b| a.0 == b.0) {
+            let Some(&(viewer, _)) = of_one_viewer.first() else { continue };
+            self.visit(now, viewer, |leg, out| {
+                for (_, index) in of_one_viewer {
+                    let Delivery { mid, write, .. } = &deliveries[*index];
+                    leg.write(now, *mid, write, out);
                 }
             });
             self.touch(viewer);
-            // A leg that is gone took none of them.
-            while deliveries_left.next_if(|delivery| delivery.to == viewer).is_some() {}
         }
-        drop(deliveries_left);
+        order.clear();
+        self.scratch.order = order;
         self.scratch.deliveries = deliveries;
+        self.scratch.deliveries.clear();
+        self.scratch.out.bytes.clear();
     }
 
     fn pass_keyframe_requests(&mut self, now: Instant) {
@@ -319,7 +322,7 @@ impl Shard {
         }
         while let Some(ask) = self.forward.poll_keyframe() {
             let mut asked = false;
-            self.visit(now, ask.leg, |leg, _| asked = leg.request_keyframe(ask.mid));
+            self.visit(now, ask.leg, |leg, out| asked = leg.request_keyframe(ask.mid, out));
             self.counters.keyframes_requested += u64::from(asked);
             self.touch(ask.leg);
         }
@@ -386,7 +389,7 @@ impl Shard {
     }
 
     fn free_slot(&mut self, now: Instant, key: LegKey) {
-        self.visit(now, key, |leg, out| leg.close(out));
+        self.visit(now, key, |leg, out| leg.close(now, out));
         self.demux.forget(key);
         self.forward.remove(now, key);
         self.timers.set(key.0, None);

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use str0m::net::DatagramSend;
-
 /// Longest datagram that is looked at. Media packets stay below the path MTU (RFC 8831 assumes 1200 bytes, Ethernet gives
 /// 1500). Higher lets a publisher send what no viewer's path can carry, lower drops DTLS flights of clients with large
 /// certificates.
@@ -59,7 +57,7 @@ impl Path {
     }
 }
 
-duocast_model::assert_unshown!(Path, Source, Datagram<'static>, Transmit);
+duocast_model::assert_unshown!(Path, Source, Datagram<'static>, Transmit<'static>);
 
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,14 +103,15 @@ impl fmt::Debug for Datagram<'_> {
 }
 
 /// A datagram to send.
-pub struct Transmit {
+#[derive(Clone, Copy)]
+pub struct Transmit<'a> {
     /// How it goes.
     pub path: Path,
     /// Its bytes.
-    pub contents: DatagramSend,
+    pub contents: &'a [u8],
 }
 
-impl fmt::Debug for Transmit {
+impl fmt::Debug for Transmit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transmit").field("path", &self.path).field("len", &self.contents.len()).finish()
     }
@@ -158,7 +157,7 @@ mod tests {
             let path = Path { link, local: Some("192.0.2.30".parse().unwrap()), remote };
             let contents = remote.to_string().into_bytes();
             let datagram = Datagram { path, contents: &contents };
-            let transmit = Transmit { path, contents: contents.clone().into() };
+            let transmit = Transmit { path, contents: &contents };
             let shown = format!("{path:?} {:?} {datagram:?} {transmit:?}", path.source());
             for secret in ["203.0.113.77", "4711", "192.0.2.30", "50, 48, 51"] {
                 assert!(!shown.contains(secret), "{secret} in {shown}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use duocast_model::Generation;
 use duocast_router_core::{DropReason, LegState, OfferError};
-use str0m::media::KeyframeRequestKind;
+use str0m::media::{Direction, KeyframeRequestKind};
 use str0m::rtp::RawPacket;
 use world::{Audio, Descriptor, Video, World, call, leg, standard_client, with_descriptors};
 
@@ -100,6 +100,36 @@ fn lost_video_is_repaired_on_both_hops() {
             assert!(missing.is_empty(), "seed {seed}: never arrived: {missing:?}");
         }
     }
+}
+
+/// With the same keys no number may be used for two packets.
+#[test]
+fn a_track_that_is_put_aside_and_taken_up_again_goes_on_with_its_numbers() {
+    let mut world = World::two_talking(24);
+    world.talk(5);
+    world.set_direction(1, Video, Direction::SendOnly);
+    world.talk(5);
+    world.set_direction(1, Video, Direction::SendRecv);
+    world.talk(10);
+    world.run_for(Duration::from_millis(50));
+    let viewer = &world.clients[1];
+    let video = viewer.payload_type(Video).unwrap().pt();
+    let of_video = viewer.received.iter().filter(|packet| packet.header.payload_type == video);
+    let numbers: Vec<u64> = of_video.map(|packet| *packet.seq_no).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert!(numbers.len() >= 14, "{numbers:?}");
+}
+
+#[test]
+fn a_client_that_replaces_a_track_is_heard_on() {
+    let mut world = World::two_talking(25);
+    world.talk(10);
+    world.change_source(0, Audio, 77);
+    world.talk(10);
+    world.run_for(Duration::from_millis(50));
+    let heard = world.clients[1].heard(Audio);
+    let rounds = (0..10).chain(0..10);
+    assert_eq!(heard, rounds.map(|round| format!("Audio {round} of 0")).collect::<Vec<_>>());
 }
 
 /// Nothing is written to the publisher, so that its leg is not drained on that occasion.

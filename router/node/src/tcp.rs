@@ -238,14 +238,14 @@ impl Tcp {
     }
 
     /// Takes a datagram for a client. It is dropped, and counted, when the client reads too slowly.
-    pub(crate) fn queue(&mut self, transmit: &Transmit) {
+    pub(crate) fn queue(&mut self, transmit: &Transmit<'_>) {
         let Link::Tcp(number) = transmit.path.link else { return };
         let connection = self.connections.get_mut(&number);
         let Some(connection) = connection.filter(|connection| connection.path == transmit.path) else {
             self.counters.dropped += 1;
             return;
         };
-        if !connection.queue(&transmit.contents) {
+        if !connection.queue(transmit.contents) {
             self.counters.dropped += 1;
         } else if !std::mem::replace(&mut connection.is_dirty, true) {
             self.dirty.push(number);

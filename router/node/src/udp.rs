@@ -155,27 +155,23 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Sends what `next` gives until `None`. A datagram that the kernel does not take is dropped and counted, as on any
-    /// full link.
-    pub(crate) fn send_all(&mut self, sockets: &Sockets, mut next: impl FnMut() -> Option<Transmit>) {
-        while let Some(transmit) = next() {
-            let len = transmit.contents.len();
-            let fits = self.head.is_some_and(|(path, size, count)| {
-                let last_was_full = self.run.len() == size * count;
-                let limit = max_segments(sockets, &path);
-                let has_room = count < limit && self.run.len() + len <= MAX_RUN_BYTES;
-                path == transmit.path && len <= size && last_was_full && has_room
-            });
-            if !fits {
-                self.flush(sockets);
-                self.head = Some((transmit.path, len, 0));
-            }
-            self.run.extend_from_slice(&transmit.contents);
-            if let Some((_, _, count)) = &mut self.head {
-                *count += 1;
-            }
+    /// Takes a datagram; it leaves with those after it, at the latest with [`Outbox::flush`].
+    pub(crate) fn send(&mut self, sockets: &Sockets, transmit: &Transmit<'_>) {
+        let len = transmit.contents.len();
+        let fits = self.head.is_some_and(|(path, size, count)| {
+            let last_was_full = self.run.len() == size * count;
+            let limit = max_segments(sockets, &path);
+            let has_room = count < limit && self.run.len() + len <= MAX_RUN_BYTES;
+            path == transmit.path && len <= size && last_was_full && has_room
+        });
+        if !fits {
+            self.flush(sockets);
+            self.head = Some((transmit.path, len, 0));
         }
-        self.flush(sockets);
+        self.run.extend_from_slice(transmit.contents);
+        if let Some((_, _, count)) = &mut self.head {
+            *count += 1;
+        }
     }
 
     /// Datagrams that were dropped because the kernel did not take them.
@@ -183,7 +179,8 @@ impl Outbox {
         self.failures
     }
 
-    fn flush(&mut self, sockets: &Sockets) {
+    /// Sends what is left. A datagram that the kernel does not take is dropped and counted, as on any full link.
+    pub(crate) fn flush(&mut self, sockets: &Sockets) {
         if let Some((path, size, count)) = self.head.take() {
             let segment_size = (count > 1).then_some(size);
             if send(sockets, &path, &self.run, segment_size).is_err() {
@@ -247,9 +244,9 @@ mod tests {
         let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
         let sizes = [100, 100, 100, 40, 100, 1200, 1200, 1200, 1200, 7, 8];
         let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
-        let mut queue = sent.iter().cloned().map(|contents| Transmit { path, contents: contents.into() });
         let mut outbox = Outbox::default();
-        outbox.send_all(&from, || queue.next());
+        sent.iter().for_each(|contents| outbox.send(&from, &Transmit { path, contents }));
+        outbox.flush(&from);
         assert_eq!(outbox.failures(), 0);
         assert_eq!(receive(&mut Inbox::new(), &to, &wake, sent.len()), sent);
     }

@@ -138,22 +138,18 @@ impl Worker {
     }
 
     fn send(&mut self, now: Instant) {
-        let (shard, tcp) = (&mut self.shard, &mut self.tcp);
-        self.outbox.send_all(&self.sockets, || {
-            loop {
-                let transmit = shard.poll_transmit()?;
-                if transmit.path.transport() == Transport::Udp {
-                    return Some(transmit);
-                }
-                if let Some(tcp) = tcp.as_mut() {
-                    tcp.queue(&transmit);
-                }
+        while let Some(transmit) = self.shard.poll_transmit() {
+            match (transmit.path.transport(), &mut self.tcp) {
+                (Transport::Udp, _) => self.outbox.send(&self.sockets, &transmit),
+                (Transport::Tcp, Some(tcp)) => tcp.queue(&transmit),
+                (Transport::Tcp, None) => {}
             }
-        });
-        if let Some(tcp) = tcp {
+        }
+        self.outbox.flush(&self.sockets);
+        if let Some(tcp) = &mut self.tcp {
             tcp.flush(now);
             while let Some(path) = tcp.poll_gone() {
-                shard.handle_closed(&path);
+                self.shard.handle_closed(&path);
             }
         }
     }

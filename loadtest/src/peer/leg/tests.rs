@@ -133,9 +133,9 @@ impl World {
             self.events[n].extend(std::iter::from_fn(|| leg.poll_event()));
         }
         while let Some(transmit) = self.shard.poll_transmit() {
-            let to = transmit.path.remote.port();
-            if !(to == 1001 && self.is_lost(&transmit.contents)) {
-                self.flying.push_back((due, to, 4000, transmit.contents.to_vec()));
+            let (to, contents) = (transmit.path.remote.port(), transmit.contents.to_vec());
+            if !(to == 1001 && self.is_lost(&contents)) {
+                self.flying.push_back((due, to, 4000, contents));
             }
         }
     }

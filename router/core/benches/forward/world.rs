@@ -196,7 +196,7 @@ impl World {
             while let Some(transmit) = self.shard.poll_transmit() {
                 let IpAddr::V4(ip) = transmit.path.remote.ip() else { continue };
                 let start = self.received_bytes.len();
-                self.received_bytes.extend_from_slice(&transmit.contents);
+                self.received_bytes.extend_from_slice(transmit.contents);
                 let index = (u32::from(ip) - 0x0a00_0000) as usize;
                 self.received.push((index, start..self.received_bytes.len()));
             }

@@ -1,8 +1,8 @@
 //! When a packet was captured, on this machine's clock, so that a viewer's sender reports keep lips and voice together.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use str0m::rtp::rtcp::SenderInfo;
+use crate::media::{SenderReport, ntp_duration};
 
 /// A capture time further than this from the arrival is not believed, and the mapping starts anew. Higher believes broken
 /// clocks, lower gives up on long buffers in a publisher.
@@ -12,7 +12,8 @@ const MAX_DISTANCE: Duration = Duration::from_secs(10);
 /// not pass: only differences on it do.
 #[derive(Debug, Default)]
 pub(crate) struct PublisherClock {
-    anchor: Option<(SystemTime, Instant)>,
+    /// A moment on its clock (32.32), and on ours.
+    anchor: Option<(u64, Instant)>,
 }
 
 impl PublisherClock {
@@ -22,16 +23,16 @@ impl PublisherClock {
         arrival: Instant,
         timestamp: u32,
         clock_rate: u64,
-        report: Option<&SenderInfo>,
+        report: Option<&SenderReport>,
     ) -> Instant {
         let Some(report) = report else { return arrival };
-        let anchor = *self.anchor.get_or_insert((report.ntp_time, arrival));
+        let anchor = *self.anchor.get_or_insert((report.ntp, arrival));
         let captured = captured_at(anchor, timestamp, clock_rate, report);
         let distance = captured.map(|at| at.max(arrival) - at.min(arrival));
         match (captured, distance) {
             (Some(captured), Some(distance)) if distance <= MAX_DISTANCE => captured,
             _ => {
-                self.anchor = Some((report.ntp_time, arrival));
+                self.anchor = Some((report.ntp, arrival));
                 arrival
             }
         }
@@ -39,40 +40,26 @@ impl PublisherClock {
 }
 
 fn captured_at(
-    (ntp, at): (SystemTime, Instant),
+    (ntp, at): (u64, Instant),
     timestamp: u32,
     clock_rate: u64,
-    report: &SenderInfo,
+    report: &SenderReport,
 ) -> Option<Instant> {
-    let reported = timestamp_of(report);
-    let ticks = timestamp.wrapping_sub(reported).cast_signed();
+    let ticks = timestamp.wrapping_sub(report.timestamp).cast_signed();
     let since_report = Duration::from_micros(u64::from(ticks.unsigned_abs()) * 1_000_000 / clock_rate.max(1));
-    let reported_at = match report.ntp_time.duration_since(ntp) {
-        Ok(later) => at.checked_add(later)?,
-        Err(earlier) => at.checked_sub(earlier.duration())?,
-    };
+    let since = report.ntp.wrapping_sub(ntp).cast_signed();
+    let away = ntp_duration(since.unsigned_abs());
+    let reported_at = if since < 0 { at.checked_sub(away)? } else { at.checked_add(away)? };
     if ticks < 0 { reported_at.checked_sub(since_report) } else { reported_at.checked_add(since_report) }
-}
-
-fn timestamp_of(report: &SenderInfo) -> u32 {
-    report.rtp_time.numer() as u32
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
 mod tests {
-    use str0m::media::MediaTime;
-
     use super::*;
 
-    fn report(ntp_s: u64, rtp_time: u64) -> SenderInfo {
-        SenderInfo {
-            ssrc: 1.into(),
-            ntp_time: SystemTime::UNIX_EPOCH + Duration::from_secs(ntp_s),
-            rtp_time: MediaTime::from_90khz(rtp_time),
-            sender_packet_count: 0,
-            sender_octet_count: 0,
-        }
+    fn report(ntp_s: u64, timestamp: u32) -> SenderReport {
+        SenderReport { ntp: ntp_s << 32, timestamp }
     }
 
     #[test]
@@ -93,7 +80,7 @@ mod tests {
         let t0 = Instant::now();
         let mut clock = PublisherClock::default();
         clock.captured(t0, 0, 90_000, Some(&report(1000, 0)));
-        for hostile in [report(0, 0), report(u32::MAX.into(), 0), report(1000, u32::MAX as u64 / 2)] {
+        for hostile in [report(0, 0), report(0x7000_0000, 0), report(1000, u32::MAX / 2)] {
             assert_eq!(clock.captured(t0, 0, 90_000, Some(&hostile)), t0);
         }
     }

@@ -4,25 +4,24 @@ mod clock;
 mod keyframe;
 mod rewrite;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use str0m::format::{CodecConfig, PayloadParams};
 use str0m::media::{MediaKind, Mid, Pt};
-use str0m::rtp::{RtpPacket, RtpWrite, SeqNo, Ssrc};
 
 use self::clock::PublisherClock;
 use self::keyframe::{Pacer, Wish};
 use self::rewrite::Rewriter;
-use crate::codecs;
 use crate::counters::{Counters, DropReason};
-use crate::demux::LegKey;
+use crate::demux::{LegKey, LegMap};
+use crate::media::{Packet, Write};
 
 /// One incoming RTP stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SourceId {
     pub(crate) leg: LegKey,
-    pub(crate) ssrc: Ssrc,
+    pub(crate) ssrc: u32,
 }
 
 /// The tracks of a leg, as its last offer and answer left them.
@@ -48,7 +47,7 @@ pub(crate) struct Track {
 pub(crate) struct Delivery {
     pub(crate) to: LegKey,
     pub(crate) mid: Mid,
-    pub(crate) write: RtpWrite,
+    pub(crate) write: Write,
 }
 
 /// A publisher is to be asked for a keyframe.
@@ -61,7 +60,7 @@ pub(crate) struct KeyframeAsk {
 /// The routes of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Forward {
-    legs: HashMap<LegKey, Leg>,
+    legs: LegMap<Leg>,
     asks: VecDeque<KeyframeAsk>,
     waiting: BTreeSet<(Instant, LegKey, usize)>,
 }
@@ -71,6 +70,9 @@ struct Leg {
     clock: PublisherClock,
     publishes: Vec<Published>,
     views: Vec<Viewed>,
+    /// The numbering of tracks that the client does not view now. It goes on when they come back: with the same keys no
+    /// number may be used twice.
+    paused: Vec<(Mid, Rewriter)>,
     /// Who hears this leg, and whom it hears.
     to: Vec<LegKey>,
     from: Vec<LegKey>,
@@ -105,7 +107,7 @@ struct Link {
 struct PayloadMapping {
     from: Pt,
     to: Pt,
-    clock_rate: u64,
+    clock_rate: u32,
     /// The viewer negotiated retransmission for it.
     repaired: bool,
 }
@@ -114,15 +116,15 @@ impl Forward {
     /// The leg's tracks are now these. Numbering goes on where a track keeps its MID.
     pub(crate) fn set_tracks(&mut self, now: Instant, key: LegKey, tracks: Tracks) {
         let leg = self.legs.entry(key).or_default();
-        let mut old_views = std::mem::take(&mut leg.views);
+        leg.paused.extend(leg.views.drain(..).map(|view| (view.track.mid, view.rewriter)));
         let publish = |track| Published { track, pacer: Pacer::default(), links: Vec::new() };
         leg.publishes = tracks.publishes.into_iter().map(publish).collect();
         leg.views = tracks
             .views
             .into_iter()
             .map(|track| {
-                let same = old_views.iter().position(|v| v.track.mid == track.mid);
-                let rewriter = same.map(|i| old_views.swap_remove(i).rewriter).unwrap_or_default();
+                let same = leg.paused.iter().position(|(mid, _)| *mid == track.mid);
+                let rewriter = same.map(|i| leg.paused.swap_remove(i).1).unwrap_or_default();
                 Viewed { track, rewriter }
             })
             .collect();
@@ -134,6 +136,7 @@ impl Forward {
     pub(crate) fn restart(&mut self, key: LegKey) {
         if let Some(leg) = self.legs.get_mut(&key) {
             leg.views.clear();
+            leg.paused.clear();
             leg.clock = PublisherClock::default();
             leg.live = false;
         }
@@ -185,11 +188,11 @@ impl Forward {
     pub(crate) fn handle_packet(
         &mut self,
         from: LegKey,
-        packet: &RtpPacket,
-        mid: Mid,
+        packet: &Packet,
         counters: &mut Counters,
         out: &mut Vec<Delivery>,
     ) {
+        let mid = packet.mid;
         let Some(leg) = self.legs.get_mut(&from) else { return counters.drop_packet(DropReason::NotRouted) };
         let Some(published) = leg.publishes.iter_mut().find(|p| p.track.mid == mid) else {
             return counters.drop_packet(DropReason::NotRouted);
@@ -200,7 +203,7 @@ impl Forward {
         let kind = published.track.kind;
         let links = std::mem::take(&mut published.links);
         let mut clock = std::mem::take(&mut leg.clock);
-        let source = SourceId { leg: from, ssrc: packet.header.ssrc };
+        let source = SourceId { leg: from, ssrc: packet.ssrc };
         for link in &links {
             match self.deliver(link, source, packet, kind, &mut clock) {
                 Ok(delivery) => {
@@ -226,33 +229,39 @@ impl Forward {
         &mut self,
         link: &Link,
         source: SourceId,
-        packet: &RtpPacket,
+        packet: &Packet,
         kind: MediaKind,
         clock: &mut PublisherClock,
     ) -> Result<Delivery, DropReason> {
         let viewer = self.legs.get_mut(&link.to).filter(|v| v.live).ok_or(DropReason::ViewerAbsent)?;
         let view = link.view.and_then(|i| viewer.views.get_mut(i)).ok_or(DropReason::NoTrack)?;
-        let sequence_number = *packet.seq_no;
+        let sequence_number = packet.sequence_number;
         if packet.payload.is_empty() {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::Padding);
         }
-        let payload_type = packet.header.payload_type;
+        let payload_type = Pt::from(packet.payload_type);
         let Some(mapping) = link.payload_types.iter().find(|m| m.from == payload_type) else {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::NoCommonCodec);
         };
-        let (timestamp, rate) = (packet.header.timestamp, mapping.clock_rate);
-        let arrival = packet.timestamp;
+        let (timestamp, clock_rate) = (packet.timestamp, mapping.clock_rate);
+        let (arrival, rate) = (packet.arrival, u64::from(clock_rate));
         let place = view.rewriter.place(arrival, source, sequence_number, timestamp, rate);
         let place = place.ok_or(DropReason::TooLate)?;
-        let captured = clock.captured(arrival, timestamp, rate, packet.last_sender_info.as_ref());
-        let sequence_number = SeqNo::from(place.sequence_number);
-        let payload = packet.payload.clone();
-        let write = RtpWrite::new(mapping.to, sequence_number, place.timestamp, captured, payload)
-            .marker(packet.header.marker)
-            .ext_vals(codecs::passed_on(&packet.header.ext_vals))
-            .nackable(kind.is_video() && mapping.repaired);
+        let captured = clock.captured(arrival, timestamp, rate, packet.report.as_ref());
+        let write = Write {
+            payload_type: *mapping.to,
+            marker: packet.marker,
+            sequence_number: place.sequence_number,
+            timestamp: place.timestamp,
+            captured,
+            clock_rate,
+            extensions: packet.extensions,
+            descriptor: packet.descriptor.clone(),
+            payload: packet.payload.clone(),
+            is_repaired: kind.is_video() && mapping.repaired,
+        };
         Ok(Delivery { to: link.to, mid: view.track.mid, write })
     }
 
@@ -372,7 +381,7 @@ fn payload_types(published: &[PayloadParams], viewed: &[PayloadParams]) -> Vec<P
     let viewer = CodecConfig::new_from_payload_params(viewed.to_vec());
     let mapping = |from: &PayloadParams| {
         let to = viewer.match_params(*from)?;
-        let clock_rate = u64::from(from.spec().clock_rate.get());
+        let clock_rate = from.spec().clock_rate.get();
         Some(PayloadMapping { from: from.pt(), to: to.pt(), clock_rate, repaired: to.resend().is_some() })
     };
     published.iter().filter_map(mapping).collect()

@@ -129,7 +129,6 @@ impl Mapping {
 #[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
 mod tests {
     use proptest::prelude::*;
-    use str0m::rtp::Ssrc;
 
     use super::*;
     use crate::demux::LegKey;
@@ -137,7 +136,7 @@ mod tests {
     const VIDEO: u64 = 90_000;
 
     fn source(ssrc: u32) -> SourceId {
-        SourceId { leg: LegKey(0), ssrc: Ssrc::from(ssrc) }
+        SourceId { leg: LegKey(0), ssrc }
     }
 
     #[test]

@@ -1,17 +1,23 @@
 //! What a leg gives out, and what it can be.
 
 use str0m::media::Mid;
-use str0m::rtp::RtpPacket;
 
 use crate::counters::DropReason;
-use crate::wire::{Source, Transmit};
+use crate::media::Packet;
+use crate::transmits::TransmitQueue;
+use crate::wire::Source;
 
 /// What a leg gives out.
 #[derive(Default)]
 pub(crate) struct LegOutput {
-    pub(crate) transmits: Vec<Transmit>,
-    /// Authenticated media, with the MID of its m-line.
-    pub(crate) media: Vec<(Mid, RtpPacket)>,
+    /// What waits for the shell, of all legs.
+    pub(crate) transmits: TransmitQueue,
+    /// Authenticated media of one visit.
+    pub(crate) media: Vec<Packet>,
+    /// What the media of this batch say, decrypted: packets and writes say where in it.
+    pub(crate) bytes: Vec<u8>,
+    /// One RTCP packet, decrypted.
+    pub(crate) report: Vec<u8>,
     /// The client wants a keyframe on this m-line.
     pub(crate) keyframe_requests: Vec<Mid>,
     /// Paths and SSRCs that authenticated and may be new.
@@ -22,8 +28,8 @@ pub(crate) struct LegOutput {
 }
 
 impl LegOutput {
+    /// Forgets what one visit gave out, but for what waits to be sent and the batch's bytes.
     pub(crate) fn clear(&mut self) {
-        self.transmits.clear();
         self.media.clear();
         self.keyframe_requests.clear();
         self.proven_addresses.clear();

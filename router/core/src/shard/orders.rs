@@ -88,7 +88,7 @@ impl Shard {
             Some(Renegotiation::Continue) => {
                 let slot = self.slots.get_mut(key.0 as usize).and_then(|slot| slot.leg.as_mut());
                 let leg = slot.ok_or(OfferError::LegUnknown)?;
-                catch_unwind(AssertUnwindSafe(|| leg.accept_again(offer, secret)))
+                catch_unwind(AssertUnwindSafe(|| leg.accept_again(now, offer, secret)))
             }
             None | Some(Renegotiation::Replace) => {
                 if renegotiation.is_none() && self.leg_count() >= self.config.max_legs {

@@ -296,6 +296,23 @@ impl World {
         self.exchange(n, leg(n), offer, pending)
     }
 
+    /// The client sends, receives or does both on the m-line of this kind.
+    pub fn set_direction(&mut self, n: usize, kind: MediaKindKey, direction: Direction) {
+        let client = &mut self.clients[n];
+        let mut api = client.rtc.sdp_api();
+        api.set_direction(client.mids[&kind], direction);
+        let (offer, pending) = api.apply().unwrap();
+        self.exchange(n, leg(n), offer, pending).unwrap();
+    }
+
+    /// The client goes on with another SSRC, as one does that replaces a track.
+    pub fn change_source(&mut self, n: usize, kind: MediaKindKey, ssrc: u32) {
+        let client = &mut self.clients[n];
+        let mid = client.mids[&kind];
+        client.rtc.direct_api().reset_stream_tx(mid, None, ssrc.into(), None).expect("a sending track");
+        client.next_seq.insert(kind, 100);
+    }
+
     fn exchange(
         &mut self,
         n: usize,
@@ -462,7 +479,7 @@ impl World {
                 Link::Tcp(_) => Protocol::Tcp,
             };
             let client = self.clients.iter().position(|c| c.path(proto) == Some(transmit.path));
-            if is_media(&transmit.contents) && self.rng.chance(self.loss_down) {
+            if is_media(transmit.contents) && self.rng.chance(self.loss_down) {
                 continue;
             }
             if let Some(n) = client {

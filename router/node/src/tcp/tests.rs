@@ -61,7 +61,7 @@ impl Node {
     }
 
     fn send(&mut self, path: Path, contents: Vec<u8>) {
-        self.tcp.queue(&Transmit { path, contents: contents.into() });
+        self.tcp.queue(&Transmit { path, contents: &contents });
     }
 
     fn sweep_after(&mut self, time: Duration) {

@@ -1,0 +1,108 @@
+//! The header extensions that mean something here: which may pass from publisher to viewer, which are the hop's own.
+
+use std::num::NonZeroU8;
+
+use str0m::rtp::{Extension, ExtensionMap};
+
+use super::rtp::RawExtensions;
+use crate::codecs;
+
+/// The bits of a video orientation that say how the picture is turned; the others tell of the camera (TS 26.114 section 7.4.5).
+const ROTATION: u8 = 0x03;
+
+/// The identifiers that were negotiated; `None`: not on this m-line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ExtensionIds {
+    pub(crate) mid: Option<NonZeroU8>,
+    pub(crate) transport_number: Option<NonZeroU8>,
+    pub(crate) send_time: Option<NonZeroU8>,
+    pub(crate) audio_level: Option<NonZeroU8>,
+    pub(crate) orientation: Option<NonZeroU8>,
+    pub(crate) playout_delay: Option<NonZeroU8>,
+    pub(crate) descriptor: Option<NonZeroU8>,
+}
+
+impl ExtensionIds {
+    /// What an m-line negotiated.
+    pub(crate) fn of(map: &ExtensionMap) -> Self {
+        let id = |extension| map.id_of(extension).and_then(NonZeroU8::new);
+        let descriptor = map.iter().find(|(_, e)| e.as_uri() == codecs::DEPENDENCY_DESCRIPTOR_URI);
+        Self {
+            mid: id(Extension::RtpMid),
+            transport_number: id(Extension::TransportSequenceNumber),
+            send_time: id(Extension::AbsoluteSendTime),
+            audio_level: id(Extension::AudioLevel),
+            orientation: id(Extension::VideoOrientation),
+            playout_delay: id(Extension::PlayoutDelay),
+            descriptor: descriptor.and_then(|(id, _)| NonZeroU8::new(id)),
+        }
+    }
+
+    /// Those of both; m-lines that share a transport share their identifiers (RFC 8843 section 10).
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            mid: self.mid.or(other.mid),
+            transport_number: self.transport_number.or(other.transport_number),
+            send_time: self.send_time.or(other.send_time),
+            audio_level: self.audio_level.or(other.audio_level),
+            orientation: self.orientation.or(other.orientation),
+            playout_delay: self.playout_delay.or(other.playout_delay),
+            descriptor: self.descriptor.or(other.descriptor),
+        }
+    }
+}
+
+/// What a viewer may see of a publisher's extensions, as it was on the wire. Identity (MID, RID), clocks and transport state
+/// stay behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Extensions {
+    pub(crate) audio_level: Option<[u8; 1]>,
+    pub(crate) orientation: Option<[u8; 1]>,
+    pub(crate) playout_delay: Option<[u8; 3]>,
+    /// There is a dependency descriptor (AV1 RTP specification, appendix A); its bytes are kept with the payload's.
+    pub(crate) has_descriptor: bool,
+}
+
+/// What this hop reads of a publisher's extensions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Found<'a> {
+    pub(crate) mid: Option<&'a [u8]>,
+    pub(crate) transport_number: Option<u16>,
+    pub(crate) descriptor: Option<&'a [u8]>,
+}
+
+impl Extensions {
+    /// Sorts a publisher's extensions. What has not the length that it must have is left out.
+    pub(crate) fn of_publisher<'a>(ids: &ExtensionIds, raw: RawExtensions<'a>) -> (Self, Found<'a>) {
+        let (mut passed, mut found) = (Self::default(), Found::default());
+        for (id, value) in raw {
+            match NonZeroU8::new(id) {
+                None => {}
+                id if id == ids.mid => found.mid = Some(value),
+                id if id == ids.transport_number => {
+                    found.transport_number = value.try_into().ok().map(u16::from_be_bytes);
+                }
+                id if id == ids.descriptor => {
+                    passed.has_descriptor = true;
+                    found.descriptor = Some(value);
+                }
+                id if id == ids.audio_level => passed.audio_level = value.try_into().ok(),
+                id if id == ids.orientation => {
+                    passed.orientation = value.try_into().ok().map(|[byte]: [u8; 1]| [byte & ROTATION]);
+                }
+                id if id == ids.playout_delay => passed.playout_delay = value.try_into().ok(),
+                _ => {}
+            }
+        }
+        (passed, found)
+    }
+}
+
+/// What this hop says of itself to a viewer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnValues<'a> {
+    pub(crate) mid: Option<&'a str>,
+    /// 6.18 fixed point seconds.
+    pub(crate) send_time: Option<[u8; 3]>,
+    pub(crate) transport_number: Option<[u8; 2]>,
+}

@@ -1,0 +1,181 @@
+//! What was sent to a viewer, so that it can be sent again (RTX, RFC 4588), and how much of that is allowed.
+
+use std::time::{Duration, Instant};
+
+use super::extensions::Extensions;
+use super::window::extend;
+
+/// Sent packets kept to answer NACKs: 128 are half a second at 2.5 Mbit/s. Higher costs 1.2 KiB each per track, lower leaves
+/// holes on paths with a long round trip. A power of two.
+const KEPT_PACKETS: usize = 128;
+
+/// Sent packets older than this are not repeated: the viewer has given up on them.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// Repetitions stop while they are more than one in so many of all sent bytes. Higher stops repair where loss is high, lower
+/// feeds a congested path.
+const MAX_SHARE: u64 = 2;
+
+/// Over how long the share is reckoned.
+const SHARE_OVER: Duration = Duration::from_secs(1);
+
+/// A packet as it was written, without what the hop adds.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) number: u64,
+    sent_at: Instant,
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    pub(crate) timestamp: u32,
+    pub(crate) extensions: Extensions,
+    /// Dependency descriptor, then payload.
+    bytes: Vec<u8>,
+    descriptor_len: usize,
+}
+
+/// The last packets of one track, in buffers that are used again.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// At the number modulo [`KEPT_PACKETS`]; grows up to that.
+    kept: Vec<Option<Kept>>,
+    highest: Option<u64>,
+    share: Share,
+}
+
+impl Kept {
+    pub(crate) fn descriptor(&self) -> &[u8] {
+        &self.bytes[..self.descriptor_len]
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[self.descriptor_len..]
+    }
+}
+
+/// A packet on its way to a viewer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent<'a> {
+    pub(crate) number: u64,
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    pub(crate) timestamp: u32,
+    pub(crate) extensions: Extensions,
+    pub(crate) descriptor: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl History {
+    /// Keeps a copy of what is sent.
+    pub(crate) fn keep(&mut self, now: Instant, sent: &Sent<'_>) {
+        self.share.add(now, sent.payload.len(), 0);
+        self.highest = self.highest.max(Some(sent.number));
+        let at = (sent.number % KEPT_PACKETS as u64) as usize;
+        if at >= self.kept.len() {
+            self.kept.resize_with(at + 1, || None);
+        }
+        let mut bytes = self.kept[at].take().map(|kept| kept.bytes).unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(sent.descriptor);
+        bytes.extend_from_slice(sent.payload);
+        self.kept[at] = Some(Kept {
+            number: sent.number,
+            sent_at: now,
+            payload_type: sent.payload_type,
+            marker: sent.marker,
+            timestamp: sent.timestamp,
+            extensions: sent.extensions,
+            bytes,
+            descriptor_len: sent.descriptor.len(),
+        });
+    }
+
+    /// What was sent with this number, if it is still known, worth it and allowed.
+    pub(crate) fn again(&mut self, now: Instant, number: u16) -> Option<&Kept> {
+        let number = extend(Some(self.highest?), number)?;
+        let at = (number % KEPT_PACKETS as u64) as usize;
+        let kept = self.kept.get(at)?.as_ref().filter(|kept| kept.number == number)?;
+        if now.saturating_duration_since(kept.sent_at) > KEPT_FOR || !self.share.allows(now) {
+            return None;
+        }
+        self.share.add(now, 0, kept.payload().len());
+        Some(kept)
+    }
+}
+
+/// Bytes sent and repeated in this second and the one before.
+#[derive(Debug, Default)]
+struct Share {
+    began: Option<Instant>,
+    sent: [u64; 2],
+    repeated: [u64; 2],
+}
+
+impl Share {
+    fn add(&mut self, now: Instant, sent: usize, repeated: usize) {
+        let began = *self.began.get_or_insert(now);
+        let since = now.saturating_duration_since(began);
+        if since >= SHARE_OVER {
+            let is_next = since < 2 * SHARE_OVER;
+            self.sent = [0, if is_next { self.sent[0] } else { 0 }];
+            self.repeated = [0, if is_next { self.repeated[0] } else { 0 }];
+            self.began = Some(now);
+        }
+        self.sent[0] += sent as u64;
+        self.repeated[0] += repeated as u64;
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        self.add(now, 0, 0);
+        let repeated: u64 = self.repeated.iter().sum();
+        let all = repeated + self.sent.iter().sum::<u64>();
+        repeated * MAX_SHARE <= all
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a start for virtual time")]
+mod tests {
+    use super::*;
+
+    fn keep(history: &mut History, now: Instant, number: u64, payload: &[u8]) {
+        let sent = Sent {
+            number,
+            payload_type: 96,
+            marker: false,
+            timestamp: 0,
+            extensions: Extensions::default(),
+            descriptor: b"dd",
+            payload,
+        };
+        history.keep(now, &sent);
+    }
+
+    #[test]
+    fn what_was_sent_is_there_for_a_second_and_for_128_packets() {
+        let t0 = Instant::now();
+        let mut history = History::default();
+        assert!(history.again(t0, 1).is_none());
+        for number in 65_500..65_700_u64 {
+            keep(&mut history, t0, number, &number.to_be_bytes());
+        }
+        let kept = history.again(t0, 65_690_u64 as u16).unwrap();
+        assert_eq!((kept.payload(), kept.descriptor()), (&65_690_u64.to_be_bytes()[..], &b"dd"[..]));
+        assert!(history.again(t0, 65_572_u64 as u16).is_some(), "the 128th last");
+        assert!(history.again(t0, 65_571_u64 as u16).is_none());
+        assert!(history.again(t0, 65_700_u64 as u16).is_none(), "not sent yet");
+        assert!(history.again(t0 + KEPT_FOR + Duration::from_millis(1), 65_690_u64 as u16).is_none());
+        assert_eq!(history.kept.len(), KEPT_PACKETS);
+    }
+
+    #[test]
+    fn repetitions_are_at_most_half_of_what_is_sent() {
+        let t0 = Instant::now();
+        let mut history = History::default();
+        (0..10).for_each(|n| keep(&mut history, t0, n, &[0; 1000]));
+        let repeated = (0..100).filter(|n| history.again(t0, n % 10).is_some()).count();
+        assert_eq!(repeated, 11);
+        let later = t0 + Duration::from_millis(900);
+        keep(&mut history, later, 10, &[0; 5000]);
+        assert!(history.again(later, 10).is_some());
+    }
+}

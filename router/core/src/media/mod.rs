@@ -1,0 +1,408 @@
+//! The media plane of one leg: SRTP and SRTCP in both directions, without str0m.
+//!
+//! str0m negotiates, checks connectivity and shakes hands; the [keys](keys) that come out of it are used here and nowhere
+//! else. A batch of media visits nothing but this: `srtp` opens, `receive` sorts by SSRC and notes what is missing, `send`
+//! writes and seals, `feedback` is what is said about it. All timers are one [deadline](MediaPlane::wakes_at).
+
+mod arrivals;
+mod extensions;
+mod feedback;
+mod history;
+mod keys;
+mod missing;
+mod ntp;
+mod receive;
+mod reception;
+mod rtp;
+mod send;
+mod srtp;
+mod window;
+
+use std::time::{Duration, Instant};
+
+use str0m::media::Mid;
+
+use self::arrivals::Arrivals;
+use self::feedback::{Report, Said};
+use self::ntp::NtpClock;
+use self::receive::{MAX_SSRCS, Receiver, Refusal};
+use self::send::Sender;
+use self::srtp::Contexts;
+use self::window::Window;
+use crate::counters::DropReason;
+use crate::transmits::TransmitQueue;
+use crate::wire::Path;
+
+pub(crate) use self::extensions::ExtensionIds;
+pub(crate) use self::keys::{KeyTap, Keys, build};
+pub(crate) use self::ntp::to_duration as ntp_duration;
+pub(crate) use self::receive::{Packet, Payload, Received};
+pub(crate) use self::reception::SenderReport;
+pub(crate) use self::send::Write;
+
+/// Time between two reports on what is sent and received, before it is spread. Higher lets lips and voice drift for longer,
+/// lower costs packets.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A report follows the first packet of a track: before it the client cannot bring lips and voice together.
+const FIRST_REPORT_AFTER: Duration = Duration::from_millis(50);
+
+/// Most clients' times that wait to be given back; at the bound the oldest is forgotten. One per track is usual.
+const MAX_TIMES: usize = 8;
+
+/// Most packets repeated for one RTCP packet. Higher lets one datagram cause more, lower leaves holes after long losses.
+const MAX_REPEATED: usize = 64;
+
+/// SRTCP packets that one key may encrypt (RFC 3711 section 9.2).
+const MAX_REPORT_INDEX: u32 = 1 << 31;
+
+/// One m-line, as offer and answer left it.
+#[derive(Debug, Clone)]
+pub(crate) struct TrackConfig {
+    pub(crate) mid: Mid,
+    pub(crate) payloads: Vec<Payload>,
+    pub(crate) ids: ExtensionIds,
+    /// The SSRCs that the answer says, for media and repetitions, if we send.
+    pub(crate) sends: Option<(u32, Option<u32>)>,
+    pub(crate) cname: String,
+}
+
+/// An SSRC that the offer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) mid: Mid,
+    pub(crate) ssrc: u32,
+    /// The SSRC whose packets it repeats.
+    pub(crate) repairs: Option<u32>,
+}
+
+/// What offer and answer say of media.
+#[derive(Debug)]
+pub(crate) struct MediaConfig {
+    pub(crate) tracks: Vec<TrackConfig>,
+    pub(crate) announced: Vec<Announced>,
+    /// The client wants to know when its packets arrive.
+    pub(crate) wants_arrivals: bool,
+}
+
+/// Where datagrams go: one client's path, if it has one.
+pub(crate) struct Sink<'a> {
+    pub(crate) queue: &'a mut TransmitQueue,
+    pub(crate) path: Option<Path>,
+}
+
+impl Sink<'_> {
+    /// Queues what `write` appends, unless it says false.
+    fn send(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        self.path.is_some_and(|path| self.queue.write(path, write))
+    }
+}
+
+/// One leg's media. Holds its keys: there is no way to print it.
+pub(crate) struct MediaPlane {
+    contexts: Option<Contexts>,
+    clock: NtpClock,
+    receiver: Receiver,
+    sender: Sender,
+    arrivals: Option<Arrivals>,
+    /// In whose name RTCP is sent if we send no media.
+    own_ssrc: u32,
+    /// What RTCP came in the name of each SSRC.
+    reporters: Vec<(u32, Window)>,
+    reports_sent: u32,
+    report_at: Option<Instant>,
+    /// Something was sent or received since the last report.
+    is_active: bool,
+    /// Clients' times to give back.
+    times: Vec<Time>,
+    round_trip: Option<Duration>,
+    /// For the spreading of reports, so that legs that began together do not report together.
+    spread: u32,
+}
+
+duocast_model::assert_not_impl!(MediaPlane: std::fmt::Debug, std::fmt::Display);
+
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    ssrc: u32,
+    middle: u32,
+    came_at: Instant,
+}
+
+impl MediaPlane {
+    /// `own_ssrc`: a random one, which no track has.
+    pub(crate) fn new(now: Instant, own_ssrc: u32) -> Self {
+        Self {
+            contexts: None,
+            clock: NtpClock::new(now),
+            receiver: Receiver::default(),
+            sender: Sender::default(),
+            arrivals: None,
+            own_ssrc,
+            reporters: Vec::new(),
+            reports_sent: 0,
+            report_at: None,
+            is_active: false,
+            times: Vec::new(),
+            round_trip: None,
+            spread: own_ssrc,
+        }
+    }
+
+    /// What offer and answer say now.
+    pub(crate) fn configure(&mut self, now: Instant, config: MediaConfig) {
+        self.sender.set_tracks(&config.tracks);
+        self.receiver.set_tracks(&config.tracks, config.announced);
+        let arrivals = self.arrivals.take().or_else(|| Some(Arrivals::new(now)));
+        self.arrivals = arrivals.filter(|_| config.wants_arrivals);
+    }
+
+    /// Takes the keys into use: the handshake is over and the client is who its offer said. False if they are unusable.
+    #[must_use]
+    pub(crate) fn start(&mut self, keys: &Keys) -> bool {
+        if self.contexts.is_none() {
+            self.contexts = Contexts::of_server(keys);
+        }
+        self.contexts.is_some()
+    }
+
+    /// Takes an SRTP packet; what it holds is appended to `bytes`. `Ok(None)`: it was there before.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        contents: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Option<Received>, DropReason> {
+        let contexts = self.contexts.as_ref().ok_or(DropReason::NotAuthenticated)?;
+        let received = match self.receiver.receive(now, &contexts.inbound, contents, bytes) {
+            Ok(received) => received,
+            Err(Refusal::Repeated) => return Ok(None),
+            Err(Refusal::Dropped(reason)) => return Err(reason),
+        };
+        if let (Some(number), Some(arrivals)) = (received.transport_number, &mut self.arrivals) {
+            arrivals.note(now, number);
+        }
+        self.note_activity(now);
+        Ok(Some(received))
+    }
+
+    /// Takes an SRTCP packet: repeats what the client misses, and adds the tracks that need a key frame to
+    /// `keyframe_requests`. `bytes` are overwritten. False: it came before.
+    pub(crate) fn receive_rtcp(
+        &mut self,
+        now: Instant,
+        contents: &[u8],
+        bytes: &mut Vec<u8>,
+        keyframe_requests: &mut Vec<Mid>,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool, DropReason> {
+        let Some(contexts) = &self.contexts else { return Err(DropReason::NotAuthenticated) };
+        let index = contexts.inbound.open_rtcp(contents, bytes).ok_or(DropReason::NotAuthenticated)?;
+        let reporter = bytes.get(4..8).and_then(|ssrc| Some(u32::from_be_bytes(ssrc.try_into().ok()?)));
+        let reporter = reporter.ok_or(DropReason::Malformed)?;
+        if !takes_report(&mut self.reporters, reporter, index)? {
+            return Ok(false);
+        }
+        let Self { receiver, sender, times, round_trip, clock, .. } = self;
+        let mut repeated = 0;
+        feedback::read(bytes, |said| match said {
+            Said::Report { ssrc, report } => receiver.set_report(now, ssrc, report),
+            Said::Receives { ssrc } => sender.acknowledge(ssrc),
+            Said::Misses { ssrc, number } if repeated < MAX_REPEATED => {
+                let with = (&contexts.outbound, &*clock);
+                repeated += usize::from(sink.send(|out| sender.repeat(now, with, ssrc, number, out)));
+            }
+            Said::Misses { .. } => {}
+            Said::NeedsKeyframe { ssrc } => {
+                keyframe_requests.extend(sender.mid_of(ssrc).filter(|mid| !keyframe_requests.contains(mid)));
+            }
+            Said::Time { ssrc, middle } => {
+                times.retain(|time| time.ssrc != ssrc);
+                if times.len() == MAX_TIMES {
+                    times.remove(0);
+                }
+                times.push(Time { ssrc, middle, came_at: now });
+            }
+            Said::Answer { sent, delay } => {
+                let measured = reception::round_trip(clock.middle_at(now), sent, delay);
+                *round_trip = measured.or(*round_trip);
+            }
+        });
+        Ok(true)
+    }
+
+    /// Sends a packet on a viewed track; false if it cannot be. `bytes` are those of the batch.
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        mid: Mid,
+        write: &Write,
+        bytes: &[u8],
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        let Some(contexts) = &self.contexts else { return false };
+        let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
+        let mut is_first = false;
+        let is_sent = sink.send(|out| match sender.write(now, with, mid, write, bytes, out) {
+            Some(sent) => {
+                is_first = sent.is_first;
+                true
+            }
+            None => false,
+        });
+        if is_sent {
+            self.note_activity(now);
+        }
+        if is_first {
+            let soon = now + FIRST_REPORT_AFTER;
+            self.report_at = Some(self.report_at.map_or(soon, |at| at.min(soon)));
+        }
+        is_sent
+    }
+
+    /// Asks the client for a key frame; false if nothing came on this m-line yet.
+    pub(crate) fn request_keyframe(&mut self, mid: Mid, sink: &mut Sink<'_>) -> bool {
+        let Some(source) = self.receiver.source_of(mid) else { return false };
+        let own = self.spokesman();
+        self.send_rtcp(sink, |out| feedback::write_keyframe_request(own, source, out))
+    }
+
+    /// When [`MediaPlane::finish`] has something to do.
+    pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        let missing = self.receiver.missing_at(now, self.round_trip);
+        let arrivals = self.arrivals.as_ref().and_then(|arrivals| arrivals.due_at(now));
+        [self.report_at, missing, arrivals].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn finish(&mut self, now: Instant, sink: &mut Sink<'_>) {
+        if self.contexts.is_none() || self.wakes_at(now).is_none_or(|at| at > now) {
+            return;
+        }
+        self.ask_for_missing(now, sink);
+        self.tell_arrivals(now, sink);
+        if self.report_at.is_some_and(|at| at <= now) {
+            self.report_at = self.is_active.then(|| now + self.spread_interval());
+            if std::mem::take(&mut self.is_active) {
+                self.send_report(now, sink);
+            }
+        }
+    }
+
+    /// Says that all that was sent ends.
+    pub(crate) fn close(&mut self, now: Instant, sink: &mut Sink<'_>) {
+        let sent = self.sender.tracks().iter().filter(|track| track.info(now).is_some());
+        let ssrcs = |track: &send::SendTrack| {
+            [Some(track.ssrc), track.repair_ssrc.filter(|_| track.has_repeated())].into_iter().flatten()
+        };
+        let ending: Vec<u32> = sent.flat_map(ssrcs).collect();
+        if !ending.is_empty() {
+            self.send_rtcp(sink, |out| feedback::write_goodbye(ending.into_iter(), out));
+        }
+        self.report_at = None;
+    }
+
+    fn ask_for_missing(&mut self, now: Instant, sink: &mut Sink<'_>) {
+        if self.receiver.missing_at(now, self.round_trip).is_none_or(|at| at > now) {
+            return;
+        }
+        let (round_trip, mut numbers) = (self.round_trip, Vec::new());
+        let mut asked = Vec::new();
+        for source in self.receiver.sources() {
+            source.missing.ask(now, source.highest, round_trip, &mut numbers);
+            if !numbers.is_empty() {
+                asked.push((source.ssrc, std::mem::take(&mut numbers)));
+            }
+        }
+        let own = self.spokesman();
+        for (ssrc, numbers) in asked {
+            self.send_rtcp(sink, |out| feedback::write_nack(own, ssrc, &numbers, out));
+        }
+    }
+
+    fn tell_arrivals(&mut self, now: Instant, sink: &mut Sink<'_>) {
+        let is_due = |arrivals: &Arrivals| arrivals.due_at(now).is_some_and(|at| at <= now);
+        if !self.arrivals.as_ref().is_some_and(is_due) {
+            return;
+        }
+        let own = self.spokesman();
+        let source = self.receiver.sources().next().map_or(0, |source| source.ssrc);
+        while let Some(report) = self.arrivals.as_mut().and_then(|arrivals| arrivals.report(now)) {
+            self.send_rtcp(sink, |out| feedback::write_arrivals(own, source, &report, out));
+        }
+    }
+
+    fn send_report(&mut self, now: Instant, sink: &mut Sink<'_>) {
+        let Some(contexts) = &self.contexts else { return };
+        let sent = self.sender.tracks().iter();
+        let report = Report {
+            ntp: self.clock.at(now),
+            sender: self.spokesman(),
+            sends: sent.filter_map(|t| Some((t.ssrc, t.cname.as_str(), t.info(now)?))).collect(),
+            receives: (self.receiver.sources())
+                .map(|source| (source.ssrc, source.reception.block(now, source.highest)))
+                .collect(),
+            answers: (self.times.drain(..))
+                .map(|t| (t.ssrc, t.middle, ntp::short(now.saturating_duration_since(t.came_at))))
+                .collect(),
+        };
+        seal_rtcp(contexts, &mut self.reports_sent, sink, |out| report.write(out));
+    }
+
+    /// In whose name things are said that belong to no track: the first track's, as long as there is one.
+    fn spokesman(&self) -> u32 {
+        self.sender.tracks().first().map_or(self.own_ssrc, |track| track.ssrc)
+    }
+
+    fn send_rtcp(&mut self, sink: &mut Sink<'_>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let Some(contexts) = &self.contexts else { return false };
+        seal_rtcp(contexts, &mut self.reports_sent, sink, write)
+    }
+
+    /// Something came or went: a report is due after its time.
+    fn note_activity(&mut self, now: Instant) {
+        self.is_active = true;
+        self.report_at.get_or_insert(now + REPORT_EVERY);
+    }
+
+    /// From three to five quarters of the usual time (RFC 3550 section 6.2 spreads further, for many members).
+    fn spread_interval(&mut self) -> Duration {
+        self.spread = self.spread.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        REPORT_EVERY * 3 / 4 + REPORT_EVERY / 2 * (self.spread >> 16) / 0xffff
+    }
+}
+
+/// Whether this RTCP packet is new. Errors: too many SSRCs report.
+fn takes_report(reporters: &mut Vec<(u32, Window)>, reporter: u32, index: u32) -> Result<bool, DropReason> {
+    let known = reporters.iter().position(|(ssrc, _)| *ssrc == reporter);
+    let at = match known {
+        Some(at) => at,
+        None if reporters.len() == MAX_SSRCS => return Err(DropReason::TooManySources),
+        None => {
+            reporters.push((reporter, Window::default()));
+            reporters.len() - 1
+        }
+    };
+    Ok(reporters[at].1.take(index.into()))
+}
+
+/// Each index is used once.
+fn seal_rtcp(
+    contexts: &Contexts,
+    sent: &mut u32,
+    sink: &mut Sink<'_>,
+    write: impl FnOnce(&mut Vec<u8>) -> bool,
+) -> bool {
+    let index = *sent;
+    if index >= MAX_REPORT_INDEX {
+        return false;
+    }
+    *sent += 1;
+    sink.send(|out| {
+        let start = out.len();
+        write(out) && contexts.outbound.seal_rtcp(out, start, index)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! What a client sends: authenticated, told apart by SSRC, put in order of its own numbers, and missed where it is missing.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use str0m::media::Mid;
+
+use super::extensions::{ExtensionIds, Extensions, Found};
+use super::missing::Missing;
+use super::reception::{Reception, SenderReport};
+use super::rtp::{Header, unpadded};
+use super::srtp::Context;
+use super::window::Window;
+use super::{Announced, TrackConfig};
+use crate::counters::DropReason;
+
+/// Most SSRCs that a client may bring in, since each has its replay list for as long as the keys live. At the bound packets of
+/// further ones are dropped and counted; the client needs a new leg. Two or three per track are usual, and as many again when
+/// a client replaces one. It bounds those in whose name RTCP comes as well. Higher costs 90 bytes each and time to look one up, lower refuses clients that replace tracks often.
+pub(crate) const MAX_SSRCS: usize = 256;
+
+/// A source that another one of its track has replaced comes back only if that one was silent for this long: what still
+/// comes of it is late. Higher loses a client's first packets after it changed back, lower lets late packets disturb viewers.
+const REPLACED_FOR: Duration = Duration::from_millis(500);
+
+/// Before the original's payload in a repetition (RFC 4588 section 4).
+const ORIGINAL_NUMBER_BYTES: usize = 2;
+
+/// A publisher's packet, authenticated and decrypted.
+#[derive(Debug, Clone)]
+pub(crate) struct Packet {
+    /// Its m-line.
+    pub(crate) mid: Mid,
+    pub(crate) ssrc: u32,
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    /// Extended by the rollovers of its source.
+    pub(crate) sequence_number: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) arrival: Instant,
+    /// The source's last.
+    pub(crate) report: Option<SenderReport>,
+    pub(crate) extensions: Extensions,
+    /// Where its dependency descriptor and payload are in the batch's bytes.
+    pub(crate) descriptor: Range<usize>,
+    pub(crate) payload: Range<usize>,
+}
+
+/// What became of a datagram that authenticated.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// `None`: padding, a probe, or media that was there already.
+    pub(crate) packet: Option<Packet>,
+    /// The transport-wide number, for feedback.
+    pub(crate) transport_number: Option<u16>,
+    /// The SSRC came for the first time.
+    pub(crate) new_ssrc: Option<u32>,
+}
+
+/// Why a datagram was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It came before, or is too old to know.
+    Repeated,
+    Dropped(DropReason),
+}
+
+/// The receiving half of a leg's media.
+#[derive(Debug, Default)]
+pub(crate) struct Receiver {
+    ids: ExtensionIds,
+    tracks: Vec<Track>,
+    announced: Vec<Announced>,
+    /// What packets of each SSRC are, in the order of `streams`: looked through for every packet.
+    ssrcs: Vec<u32>,
+    streams: Vec<Stream>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    window: Window,
+    /// `None`: nobody's (yet), such as probes for bandwidth.
+    role: Option<Role>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Media(usize),
+    /// Repetitions of a track's media; of this source alone, if the offer said so.
+    Repair(usize, Option<u32>),
+}
+
+/// An m-line.
+#[derive(Debug)]
+struct Track {
+    mid: Mid,
+    payloads: Vec<Payload>,
+    /// Who feeds it now, and who did before.
+    source: Option<Source>,
+    replaced: Option<u32>,
+}
+
+/// A codec, as the client may send it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Payload {
+    pub(crate) payload_type: u8,
+    /// The payload type of its repetitions, if they were negotiated.
+    pub(crate) repair: Option<u8>,
+    pub(crate) clock_rate: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) ssrc: u32,
+    /// Its highest number.
+    pub(crate) highest: u64,
+    pub(crate) reception: Reception,
+    pub(crate) missing: Missing,
+    heard_at: Instant,
+}
+
+/// A packet in its place among those of its source.
+struct Sorted {
+    mid: Mid,
+    ssrc: u32,
+    payload_type: u8,
+    number: u64,
+    report: Option<SenderReport>,
+}
+
+impl Receiver {
+    /// The m-lines are now these. What is known of SSRCs stays: their keys are the same.
+    pub(crate) fn set_tracks(&mut self, configs: &[TrackConfig], announced: Vec<Announced>) {
+        let mut before = std::mem::take(&mut self.tracks);
+        let is_same = before.iter().zip(configs).all(|(track, config)| track.mid == config.mid);
+        if !is_same || configs.len() < before.len() {
+            self.streams.iter_mut().for_each(|stream| stream.role = None);
+        }
+        self.ids = configs.iter().fold(ExtensionIds::default(), |ids, config| ids.or(config.ids));
+        self.announced = announced;
+        for config in configs {
+            let same = before.iter_mut().find(|track| track.mid == config.mid);
+            let (source, replaced) = same.map_or((None, None), |track| (track.source.take(), track.replaced));
+            let (mid, payloads) = (config.mid, config.payloads.clone());
+            self.tracks.push(Track { mid, payloads, source, replaced });
+        }
+    }
+
+    /// The sources that feed tracks now.
+    pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Source> {
+        self.tracks.iter_mut().filter_map(|track| track.source.as_mut())
+    }
+
+    /// The SSRC that feeds a track.
+    pub(crate) fn source_of(&self, mid: Mid) -> Option<u32> {
+        let track = self.tracks.iter().find(|track| track.mid == mid)?;
+        track.source.as_ref().map(|source| source.ssrc)
+    }
+
+    /// When packets are to be asked for.
+    pub(crate) fn missing_at(&self, now: Instant, round_trip: Option<Duration>) -> Option<Instant> {
+        let sources = self.tracks.iter().filter_map(|track| track.source.as_ref());
+        sources.filter_map(|source| source.missing.due_at(now, round_trip)).min()
+    }
+
+    /// A sender report of this SSRC came.
+    pub(crate) fn set_report(&mut self, now: Instant, ssrc: u32, report: SenderReport) {
+        if let Some(source) = self.sources().find(|source| source.ssrc == ssrc) {
+            source.reception.set_report(now, report);
+        }
+    }
+
+    /// Takes an SRTP packet; its payload is appended to `bytes`. Nothing changes before it authenticated.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        keys: &Context,
+        contents: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Received, Refusal> {
+        let header = Header::read(contents).ok_or(Refusal::Dropped(DropReason::Malformed))?;
+        let known = self.ssrcs.iter().position(|ssrc| *ssrc == header.ssrc);
+        if known.is_none() && self.ssrcs.len() == MAX_SSRCS {
+            return Err(Refusal::Dropped(DropReason::TooManySources));
+        }
+        let number = match known {
+            Some(at) => self.streams[at].window.extend(header.sequence_number),
+            None => Some(header.sequence_number.into()),
+        };
+        let number = number
+            .filter(|number| known.is_none_or(|at| self.streams[at].window.is_new(*number)))
+            .ok_or(Refusal::Repeated)?;
+        let start = bytes.len();
+        if !keys.open_rtp(contents, header.len, header.ssrc, number, bytes) {
+            return Err(Refusal::Dropped(DropReason::NotAuthenticated));
+        }
+        let at = known.unwrap_or_else(|| {
+            self.ssrcs.push(header.ssrc);
+            self.streams.push(Stream { window: Window::default(), role: None });
+            self.streams.len() - 1
+        });
+        self.streams[at].window.take(number);
+        let (extensions, found) = Extensions::of_publisher(&self.ids, header.extensions);
+        let role = self.streams[at].role.or_else(|| self.role_of(&header, &found));
+        self.streams[at].role = role;
+        let mut received = Received {
+            packet: None,
+            transport_number: found.transport_number,
+            new_ssrc: known.is_none().then_some(header.ssrc),
+        };
+        let malformed = Refusal::Dropped(DropReason::Malformed);
+        let payload = unpadded(bytes, start..bytes.len(), header.has_padding).ok_or(malformed)?;
+        let (prefix, sorted) = match role {
+            Some(Role::Media(track)) => (0, self.sort_media(now, track, &header, number)),
+            Some(Role::Repair(track, of)) if payload.len() >= ORIGINAL_NUMBER_BYTES => {
+                let original = u16::from_be_bytes([bytes[payload.start], bytes[payload.start + 1]]);
+                (ORIGINAL_NUMBER_BYTES, self.sort_repair(now, track, of, &header, original))
+            }
+            _ => (0, None),
+        };
+        let Some(sorted) = sorted else {
+            bytes.truncate(start);
+            return Ok(received);
+        };
+        let descriptor = bytes.len()..bytes.len() + found.descriptor.map_or(0, <[u8]>::len);
+        bytes.extend_from_slice(found.descriptor.unwrap_or_default());
+        received.packet = Some(Packet {
+            mid: sorted.mid,
+            ssrc: sorted.ssrc,
+            payload_type: sorted.payload_type,
+            marker: header.marker,
+            sequence_number: sorted.number,
+            timestamp: header.timestamp,
+            arrival: now,
+            report: sorted.report,
+            extensions,
+            descriptor,
+            payload: payload.start + prefix..payload.end,
+        });
+        Ok(received)
+    }
+
+    /// What an SSRC is for, as its offer or the MID of its packet says (RFC 8843 section 9.2). The payload type tells
+    /// media from repetitions.
+    fn role_of(&self, header: &Header<'_>, found: &Found<'_>) -> Option<Role> {
+        let announced = self.announced.iter().find(|a| a.ssrc == header.ssrc);
+        let is_on = |track: &Track| match announced {
+            Some(announced) => track.mid == announced.mid,
+            None => found.mid == Some(track.mid.as_bytes()),
+        };
+        let track = self.tracks.iter().position(is_on)?;
+        let payloads = &self.tracks[track].payloads;
+        let repairs = announced.and_then(|announced| announced.repairs);
+        if repairs.is_some() || payloads.iter().any(|p| p.repair == Some(header.payload_type)) {
+            return Some(Role::Repair(track, repairs));
+        }
+        let is_known = payloads.iter().any(|p| p.payload_type == header.payload_type);
+        (is_known || announced.is_some()).then_some(Role::Media(track))
+    }
+
+    fn sort_media(&mut self, now: Instant, track: usize, header: &Header<'_>, number: u64) -> Option<Sorted> {
+        let track = self.tracks.get_mut(track)?;
+        let mid = track.mid;
+        let payload = track.payloads.iter().find(|p| p.payload_type == header.payload_type).copied();
+        let source = track.source_for(now, header.ssrc, number)?;
+        if number > source.highest {
+            if payload.is_some_and(|payload| payload.repair.is_some()) {
+                source.missing.skipped(source.highest + 1, number);
+            }
+            source.highest = number;
+        } else {
+            source.missing.found(number);
+        }
+        if let Some(payload) = payload {
+            source.reception.count(now, header.timestamp, payload.clock_rate, false);
+        }
+        Some(source.sorted(mid, header.payload_type, number))
+    }
+
+    /// Puts a repetition in the place of what it repeats. `None` if that is there already, or nobody knows what it is.
+    fn sort_repair(
+        &mut self,
+        now: Instant,
+        track: usize,
+        of: Option<u32>,
+        header: &Header<'_>,
+        original: u16,
+    ) -> Option<Sorted> {
+        let track = self.tracks.get_mut(track)?;
+        let payload = track.payloads.iter().find(|p| p.repair == Some(header.payload_type))?;
+        let source = track.source.as_mut().filter(|source| of.is_none_or(|of| of == source.ssrc))?;
+        let at = self.ssrcs.iter().position(|ssrc| *ssrc == source.ssrc)?;
+        let window = &mut self.streams[at].window;
+        // Beyond the highest there is nothing to repeat.
+        let number = window.extend(original).filter(|number| *number <= source.highest)?;
+        if !window.take(number) {
+            return None;
+        }
+        source.heard_at = now;
+        source.missing.found(number);
+        source.reception.count(now, header.timestamp, payload.clock_rate, true);
+        Some(source.sorted(track.mid, payload.payload_type, number))
+    }
+}
+
+impl Track {
+    /// The source with this SSRC, which feeds the track from now on. `None` if another one has replaced it.
+    fn source_for(&mut self, now: Instant, ssrc: u32, number: u64) -> Option<&mut Source> {
+        let present = self.source.as_ref().filter(|source| source.ssrc != ssrc);
+        let is_replaced = present.is_some_and(|source| {
+            self.replaced == Some(ssrc) && now.saturating_duration_since(source.heard_at) < REPLACED_FOR
+        });
+        if is_replaced {
+            return None;
+        }
+        if let Some(source) = present {
+            self.replaced = Some(source.ssrc);
+            self.source = None;
+        }
+        let source = self.source.get_or_insert_with(|| Source {
+            ssrc,
+            highest: number,
+            reception: Reception::new(now, number),
+            missing: Missing::default(),
+            heard_at: now,
+        });
+        source.heard_at = now;
+        Some(source)
+    }
+}
+
+impl Source {
+    fn sorted(&self, mid: Mid, payload_type: u8, number: u64) -> Sorted {
+        Sorted { mid, ssrc: self.ssrc, payload_type, number, report: self.reception.report() }
+    }
+}

@@ -1,0 +1,288 @@
+//! What a client is sent: headers, the viewer's own extensions, encryption, and repetitions of what it missed.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use str0m::media::Mid;
+
+use super::TrackConfig;
+use super::extensions::{ExtensionIds, Extensions, OwnValues};
+use super::history::{History, Sent};
+use super::ntp::NtpClock;
+use super::rtp::Outgoing;
+use super::srtp::Context;
+use super::window::Window;
+
+/// A packet for a viewer, as forwarding decided it.
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    pub(crate) payload_type: u8,
+    pub(crate) marker: bool,
+    /// Starts below 65536, and is never given out twice.
+    pub(crate) sequence_number: u64,
+    pub(crate) timestamp: u32,
+    /// When it was captured.
+    pub(crate) captured: Instant,
+    pub(crate) clock_rate: u32,
+    pub(crate) extensions: Extensions,
+    /// Where its dependency descriptor and payload are in the batch's bytes.
+    pub(crate) descriptor: Range<usize>,
+    pub(crate) payload: Range<usize>,
+    /// The viewer may ask for it again.
+    pub(crate) is_repaired: bool,
+}
+
+/// The sending half of a leg's media.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    tracks: Vec<SendTrack>,
+    /// The next transport-wide number.
+    transport_number: u16,
+}
+
+/// An m-line that the answer gave SSRCs.
+#[derive(Debug)]
+pub(crate) struct SendTrack {
+    pub(crate) mid: Mid,
+    pub(crate) ssrc: u32,
+    pub(crate) repair_ssrc: Option<u32>,
+    pub(crate) cname: String,
+    ids: ExtensionIds,
+    /// Payload types and those of their repetitions.
+    repairs: Vec<(u8, u8)>,
+    /// Numbers that were encrypted: none is twice.
+    sealed: Window,
+    next_repair: u64,
+    /// A report of the viewer names the SSRC, so that it needs no MID any more.
+    is_bound: bool,
+    is_repair_bound: bool,
+    history: History,
+    packets: u32,
+    octets: u32,
+    last: Option<Last>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    timestamp: u32,
+    captured: Instant,
+    clock_rate: u32,
+}
+
+/// A packet was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    /// It is the track's first.
+    pub(crate) is_first: bool,
+}
+
+/// What a sender report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SenderInfo {
+    pub(crate) timestamp: u32,
+    pub(crate) packets: u32,
+    pub(crate) octets: u32,
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self { tracks: Vec::new(), transport_number: 1 }
+    }
+}
+
+impl Sender {
+    /// The m-lines are now these. A track that was there goes on, since its keys do.
+    pub(crate) fn set_tracks(&mut self, configs: &[TrackConfig]) {
+        for config in configs {
+            let Some((ssrc, repair_ssrc)) = config.sends else { continue };
+            let repairs = config.payloads.iter().filter_map(|p| Some((p.payload_type, p.repair?))).collect();
+            match self.tracks.iter_mut().find(|track| track.ssrc == ssrc) {
+                Some(track) => {
+                    track.ids = config.ids;
+                    track.repairs = repairs;
+                }
+                None => self.tracks.push(SendTrack {
+                    mid: config.mid,
+                    ssrc,
+                    repair_ssrc,
+                    cname: config.cname.clone(),
+                    ids: config.ids,
+                    repairs,
+                    sealed: Window::default(),
+                    next_repair: 1,
+                    is_bound: false,
+                    is_repair_bound: false,
+                    history: History::default(),
+                    packets: 0,
+                    octets: 0,
+                    last: None,
+                }),
+            }
+        }
+    }
+
+    pub(crate) fn tracks(&self) -> &[SendTrack] {
+        &self.tracks
+    }
+
+    /// The m-line that this SSRC is sent on.
+    pub(crate) fn mid_of(&self, ssrc: u32) -> Option<Mid> {
+        self.tracks.iter().find(|track| track.ssrc == ssrc).map(|track| track.mid)
+    }
+
+    /// A report of the viewer names this SSRC.
+    pub(crate) fn acknowledge(&mut self, ssrc: u32) {
+        for track in &mut self.tracks {
+            track.is_bound |= track.ssrc == ssrc;
+            track.is_repair_bound |= track.repair_ssrc == Some(ssrc);
+        }
+    }
+
+    /// Encrypts a packet and appends it to `out`; `None` (and nothing appended) if there is no such track or the number was
+    /// used before. `bytes` are those of the batch.
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        (keys, clock): (&Context, &NtpClock),
+        mid: Mid,
+        write: &Write,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Written> {
+        let track = self.tracks.iter_mut().find(|track| track.mid == mid)?;
+        let descriptor = bytes.get(write.descriptor.clone())?;
+        let payload = bytes.get(write.payload.clone())?;
+        if !track.sealed.take(write.sequence_number) {
+            return None;
+        }
+        let sent = Sent {
+            number: write.sequence_number,
+            payload_type: write.payload_type,
+            marker: write.marker,
+            timestamp: write.timestamp,
+            extensions: write.extensions,
+            descriptor,
+            payload,
+        };
+        if !track.seal(&sent, now, (keys, clock), &mut self.transport_number, out) {
+            return None;
+        }
+        if write.is_repaired {
+            track.history.keep(now, &sent);
+        }
+        track.packets = track.packets.wrapping_add(1);
+        track.octets = track.octets.wrapping_add(payload.len() as u32);
+        let (timestamp, captured, clock_rate) = (write.timestamp, write.captured, write.clock_rate);
+        let before = track.last.replace(Last { timestamp, captured, clock_rate });
+        Some(Written { is_first: before.is_none() })
+    }
+
+    /// Encrypts the repetition of a packet and appends it to `out`; false if it is not known any more or not allowed.
+    pub(crate) fn repeat(
+        &mut self,
+        now: Instant,
+        (keys, clock): (&Context, &NtpClock),
+        ssrc: u32,
+        number: u16,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) else { return false };
+        track.seal_repair(now, (keys, clock), number, &mut self.transport_number, out).is_some()
+    }
+}
+
+impl SendTrack {
+    /// What to report at `now`; `None` before the first packet.
+    pub(crate) fn info(&self, now: Instant) -> Option<SenderInfo> {
+        let last = self.last?;
+        let since = now.saturating_duration_since(last.captured).as_micros() as u64;
+        let ticks = since * u64::from(last.clock_rate) / 1_000_000;
+        let timestamp = last.timestamp.wrapping_add(ticks as u32);
+        Some(SenderInfo { timestamp, packets: self.packets, octets: self.octets })
+    }
+
+    /// Whether repetitions were sent.
+    pub(crate) fn has_repeated(&self) -> bool {
+        self.next_repair > 1
+    }
+
+    fn seal(
+        &self,
+        sent: &Sent<'_>,
+        now: Instant,
+        (keys, clock): (&Context, &NtpClock),
+        transport_number: &mut u16,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let start = out.len();
+        let mid = (!self.is_bound).then_some(&self.mid);
+        let outgoing = Outgoing {
+            payload_type: sent.payload_type,
+            marker: sent.marker,
+            sequence_number: sent.number as u16,
+            timestamp: sent.timestamp,
+            ssrc: self.ssrc,
+            extensions: &sent.extensions,
+            descriptor: sent.descriptor,
+            own: own_values(&self.ids, now, clock, mid, transport_number),
+        };
+        let header_len = outgoing.write(&self.ids, out);
+        out.extend_from_slice(sent.payload);
+        let is_sealed = keys.seal_rtp(out, start, header_len, self.ssrc, sent.number);
+        if !is_sealed {
+            out.truncate(start);
+        }
+        is_sealed
+    }
+
+    fn seal_repair(
+        &mut self,
+        now: Instant,
+        (keys, clock): (&Context, &NtpClock),
+        number: u16,
+        transport_number: &mut u16,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let ssrc = self.repair_ssrc?;
+        let kept = self.history.again(now, number)?;
+        let (_, payload_type) = *self.repairs.iter().find(|(of, _)| *of == kept.payload_type)?;
+        let mid = (!self.is_repair_bound).then_some(&self.mid);
+        let repair_number = self.next_repair;
+        self.next_repair += 1;
+        let start = out.len();
+        let outgoing = Outgoing {
+            payload_type,
+            marker: kept.marker,
+            sequence_number: repair_number as u16,
+            timestamp: kept.timestamp,
+            ssrc,
+            extensions: &kept.extensions,
+            descriptor: kept.descriptor(),
+            own: own_values(&self.ids, now, clock, mid, transport_number),
+        };
+        let header_len = outgoing.write(&self.ids, out);
+        out.extend_from_slice(&(kept.number as u16).to_be_bytes());
+        out.extend_from_slice(kept.payload());
+        if !keys.seal_rtp(out, start, header_len, ssrc, repair_number) {
+            out.truncate(start);
+            return None;
+        }
+        Some(())
+    }
+}
+
+fn own_values<'a>(
+    ids: &ExtensionIds,
+    now: Instant,
+    clock: &NtpClock,
+    mid: Option<&'a Mid>,
+    transport_number: &mut u16,
+) -> OwnValues<'a> {
+    let number = ids.transport_number.map(|_| {
+        let number = *transport_number;
+        *transport_number = number.wrapping_add(1);
+        number.to_be_bytes()
+    });
+    let send_time = ids.send_time.map(|_| clock.send_time_at(now));
+    OwnValues { mid: mid.map(|mid| &**mid), send_time, transport_number: number }
+}

@@ -1,0 +1,191 @@
+//! Two planes against each other in virtual time: one is a router's, the other stands for its client.
+#![expect(clippy::disallowed_methods, reason = "a start for virtual time")]
+
+use std::num::NonZeroU8;
+
+use str0m::crypto::dtls::SrtpProfile;
+
+use super::*;
+use crate::wire::Link;
+
+const PT: u8 = 96;
+const REPAIR_PT: u8 = 97;
+const SSRC: u32 = 7;
+const REPAIR_SSRC: u32 = 8;
+
+struct Pair {
+    now: Instant,
+    mid: Mid,
+    router: MediaPlane,
+    client: MediaPlane,
+    queue: TransmitQueue,
+}
+
+fn path() -> Path {
+    Path { link: Link::Udp(0), local: None, remote: ([192, 0, 2, 1], 9).into() }
+}
+
+fn config(mid: Mid) -> MediaConfig {
+    let payload = Payload { payload_type: PT, repair: Some(REPAIR_PT), clock_rate: 90_000 };
+    let ids =
+        ExtensionIds { mid: NonZeroU8::new(4), transport_number: NonZeroU8::new(3), ..Default::default() };
+    let sends = Some((SSRC, Some(REPAIR_SSRC)));
+    let track = TrackConfig { mid, payloads: vec![payload], ids, sends, cname: "name".to_owned() };
+    MediaConfig { tracks: vec![track], announced: Vec::new(), wants_arrivals: true }
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (now, mid) = (Instant::now(), Mid::from("v"));
+        let keys = Keys { profile: SrtpProfile::AEAD_AES_128_GCM, material: (0..56).collect() };
+        let plane = |ssrc| {
+            let mut plane = MediaPlane::new(now, ssrc);
+            plane.configure(now, config(mid));
+            assert!(plane.start(&keys));
+            plane
+        };
+        let (router, mut client) = (plane(1), plane(2));
+        client.contexts = client.contexts.map(|c| Contexts { inbound: c.outbound, outbound: c.inbound });
+        Self { now, mid, router, client, queue: TransmitQueue::default() }
+    }
+
+    /// The client sends a packet with this number: the datagram, or nothing.
+    fn send(&mut self, sequence_number: u64) -> Option<Vec<u8>> {
+        let write = Write {
+            payload_type: PT,
+            marker: false,
+            sequence_number,
+            timestamp: 3000 * sequence_number as u32,
+            captured: self.now,
+            clock_rate: 90_000,
+            extensions: extensions::Extensions::default(),
+            descriptor: 0..0,
+            payload: 0..8,
+            is_repaired: true,
+        };
+        let bytes = sequence_number.to_be_bytes();
+        let mut sink = Sink { queue: &mut self.queue, path: Some(path()) };
+        let is_sent = self.client.write(self.now, self.mid, &write, &bytes, &mut sink);
+        let sent = self.queue.pop().map(|transmit| transmit.contents.to_vec());
+        assert_eq!(is_sent, sent.is_some());
+        sent
+    }
+
+    /// The router takes a datagram: number and payload of the packet that comes of it.
+    fn receive(&mut self, datagram: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        let received = self.router.receive(self.now, datagram, &mut bytes).unwrap()?;
+        received.packet.map(|packet| (packet.sequence_number, bytes[packet.payload].to_vec()))
+    }
+
+    /// The router does what is due; the client takes it: what the client sends because of that.
+    fn finish(&mut self) -> Vec<Vec<u8>> {
+        self.router.finish(self.now, &mut Sink { queue: &mut self.queue, path: Some(path()) });
+        let mut from_router = Vec::new();
+        while let Some(transmit) = self.queue.pop() {
+            from_router.push(transmit.contents.to_vec());
+        }
+        for datagram in from_router {
+            let mut sink = Sink { queue: &mut self.queue, path: Some(path()) };
+            let taken =
+                self.client.receive_rtcp(self.now, &datagram, &mut Vec::new(), &mut Vec::new(), &mut sink);
+            assert_eq!(taken, Ok(true));
+        }
+        std::iter::from_fn(|| self.queue.pop().map(|transmit| transmit.contents.to_vec())).collect()
+    }
+}
+
+#[test]
+fn no_number_is_encrypted_twice_whatever_is_asked_for() {
+    let mut pair = Pair::new();
+    assert!(pair.send(1000).is_some());
+    assert_eq!(pair.send(1000), None);
+    assert!(pair.send(2000).is_some() && pair.send(1999).is_some());
+    assert_eq!(pair.send(1999), None);
+    assert_eq!(pair.send(1000), None, "too old to know");
+    let mut again = config(pair.mid);
+    again.tracks[0].payloads.clear();
+    pair.client.configure(pair.now, again);
+    pair.client.configure(pair.now, config(pair.mid));
+    assert_eq!(pair.send(2000), None, "another offer does not make the keys new");
+}
+
+#[test]
+fn a_lost_packet_is_asked_for_repeated_and_put_in_its_place_once() {
+    let mut pair = Pair::new();
+    let datagrams: Vec<Vec<u8>> = (65_530..65_545).map(|number| pair.send(number).unwrap()).collect();
+    // In the order of their 16 bits, in which they are asked for.
+    let lost = [6, 9, 5];
+    for (n, datagram) in datagrams.iter().enumerate().filter(|(n, _)| !lost.contains(n)) {
+        let number = 65_530 + n as u64;
+        assert_eq!(pair.receive(datagram), Some((number, number.to_be_bytes().to_vec())));
+        assert_eq!(pair.receive(datagram), None, "only once");
+    }
+    let repeated = pair.finish();
+    assert_eq!(repeated.len(), lost.len());
+    for (n, datagram) in lost.iter().zip(&repeated) {
+        let number = 65_530 + *n as u64;
+        assert_eq!(pair.receive(datagram), Some((number, number.to_be_bytes().to_vec())));
+        assert_eq!(pair.receive(&datagrams[*n]), None, "the late original");
+    }
+    pair.now += Duration::from_millis(200);
+    assert!(pair.finish().is_empty(), "nothing is missing any more");
+}
+
+#[test]
+fn both_report_and_the_round_trip_is_known() {
+    let mut pair = Pair::new();
+    for number in 1000..1200 {
+        let datagram = pair.send(number).unwrap();
+        pair.now += Duration::from_millis(20);
+        pair.receive(&datagram);
+        pair.finish();
+        pair.client.finish(pair.now, &mut Sink { queue: &mut pair.queue, path: Some(path()) });
+        while let Some(datagram) = pair.queue.pop().map(|transmit| transmit.contents.to_vec()) {
+            pair.now += Duration::from_millis(5);
+            let mut elsewhere = TransmitQueue::default();
+            let mut sink = Sink { queue: &mut elsewhere, path: Some(path()) };
+            let (mut bytes, mut wishes) = (Vec::new(), Vec::new());
+            let taken = pair.router.receive_rtcp(pair.now, &datagram, &mut bytes, &mut wishes, &mut sink);
+            assert_eq!(taken, Ok(true));
+        }
+    }
+    let source = pair.router.receiver.sources().next().unwrap();
+    assert!(source.reception.report().is_some(), "the client said when its timestamps are");
+    let round_trip = pair.router.round_trip.expect("the client gave our time back");
+    assert!((4..=6).contains(&round_trip.as_millis()), "{round_trip:?}");
+}
+
+#[test]
+fn no_datagram_makes_the_plane_panic_or_lets_a_stranger_in() {
+    let mut pair = Pair::new();
+    let mut seed = 5_u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed >> 33
+    };
+    let valid: Vec<Vec<u8>> = (1000..1010).map(|number| pair.send(number).unwrap()).collect();
+    for datagram in &valid[..5] {
+        pair.receive(datagram);
+    }
+    for _ in 0..20_000 {
+        let mut junk = valid[random() as usize % valid.len()].clone();
+        for _ in 0..=random() % 4 {
+            let at = random() as usize % junk.len();
+            match random() % 3 {
+                0 => junk[at] ^= 1 + (random() % 255) as u8,
+                1 => junk.truncate(at.max(1)),
+                _ => junk.extend((0..random() % 30).map(|n| n as u8)),
+            }
+        }
+        if valid.contains(&junk) {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        let received = pair.router.receive(pair.now, &junk, &mut bytes);
+        assert!(matches!(received, Err(_) | Ok(None)));
+        let mut sink = Sink { queue: &mut pair.queue, path: Some(path()) };
+        assert!(pair.router.receive_rtcp(pair.now, &junk, &mut bytes, &mut Vec::new(), &mut sink).is_err());
+    }
+    assert_eq!(pair.receive(&valid[9]).map(|(number, _)| number), Some(1009));
+}
