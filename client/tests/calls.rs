@@ -11,7 +11,7 @@ use duocast_client::headless::{self, Action, Options, Progress};
 use duocast_client::media::SyntheticVideoConfig;
 use duocast_client::{
     Call, CallState, CallStats, Client, ClientEvent, ConnectError, DoorChoice, EndReason, Events, Media,
-    MediaState,
+    MediaState, NextStep,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -121,6 +121,30 @@ async fn two_people_talk_over_quic_and_over_tcp() {
         assert!(pair.alice.calls().is_empty());
         drop(pair.bob);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_router_refuses_new_calls_and_loses_nothing_of_the_one_it_has() {
+    let server = Server::with(|config| config.media.leg_capacity = 2).await;
+    let mut pair = pair(&server, DoorChoice::H2).await;
+    let (placed, rung, _heard) = talk(&mut pair).await;
+    state(&placed, CallState::Live).await;
+    let (carol, _dave) =
+        (server.client("carol", DoorChoice::H2).await, server.client("dave", DoorChoice::H2).await);
+    for _ in 0..20 {
+        let refused = carol.place(&handle("dave"), Media::audio(Tone::new(440.0), Discard)).await;
+        let refused = refused.map(drop).unwrap_err();
+        assert_eq!(refused.reason(), Some("NO_CAPACITY"));
+        assert_eq!(refused.next_step(), NextStep::TryLater);
+    }
+    let before = stats(&placed, |s| s.audio_packets_in > 0).await.audio_packets_in;
+    for call in [&placed, &rung] {
+        let stats = stats(call, |s| s.audio_packets_in > before + 50).await;
+        assert_eq!((stats.audio_packets_lost, stats.leg_reconnects), (0, 0), "{stats:?}");
+    }
+    placed.hang_up().await.unwrap();
+    assert_eq!(timeout(PATIENCE, rung.ended()).await.unwrap(), EndReason::HungUp);
+    carol.place(&handle("dave"), Media::audio(Tone::new(440.0), Discard)).await.expect("there is room again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With other settings than the usual ones. Alice, Bob, Carol and Dave may call each other.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config { data_dir: dir.path().to_owned(), http: Vec::new(), ..Config::default() };
         config.listen = vec!["127.0.0.1:0".parse().unwrap()];
@@ -28,9 +33,10 @@ impl Server {
         config.media.announce = config.media.listen.clone();
         config.media.port = 0;
         config.media.workers = 1;
+        change(&mut config);
         let running = serve::start(&config, true).await.unwrap();
         let server = Self { running, _dir: dir };
-        server.enable(&["alice", "bob"]).await;
+        server.enable(&["alice", "bob", "carol", "dave"]).await;
         server
     }
 

@@ -1,5 +1,7 @@
 //! How each failure is answered: its reason, which has a gRPC code, in one place. The sentence is the error's own.
 
+use std::time::Duration;
+
 use duocast_control_core::direct::{DescriptionError, DirectError};
 use duocast_control_core::policy::{Denied, DenyReason};
 use duocast_control_core::switchboard::{CommandError, PlaceError, SubscribeError};
@@ -10,6 +12,16 @@ use tonic::Status;
 use super::status;
 use crate::exchange::{ConnectError, ExchangeError, LegFailure, LinkEnd, StreamClose};
 use crate::store::{BookError, FollowError, PrivacyError, StoreError, UpsertError};
+
+/// When somebody for whom there was no room may try again, in milliseconds: each is told a moment of its own, so that they do
+/// not come back all at once. Nodes say every second how loaded they are. Higher keeps people waiting beside free nodes, lower
+/// has them ask in vain.
+const ROOM_AFTER_MS: std::ops::Range<u64> = 2_000..6_000;
+
+/// There is no room now, and when to ask again.
+fn no_room(reason: Reason, sentence: String) -> Status {
+    retry(reason, sentence, Duration::from_millis(rand::random_range(ROOM_AFTER_MS)))
+}
 
 /// A failure that has a place in the API.
 pub(super) trait IntoStatus: std::error::Error {
@@ -37,7 +49,7 @@ impl IntoStatus for PlaceError {
             Self::AlreadyInCall => Reason::AlreadyInCall,
             Self::PeerIsCalling => Reason::PeerIsCalling,
             Self::CalleeOffline => Reason::CalleeOffline,
-            Self::NoCapacity => Reason::NoCapacity,
+            Self::NoCapacity => return no_room(Reason::NoCapacity, self.to_string()),
             Self::RingBudget(spent) => {
                 return retry(Reason::RingBudget, self.to_string(), spent.retry_after);
             }
@@ -88,13 +100,21 @@ by_table!(SubscribeError, error => match error {
     SubscribeError::Full => Reason::ServerFull,
 });
 
-by_table!(LegFailure, failure => match failure {
-    LegFailure::NodeAway => Reason::NodeAway,
-    LegFailure::NodeBusy => Reason::NodeBusy,
-    LegFailure::NodeSlow => Reason::NodeSlow,
-    LegFailure::LegChanged => Reason::LegChanged,
-    LegFailure::Refused { reason, .. } => refused(reason),
-});
+impl IntoStatus for LegFailure {
+    fn status(&self) -> Status {
+        let reason = match self {
+            Self::NodeAway => Reason::NodeAway,
+            Self::NodeBusy => Reason::NodeBusy,
+            Self::NodeSlow => Reason::NodeSlow,
+            Self::LegChanged => Reason::LegChanged,
+            Self::Refused { reason, .. } => refused(reason),
+        };
+        match reason {
+            Reason::NodeFull => no_room(reason, self.to_string()),
+            reason => status(reason, self.to_string()),
+        }
+    }
+}
 
 by_table!(StreamClose, why => match why {
     StreamClose::TakenOver => Reason::SessionTakenOver,

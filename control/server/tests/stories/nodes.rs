@@ -241,3 +241,50 @@ async fn nonsense_from_a_node_is_dropped_and_the_link_goes_on() {
     bob.accept(&call).await.unwrap();
     bob.call_is(CallState::Accepted).await;
 }
+
+/// Refused for lack of room, with a moment to come back at.
+#[track_caller]
+fn assert_no_room<T: std::fmt::Debug>(result: Result<T, tonic::Status>, reason: &str) {
+    let status = result.expect_err("there is no room");
+    assert_eq!(failure(&status), (Code::ResourceExhausted, reason.to_owned()));
+    let after = duocast_wire::error::retry_after(&status);
+    assert!(after.is_some_and(|after| !after.is_zero()), "it says when to come back: {status:?}");
+}
+
+#[tokio::test]
+async fn a_node_at_its_limit_gets_no_new_calls_and_keeps_those_it_has() {
+    let world = World::new().await;
+    let node = world.node("n1").await;
+    let (alice, mut bob, call) = live(&world).await;
+    world.friends(&["carol", "dave"]).await;
+    let carol = world.device("carol", "laptop").await;
+    let _dave = world.device("dave", "phone").await;
+
+    let loaded = |load| Says::Stats(v1::NodeStats { load, ..Default::default() });
+    node.says(loaded(0.99)).await;
+    // What a node says is not answered: the first refusal tells that it was heard.
+    let mut attempt = 0;
+    let refused = crate::support::eventually("new calls are refused", async || {
+        attempt += 1;
+        let placed = carol.place("dave", &format!("r{attempt}")).await;
+        if let Ok(call) = &placed {
+            carol.hang_up(call).await.unwrap();
+        }
+        placed.err()
+    })
+    .await;
+    assert_no_room(Err::<(), _>(refused), "NO_CAPACITY");
+    assert_eq!(alice.who.get(&call.call_id).await.unwrap().state(), CallState::Live, "that one goes on");
+    alice.connect(&call).await.expect("and may connect anew");
+    bob.call("alice is back", |c| c.peer_connected).await;
+
+    node.habit.send_replace(Habit::Refuse("NODE_FULL"));
+    assert_no_room(alice.connect(&call).await, "NODE_FULL");
+    node.habit.send_replace(Habit::Answer);
+    node.says(loaded(0.5)).await;
+    crate::support::eventually("there is room again", async || {
+        attempt += 1;
+        carol.place("dave", &format!("r{attempt}")).await.ok()
+    })
+    .await;
+}
