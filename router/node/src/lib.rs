@@ -8,6 +8,7 @@ mod command;
 mod link;
 pub mod metrics;
 mod pace;
+mod shed;
 mod sys;
 mod tcp;
 mod token;

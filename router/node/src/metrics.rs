@@ -7,6 +7,7 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use duocast_router_core::{Counters, DropReason, Shard, TransportCounts};
 
 use crate::command::Load;
+use crate::shed::Shed;
 use crate::sys;
 use crate::tcp::{Closed, Tcp, TcpCounters};
 
@@ -21,6 +22,10 @@ pub fn describe() {
     count(
         "duocast_router_packets_dropped_total",
         "Packets that went no further, by reason; intended says whether the design wants it.",
+    );
+    count(
+        "duocast_router_video_shed_total",
+        "Packets of video that were dropped unread because the worker could not keep up: there are too many calls for it.",
     );
     count("duocast_router_send_failures_total", "Datagrams that the kernel did not take.");
     count("duocast_router_keyframes_requested_total", "Keyframe requests sent to publishers.");
@@ -99,6 +104,7 @@ pub(crate) struct Published {
     worker: String,
     counters: Counters,
     send_failures: u64,
+    shed: u64,
     tcp: TcpCounters,
     cpu: Duration,
     at: Instant,
@@ -110,6 +116,7 @@ impl Published {
             worker: index.to_string(),
             counters: Counters::default(),
             send_failures: 0,
+            shed: 0,
             tcp: TcpCounters::default(),
             cpu: Duration::ZERO,
             at: Instant::now(),
@@ -159,6 +166,12 @@ impl Published {
         counter!("duocast_router_send_failures_total").increment(send_failures - self.send_failures);
         self.send_failures = send_failures;
         self.publish_load(now, shard, load);
+    }
+
+    /// The same for what gave way.
+    pub(crate) fn publish_shed(&mut self, shed: &Shed) {
+        let before = std::mem::replace(&mut self.shed, shed.dropped());
+        counter!("duocast_router_video_shed_total").increment(shed.dropped() - before);
     }
 
     /// The same for TCP; `None` where there is none.

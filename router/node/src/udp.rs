@@ -131,6 +131,11 @@ impl Inbox {
         }
     }
 
+    /// All slots were taken: more may wait in the kernel.
+    pub(crate) fn is_full(&self) -> bool {
+        self.received.len() == SLOTS
+    }
+
     /// The datagrams, one by one.
     pub(crate) fn datagrams(&self) -> Vec<Datagram<'_>> {
         let slots = self.received.iter().zip(self.bytes.chunks_exact(SLOT_BYTES));

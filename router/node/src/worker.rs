@@ -13,6 +13,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use crate::command::{Command, Load, Report};
 use crate::metrics::Published;
 use crate::pace::Pace;
+use crate::shed::Shed;
 use crate::sys::Wake;
 use crate::tcp::Tcp;
 use crate::udp::{Inbox, Outbox, Sockets};
@@ -36,6 +37,7 @@ pub(crate) struct Worker {
     reports: mpsc::Sender<Report>,
     load: Arc<Load>,
     outbox: Outbox,
+    shed: Shed,
     published: Published,
     publish_at: Instant,
 }
@@ -59,6 +61,7 @@ impl Worker {
             reports,
             load,
             outbox: Outbox::default(),
+            shed: Shed::default(),
             published: Published::new(index),
             // Not at once: the share of a core over the first instant, start-up included, would say that the node is full.
             publish_at: Instant::now() + PUBLISH_EVERY,
@@ -75,7 +78,9 @@ impl Worker {
             inbox.fill(&self.sockets);
             let now = Instant::now();
             self.take_commands(now);
-            let datagrams = inbox.datagrams();
+            let mut datagrams = inbox.datagrams();
+            let received = datagrams.len();
+            self.shed.lighten(now, inbox.is_full(), &mut datagrams);
             if !datagrams.is_empty() {
                 self.shard.handle_packets(now, &datagrams);
             }
@@ -86,7 +91,7 @@ impl Worker {
             self.send(now);
             self.report();
             self.publish(now);
-            thread::sleep(pace.after_turn(now, datagrams.len() + over_tcp));
+            thread::sleep(pace.after_turn(now, received + over_tcp));
         }
         self.say_goodbye();
     }
@@ -170,6 +175,7 @@ impl Worker {
             }
             self.published.publish(now, &self.shard, self.outbox.failures(), &self.load);
             self.published.publish_tcp(self.tcp.as_ref());
+            self.published.publish_shed(&self.shed);
         }
     }
 
