@@ -67,6 +67,7 @@ stage web web
 stage build tests/lib/build.sh
 stage load tests/load.sh
 stage conditions tests/conditions.sh
+stage hostile tests/hostile.sh
 beside leak tests/net/run.sh --short
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh

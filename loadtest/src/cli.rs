@@ -1,5 +1,7 @@
 //! The command line.
 
+mod hostile;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ enum Command {
     Compare(CompareArgs),
     /// Measures our server and others, one core each, under the same two-party calls: CPU, memory, added latency.
     ComparePeers(PeersArgs),
+    /// Floods our server with junk while calls run and connect: are they heard, and what do strangers get?
+    Hostile(hostile::HostileArgs),
     /// The server of compare-peers' bare loop.
     #[command(hide = true)]
     BareLoop {
@@ -224,6 +228,7 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode, String> {
         Command::Capacity(args) => find_capacity(*args),
         Command::Compare(args) => compare_reports(args),
         Command::ComparePeers(args) => compare_peers(args),
+        Command::Hostile(args) => hostile::besiege(args),
         Command::BareLoop { legs, coalesce } => peers::serve_bare_loop(legs, coalesce)
             .map(|()| FINE)
             .map_err(|error| format!("the bare loop cannot go on: {error}")),
@@ -335,10 +340,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 fn compare_peers(args: PeersArgs) -> Result<u8, String> {
-    let duocast = match args.duocast {
-        Some(path) => path,
-        None => std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("duocast"),
-    };
+    let duocast = program(args.duocast)?;
     let options = peers::Options {
         load: peers::Load { calls: usize::try_from(args.calls).unwrap_or(1), duration: args.duration },
         peers: args.peers,
@@ -357,6 +359,13 @@ fn compare_peers(args: PeersArgs) -> Result<u8, String> {
     }
     print(&peers::table(&comparison))?;
     Ok(if comparison.is_sound() { FINE } else { FAILED })
+}
+
+/// The program of ours that is measured.
+fn program(named: Option<PathBuf>) -> Result<PathBuf, String> {
+    let beside =
+        || std::env::current_exe().map(|own| own.with_file_name("duocast")).map_err(|e| e.to_string());
+    named.map_or_else(beside, Ok)
 }
 
 /// A time such as `20s`, as scenarios have them.

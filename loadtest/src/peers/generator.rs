@@ -29,6 +29,12 @@ const LATE_MAX: Duration = Duration::from_millis(200);
 /// Longest sleep: commands and first packets wait no longer.
 const SLEEP_MAX: Duration = Duration::from_millis(1);
 
+/// Shorter times between two audio packets are as they should be ([`AUDIO_EVERY`]).
+pub(super) const GAP_MIN: Duration = Duration::from_millis(21);
+
+/// Most gaps that are kept; at the bound later ones are not told. A minute of bad audio of a hundred parties has fewer.
+const GAPS_MAX: usize = 100_000;
+
 /// Events taken by one system call; more wait for the next.
 const EVENTS_MAX: usize = 1024;
 
@@ -48,7 +54,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    fn has(&self, micros: u64) -> bool {
+    pub(super) fn has(&self, micros: u64) -> bool {
         (self.from..self.until).contains(&micros)
     }
 }
@@ -56,7 +62,22 @@ impl Window {
 enum Command {
     Add { end: End, added: oneshot::Sender<io::Result<()>>, connected: oneshot::Sender<()> },
     Begin(Window),
+    Count(Window),
     Stop,
+}
+
+/// A time in which a party heard no audio.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gap {
+    /// In microseconds since 1970.
+    pub(super) ended_at: u64,
+    micros: u64,
+}
+
+impl Gap {
+    pub(super) fn millis(&self) -> f64 {
+        self.micros as f64 / 1000.0
+    }
 }
 
 /// What became of the media.
@@ -80,6 +101,8 @@ pub(super) struct Report {
     pub(super) unsent: u64,
     /// Datagrams that its own sockets dropped.
     pub(super) drops: u64,
+    /// Times without audio that were longer than usual, in order of their end.
+    pub(super) gaps: Vec<Gap>,
 }
 
 /// The running thread. Dropping it ends it.
@@ -135,6 +158,11 @@ impl Link {
         self.send(Command::Begin(window));
     }
 
+    /// From now on this is what counts as well.
+    pub(super) fn count(&self, window: Window) {
+        self.send(Command::Count(window));
+    }
+
     /// Everybody stops sending.
     pub(super) fn stop(&self) {
         self.send(Command::Stop);
@@ -152,6 +180,7 @@ struct Seat {
     video: Reception,
     marks: SentBook,
     connected: Option<oneshot::Sender<()>>,
+    audio_heard_at: Option<u64>,
 }
 
 /// Something to send: when, who, audio or video, and the how-manieth.
@@ -243,22 +272,29 @@ impl Worker {
                         video: Reception::default(),
                         marks: SentBook::default(),
                         connected: Some(connected),
+                        audio_heard_at: None,
                     });
                     self.after(key, clock::moment().unix_micros);
                 }
             }
             Command::Begin(window) => {
                 self.window = Some(window);
-                let start = Instant::now();
                 let senders = self.seats.iter().enumerate().filter(|(_, seat)| seat.end.sends);
-                for (party, (key, _)) in senders.enumerate() {
-                    let (audio, video) = phases(party);
-                    self.due.push(Reverse((start + AUDIO_EVERY.mul_f64(audio), key, true, 0)));
-                    self.due.push(Reverse((start + frame_interval().mul_f64(video), key, false, 0)));
+                let senders: Vec<usize> = senders.map(|(key, _)| key).collect();
+                for (party, key) in senders.into_iter().enumerate() {
+                    self.begin_sending(key, party);
                 }
             }
+            Command::Count(window) => self.window = Some(window),
             Command::Stop => self.due.clear(),
         }
+    }
+
+    fn begin_sending(&mut self, key: usize, party: usize) {
+        let start = Instant::now();
+        let (audio, video) = phases(party);
+        self.due.push(Reverse((start + AUDIO_EVERY.mul_f64(audio), key, true, 0)));
+        self.due.push(Reverse((start + frame_interval().mul_f64(video), key, false, 0)));
     }
 
     fn receive(&mut self) {
@@ -266,12 +302,15 @@ impl Worker {
             let at = clock::moment();
             let seat = &mut self.seats[key];
             let (window, report) = (self.window, &mut self.report);
-            let Seat { end: End { wire, socket, .. }, audio, video, .. } = seat;
+            let Seat { end: End { wire, socket, .. }, audio, video, audio_heard_at, .. } = seat;
             let has_more = socket.receive(&mut self.buffers, |arrived, source, datagram| {
                 wire.handle_datagram(at, source, datagram);
                 while let Some(heard) = wire.poll_heard() {
                     let reception = if heard.is_audio { &mut *audio } else { &mut *video };
                     note(report, window, reception, heard, arrived);
+                    if heard.is_audio {
+                        note_gap(report, audio_heard_at, arrived);
+                    }
                 }
             });
             if has_more {
@@ -328,6 +367,7 @@ impl Worker {
 
     fn after(&mut self, key: usize, now_unix_micros: u64) {
         let Seat { end, audio, video, connected, .. } = &mut self.seats[key];
+        let mut has_joined = false;
         while let Some(transmit) = end.wire.poll_transmit() {
             let is_sent = end.socket.send(transmit.destination, &transmit.contents);
             self.report.unsent += u64::from(!is_sent);
@@ -341,9 +381,13 @@ impl Worker {
         {
             // Who waited for it may have given up.
             let _ = connected.send(());
+            has_joined = end.sends && self.window.is_some();
         }
         if let Some(at) = end.wire.poll_timeout() {
             self.wheel.schedule(key, at);
+        }
+        if has_joined {
+            self.begin_sending(key, key);
         }
     }
 
@@ -363,6 +407,14 @@ impl Worker {
 
 fn frame_interval() -> Duration {
     Duration::from_secs(1) / FRAMES_PER_SECOND
+}
+
+fn note_gap(report: &mut Report, heard_at: &mut Option<u64>, arrived: u64) {
+    let since = heard_at.map_or(0, |before| arrived.saturating_sub(before));
+    *heard_at = (*heard_at).max(Some(arrived));
+    if since > GAP_MIN.as_micros() as u64 && report.gaps.len() < GAPS_MAX {
+        report.gaps.push(Gap { ended_at: arrived, micros: since });
+    }
 }
 
 fn note(report: &mut Report, window: Option<Window>, reception: &mut Reception, heard: Heard, arrived: u64) {

@@ -3,12 +3,14 @@
 //! - [`Peer`]: a server under test. [`router`], [`coturn`], [`janus`], [`bare`].
 //! - [`generator`]: the one thread that sends and receives for all parties, through [`wire`]. [`media`]: what it sends.
 //! - [`stun`], [`rtp`], [`wire`], [`figures`], [`table`], [`plot`]: pure.
+//! - [`hostile`]: what a flood of junk does to the calls of our server.
 //! - [`process`], [`machine`]: the server's process, and the machine that both run on.
 
 mod bare;
 mod coturn;
 mod figures;
 mod generator;
+mod hostile;
 mod janus;
 mod machine;
 mod measure;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use bare::serve as serve_bare_loop;
+pub(crate) use hostile::{SiegeOptions, besiege};
 pub(crate) use measure::compare;
 pub(crate) use plot::svg;
 pub(crate) use table::table;
@@ -109,6 +112,8 @@ pub(crate) enum PeersError {
     Folder(std::io::Error),
     #[error("two cores are needed, one for the server and one for the generator; this process may use {0}")]
     Cores(usize),
+    #[error("the server's metrics cannot be read: {0}")]
+    Metrics(#[from] crate::run::ScrapeError),
     #[error("this program cannot keep to core {core}: {why}")]
     Pin { core: usize, why: String },
     #[error("stopped by ctrl-C")]

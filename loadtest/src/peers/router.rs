@@ -1,11 +1,12 @@
 //! Our own server, through its own control plane: `duocast up` with one media worker, and clients that sign in, ring, answer
 //! and connect their legs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duocast_client::media::{Peer as Leg, PeerConfig};
+use duocast_client::media::{Peer as Leg, PeerConfig, candidates, choose_target};
 use duocast_client::{ChannelConfig, Roots};
 use duocast_wire::v1;
 use tokio::sync::oneshot;
@@ -17,7 +18,9 @@ use super::wire::WebRtc;
 use super::{Peer, PeersError, Setup};
 use crate::lane::clock;
 use crate::lane::socket::Socket;
-use crate::run::{Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, prepare_accounts};
+use crate::run::{
+    Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, Watch, prepare_accounts,
+};
 
 /// How reports call it.
 pub(super) const NAME: &str = "duocast";
@@ -36,9 +39,42 @@ pub(super) struct Router {
     /// Parties stay signed in.
     devices: Vec<Device>,
     live: Arc<Live>,
+    metrics: Watch,
+    facts: Vec<LegFacts>,
+}
+
+/// What somebody may know of a leg who is not part of it.
+#[derive(Debug, Clone)]
+pub(super) struct LegFacts {
+    pub(super) router: SocketAddr,
+    /// The router's ICE user name for it.
+    pub(super) user: String,
+    /// Of the client's audio.
+    pub(super) ssrc: u32,
+}
+
+impl LegFacts {
+    fn of(offer: &str, answer: &str) -> Option<Self> {
+        let value = |sdp: &str, name: &str| {
+            sdp.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+        };
+        let ssrc = value(offer, "a=ssrc:")?.split(' ').next()?.parse().ok()?;
+        let router = choose_target(&candidates(answer), true)?;
+        Some(Self { router, user: value(answer, "a=ice-ufrag:")?, ssrc })
+    }
 }
 
 impl Router {
+    /// Of every leg so far.
+    pub(super) fn facts(&self) -> &[LegFacts] {
+        &self.facts
+    }
+
+    /// The page of metrics.
+    pub(super) async fn metrics(&self) -> Result<String, PeersError> {
+        Ok(self.metrics.page().await?)
+    }
+
     pub(super) async fn start(setup: &Setup) -> Result<Self, PeersError> {
         let failed = |why: String| PeersError::Start { name: NAME, why };
         let folder = process::folder()?;
@@ -52,7 +88,8 @@ impl Router {
             return Err(failed(format!("{path} is no program: build it, or name it with --duocast")));
         }
         let mut process = Process::start(NAME, &program, &args, setup.server_core, folder)?;
-        let url = process.ready(async |out| ready_url(out)).await?;
+        let (url, page) = process.ready(async |out| ready(out)).await?;
+        let metrics = Watch::new(&format!("{page}/metrics"), None)?;
         let roots =
             std::fs::read_to_string(data.join(CERT_FILE)).map_err(|error| failed(error.to_string()))?;
         let server = ChannelConfig::new(url, Roots::Pem(roots));
@@ -60,7 +97,8 @@ impl Router {
         let time = setup.load.duration + TOKEN_SLACK;
         let accounts = prepare_accounts(&source, &server, setup.load.calls, time).await;
         let accounts = accounts.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { process, server, accounts, devices: Vec::new(), live: Arc::default() })
+        let (devices, live, facts) = (Vec::new(), Arc::default(), Vec::new());
+        Ok(Self { process, server, accounts, devices, live, metrics, facts })
     }
 
     async fn join(&self, account: &Account) -> Result<Device, Failure> {
@@ -68,7 +106,7 @@ impl Router {
     }
 
     /// Gives the two devices, and what waits for their legs.
-    async fn call(&self, call: usize, generator: &Link) -> Result<([Device; 2], Waiting), CallError> {
+    async fn call(&mut self, call: usize, generator: &Link) -> Result<([Device; 2], Waiting), CallError> {
         let [caller_account, callee_account] = &self.accounts[call];
         let (caller, callee) = tokio::try_join!(self.join(caller_account), self.join(callee_account))?;
         let request = v1::PlaceCallRequest {
@@ -82,8 +120,8 @@ impl Router {
         caller.learn(placed).await;
         callee.wait(TOLD_MAX, Stage::Ring, "DID_NOT_RING", |state| state.rang_at.is_some()).await?;
         let waiting = [
-            connect_leg(&caller, &call_id, generator).await?,
-            connect_leg(&callee, &call_id, generator).await?,
+            self.connect_leg(&caller, &call_id, generator).await?,
+            self.connect_leg(&callee, &call_id, generator).await?,
         ];
         let command = v1::CallCommand { session_id: callee.session_id(), call_id };
         let accepted = callee.api.accept_call(command).await.map_err(|s| Failure::of(Stage::Accept, &s))?;
@@ -93,6 +131,28 @@ impl Router {
         };
         caller.wait(TOLD_MAX, Stage::Accept, "CALLER_NOT_TOLD", is_told).await?;
         Ok(([caller, callee], waiting))
+    }
+
+    async fn connect_leg(
+        &mut self,
+        device: &Device,
+        call_id: &str,
+        generator: &Link,
+    ) -> Result<oneshot::Receiver<()>, CallError> {
+        let config = PeerConfig { video: true, stats_interval: None, ..PeerConfig::default() };
+        let (mut leg, sdp_offer) = Leg::offer(Instant::now(), config);
+        let request = v1::ConnectLegRequest {
+            session_id: device.session_id(),
+            call_id: call_id.into(),
+            leg_id: String::new(),
+            sdp_offer: sdp_offer.clone(),
+        };
+        let answer =
+            device.api.connect_leg(request).await.map_err(|s| Failure::of(Stage::Leg, &s))?.sdp_answer;
+        let socket = Socket::towards(&answer, true)?;
+        leg.accept_answer(clock::moment().now, &answer, socket.local())?;
+        self.facts.extend(LegFacts::of(&sdp_offer, &answer));
+        Ok(generator.add(End { wire: Box::new(WebRtc::new(leg)), socket, sends: true }).await?)
     }
 }
 
@@ -134,30 +194,12 @@ impl Peer for Router {
     }
 }
 
-async fn connect_leg(
-    device: &Device,
-    call_id: &str,
-    generator: &Link,
-) -> Result<oneshot::Receiver<()>, CallError> {
-    let config = PeerConfig { video: true, stats_interval: None, ..PeerConfig::default() };
-    let (mut leg, sdp_offer) = Leg::offer(Instant::now(), config);
-    let request = v1::ConnectLegRequest {
-        session_id: device.session_id(),
-        call_id: call_id.into(),
-        leg_id: String::new(),
-        sdp_offer,
-    };
-    let answer = device.api.connect_leg(request).await.map_err(|s| Failure::of(Stage::Leg, &s))?.sdp_answer;
-    let socket = Socket::towards(&answer, true)?;
-    leg.accept_answer(clock::moment().now, &answer, socket.local())?;
-    Ok(generator.add(End { wire: Box::new(WebRtc::new(leg)), socket, sends: true }).await?)
-}
-
-/// The API's address from the line of JSON that the server writes when calls can be placed.
-fn ready_url(out: &str) -> Option<String> {
+/// The addresses of the API and of the page from the line of JSON that the server writes when calls can be placed.
+fn ready(out: &str) -> Option<(String, String)> {
     let ready: serde_json::Value = serde_json::from_str(out.trim()).ok()?;
     (ready["ready"] == true).then_some(())?;
-    ready["url"].as_str().map(str::to_owned)
+    let text = |key: &str| ready[key].as_str().map(str::to_owned);
+    Some((text("url")?, text("page")?))
 }
 
 #[cfg(test)]
@@ -165,10 +207,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_legs_facts_are_in_its_descriptions() {
+        let offer = "v=0\r\na=ice-ufrag:mine\r\na=ssrc:77 cname:x\r\na=ssrc:78 cname:x\r\n";
+        let answer = "v=0\r\na=ice-ufrag:user\r\na=candidate:1 1 udp 1 192.0.2.1 4000 typ host\r\n\
+            a=candidate:2 1 udp 1 127.0.0.1 4000 typ host\r\n";
+        let facts = LegFacts::of(offer, answer).unwrap();
+        assert_eq!((facts.router, &*facts.user, facts.ssrc), ("127.0.0.1:4000".parse().unwrap(), "user", 77));
+        assert!(LegFacts::of(answer, offer).is_none());
+    }
+
+    #[test]
     fn a_server_is_ready_when_its_whole_line_is_there() {
-        let line = r#"{"ready":true,"url":"https://localhost:4433","ca":"x"}"#;
-        assert_eq!(ready_url(line).as_deref(), Some("https://localhost:4433"));
-        assert_eq!(ready_url(&line[..20]), None);
-        assert_eq!(ready_url(r#"{"ready":false,"url":"https://localhost:4433"}"#), None);
+        let line = r#"{"ready":true,"url":"https://localhost:4433","page":"http://localhost:8080","ca":"x"}"#;
+        let found = ready(line).unwrap();
+        assert_eq!((&*found.0, &*found.1), ("https://localhost:4433", "http://localhost:8080"));
+        assert_eq!(ready(&line[..20]), None);
+        assert_eq!(ready(&line.replace("true", "false")), None);
     }
 }

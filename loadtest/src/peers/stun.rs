@@ -13,6 +13,7 @@ const INTEGRITY_BYTES: usize = 4 + 20;
 pub(super) const SUCCESS_BIT: u16 = 0x0100;
 
 /// Methods as request types.
+pub(super) const BINDING: u16 = 0x0001;
 pub(super) const ALLOCATE: u16 = 0x0003;
 pub(super) const CHANNEL_BIND: u16 = 0x0009;
 
@@ -24,6 +25,8 @@ const XOR_PEER_ADDRESS: u16 = 0x0012;
 const REALM: u16 = 0x0014;
 const NONCE: u16 = 0x0015;
 const XOR_RELAYED_ADDRESS: u16 = 0x0016;
+/// Every check has one (RFC 8445 section 16.1).
+const PRIORITY: u16 = 0x0024;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
 
 /// IANA's number of UDP, for REQUESTED-TRANSPORT.
@@ -107,6 +110,18 @@ pub(super) fn channel_bind(
         .attribute(CHANNEL_NUMBER, &[high, low, 0, 0])
         .attribute(XOR_PEER_ADDRESS, &xor_address(peer, id))
         .signed(credential, nonce)
+}
+
+/// A Binding request as ICE sends it, or as somebody who does not know the password.
+pub(super) fn binding(id: TransactionId, user: Option<&str>, key: Option<&[u8; 16]>) -> Vec<u8> {
+    let mut builder = Builder::new(BINDING, id);
+    if let Some(user) = user {
+        builder = builder.attribute(USERNAME, user.as_bytes()).attribute(PRIORITY, &[0x6e, 0, 0, 0xff]);
+    }
+    match key {
+        Some(key) => builder.with_integrity(key),
+        None => builder.0,
+    }
 }
 
 /// What a server answered.

@@ -40,5 +40,5 @@ pub(crate) use live::Live;
 pub(crate) use progress::say;
 pub(crate) use report::{json, table};
 pub(crate) use scenario::{Overrides, Scenario, parse_time};
-pub(crate) use server::{Watch, resident_bytes};
+pub(crate) use server::{ScrapeError, Watch, labelled, resident_bytes};
 pub(crate) use stats::Summary;

@@ -1,5 +1,6 @@
 //! What the server says of itself: its Prometheus metrics, and its process where it can be seen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Uri;
@@ -63,10 +64,14 @@ impl Watch {
         Ok(Self { uri, pid })
     }
 
+    /// The page of metrics.
+    pub(crate) async fn page(&self) -> Result<String, ScrapeError> {
+        tokio::time::timeout(SCRAPE_TIMEOUT, self.scrape()).await.unwrap_or(Err(ScrapeError::Timeout))
+    }
+
     /// Looks once. The process is looked at even if the page cannot be read.
     pub(crate) async fn sample(&self) -> (Sample, Option<ScrapeError>) {
-        let scraped = tokio::time::timeout(SCRAPE_TIMEOUT, self.scrape()).await;
-        let (mut sample, error) = match scraped.unwrap_or(Err(ScrapeError::Timeout)) {
+        let (mut sample, error) = match self.page().await {
             Ok(page) => (read(&page), None),
             Err(error) => (Sample::default(), Some(error)),
         };
@@ -119,6 +124,19 @@ fn sum(page: &str, name: &str) -> Option<f64> {
     values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }
 
+/// A metric in the Prometheus text format, summed by the value of one label; without it under an empty name.
+pub(crate) fn labelled(page: &str, name: &str, label: &str) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in page.lines() {
+        let Some(value) = sum(line, name) else { continue };
+        let mut labels = line.split(['{', ',', '}']);
+        let of_label =
+            labels.find_map(|pair| pair.trim().strip_prefix(label)?.strip_prefix("=\"")?.strip_suffix('"'));
+        *sums.entry(of_label.unwrap_or_default().to_owned()).or_insert(0.0) += value;
+    }
+    sums
+}
+
 /// Resident memory of a process on this machine.
 pub(crate) fn resident_bytes(pid: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -142,6 +160,15 @@ mod tests {
         assert_eq!(sample.packets_forwarded, Some(350.0));
         assert_eq!(sample.resident_bytes, Some(1_048_576.0));
         assert_eq!((sample.router_busy_seconds, sample.cpu_seconds), (None, None));
+    }
+
+    #[test]
+    fn a_metric_can_be_told_apart_by_a_label() {
+        let page = "# TYPE dropped counter\ndropped{reason=\"junk\",intended=\"no\"} 3\n\
+            dropped{reason=\"late\",intended=\"no\"} 1\ndropped{intended=\"no\",reason=\"junk\"} 4\nother 9\n";
+        let by_reason = labelled(page, "dropped", "reason");
+        assert_eq!(by_reason.into_iter().collect::<Vec<_>>(), [("junk".into(), 7.0), ("late".into(), 1.0)]);
+        assert_eq!(labelled(page, "other", "").get(""), Some(&9.0));
     }
 
     #[test]
