@@ -6,7 +6,7 @@ SHELL := /bin/bash
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 
-.PHONY: help run test check bench bench-forward bench-peers hostile quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
+.PHONY: help run test check bench bench-forward bench-peers hostile fuzz quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ hostile: setup-bench web ## 50,000 packets of junk a second at one core with run
 	cargo build --release -p duocast -p duocast-loadtest
 	@mkdir -p out
 	target/release/duocast-loadtest hostile --gap-max 200ms --json out/hostile.json
+
+fuzz: web ## Feed every parser of ours for MINUTES (10); what breaks one is kept in fuzz/corpus
+	fuzz/run.sh $(or $(MINUTES),10)
 
 policy: ## Write the tables of docs/policy.md from the code
 	@cargo run --quiet -p duocast-control-core --example policy > docs/policy.md.new || { rm docs/policy.md.new; exit 1; }

@@ -31,6 +31,8 @@ pub mod audio;
 mod call;
 mod client;
 mod error;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 pub mod headless;
 pub mod media;
 pub mod privacy;

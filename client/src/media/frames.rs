@@ -176,6 +176,29 @@ fn descriptor(payload: &[u8]) -> Option<(Option<u16>, &[u8], bool)> {
     Some((picture, rest.get(more..)?, starts))
 }
 
+/// Fuzzed: payloads of video, as the other party sends them; the first byte of each piece of eight says which come late.
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) fn fuzz(input: &[u8]) {
+    let start = Instant::now();
+    let mut frames = Frames::default();
+    for (n, piece) in input.chunks(8).enumerate() {
+        let Some((&order, payload)) = piece.split_first() else { return };
+        let _ = descriptor(payload);
+        let _ = super::mark::read(payload);
+        let arrived = start + Duration::from_millis(n as u64 * u64::from(order >> 4));
+        frames.handle_packet(&ReceivedRtp {
+            sequence: (n as u64).wrapping_add(u64::from(order & 7)),
+            rtp_time: n as u32,
+            marker: order & 8 != 0,
+            codec: Codec::Vp8,
+            payload: payload.into(),
+            arrived,
+        });
+        assert!(frames.held.len() <= HELD_MAX + 1);
+        frames.must_ask(arrived);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

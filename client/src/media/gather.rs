@@ -127,6 +127,15 @@ fn unmasked(value: &[u8], mask: [u8; 16]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
+/// Fuzzed: what answers the question which address one has.
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) fn fuzz(input: &[u8]) {
+    let transaction = input.get(8..20).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 12]);
+    let _ = mapped_address(input, &transaction);
+    let other = transaction.map(|byte| !byte);
+    assert_eq!(mapped_address(input, &other), None, "an answer to another question is none");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,11 @@ mod synthetic_video;
 #[cfg(test)]
 pub(crate) mod testing;
 
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) use frames::fuzz as fuzz_picture;
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) use gather::fuzz as fuzz_mapped;
+
 pub use course::Path;
 pub(crate) use course::{Course, Health, SendOn};
 #[cfg(test)]

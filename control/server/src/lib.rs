@@ -15,6 +15,8 @@ pub mod store;
 mod clock;
 mod control;
 mod exchange;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 mod http;
 mod names;
 mod services;

@@ -35,6 +35,18 @@ pub(crate) use table::table;
 
 use process::Cost;
 
+/// Fuzzed: what another server sends.
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) fn fuzz(input: &[u8]) {
+    if let Some(response) = stun::parse(input) {
+        assert!(response.nonce.is_none_or(|nonce| nonce.len() < input.len()));
+    }
+    let _ = stun::channel_data(input);
+    if let Some((header, payload)) = rtp::Header::parse(input) {
+        assert_eq!([&header.bytes(), payload].concat(), input);
+    }
+}
+
 /// Longest steady phase: a TURN permission lasts five minutes (RFC 8656 section 9), and nothing refreshes it.
 pub(crate) const DURATION_MAX: Duration = Duration::from_secs(240);
 

@@ -19,6 +19,8 @@
 
 mod call;
 mod framing;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 mod ids;
 mod plan;
 mod privacy;

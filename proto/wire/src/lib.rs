@@ -16,6 +16,8 @@ mod unprintable {
 
 pub mod convert;
 pub mod error;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 
 /// Encoded `google.protobuf.FileDescriptorSet` of the API, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/duocast.bin"));

@@ -19,6 +19,8 @@ mod codecs;
 mod counters;
 mod demux;
 mod forward;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 mod leg;
 mod media;
 mod offer;

@@ -1,6 +1,8 @@
 //! A direct leg: media between the two parties without the router, when both agreed to it.
 
 mod description;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 
 use std::fmt;
 use std::sync::Arc;

@@ -188,6 +188,20 @@ impl Key {
     }
 }
 
+/// Fuzzed: a token, or what one says. Nothing of it is believed without a key.
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) fn fuzz(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let _ = key_kind(text);
+    let nobody = Verifier { keys: Vec::new() };
+    assert!(nobody.check(text).is_err());
+    let Ok(claims) = serde_json::from_str::<Claims>(text) else { return };
+    if let Ok(caller) = claims.caller() {
+        assert_eq!(caller.handle.is_some(), caller.scope == Scope::Client);
+        assert!(!format!("{caller:?}").contains('\n'));
+    }
+}
+
 fn refusal(kind: &ErrorKind) -> Refusal {
     match kind {
         ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature => Refusal::Expired,

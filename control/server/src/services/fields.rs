@@ -200,6 +200,23 @@ pub(super) fn invalid(field: &str, error: &InvalidId) -> Status {
     status(reason.unwrap_or(Reason::MessageInvalid), format!("{field}: expected {}", error.allowed))
 }
 
+/// Fuzzed: the texts of requests. A page token that is taken is one that was given.
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) fn fuzz(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(Some(mark)) = page_mark(text) {
+        assert_eq!(page_token(mark), text);
+    }
+    if let Ok(PeoplePage { after: Some(last), .. }) = people_page(0, text) {
+        assert_eq!(people_page_token(&last), text);
+    }
+    if let Ok(Some(name)) = display_name("display_name", text) {
+        assert!(names::display_name(&name).is_ok_and(|again| again == name));
+    }
+    let _ = contact_hashes("hashes", &[input.to_vec()]);
+    let _ = id::<Handle>("handle", text);
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::Code;

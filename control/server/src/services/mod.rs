@@ -8,6 +8,8 @@ mod directory;
 pub(crate) mod errors;
 mod events;
 mod fields;
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) use fields::fuzz;
 mod node;
 mod people;
 mod permissions;

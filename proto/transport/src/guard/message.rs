@@ -75,7 +75,7 @@ impl Messages {
     }
 
     /// Looks at what came; false if it begins a message that is too large.
-    fn admits(&mut self, mut data: &[u8]) -> bool {
+    pub(super) fn admits(&mut self, mut data: &[u8]) -> bool {
         while !data.is_empty() {
             let passed = self.rest.min(data.len());
             self.rest -= passed;

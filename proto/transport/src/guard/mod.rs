@@ -2,6 +2,8 @@
 
 mod body;
 mod call;
+#[cfg(any(test, duocast_fuzz))]
+pub mod fuzz;
 mod message;
 mod origin;
 mod web;
