@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::media::{SwitchStats, Transport};
+use crate::media::{SwitchStats, Transport, Units};
 
 /// A call in numbers, as of the last update (4 a second, and once more at the end). Times are in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -37,9 +37,13 @@ pub struct CallStats {
     pub concealed_ms: f64,
     /// Sound given to the sink, silence included.
     pub played_ms: f64,
+    /// Sound with [marks](crate::media::mark) that was played; only where the sender marks.
+    pub audio_units: Units,
+    /// The same of pictures: frames that could be shown, from whichever way.
+    pub video_units: Units,
     /// Video packets received.
     pub video_packets_in: u64,
-    /// Video frames received (packets with the marker bit).
+    /// Video frames that could be shown, each once.
     pub video_frames_in: u64,
     /// Video frames sent.
     pub video_frames_out: u64,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::splice::Splice;
 use super::{AudioError, AudioSink, FRAME, JitterBuffer, JitterCounters, Playout, SAMPLE_RATE};
-use crate::media::{Path, ReceivedRtp};
+use crate::media::{Path, ReceivedRtp, Units};
 
 /// Samples of each channel in the longest Opus packet (120 ms, RFC 6716 section 2.1.4).
 const PACKET_SAMPLES_MAX: usize = 5760;
@@ -29,6 +29,8 @@ pub struct ListenerStats {
     pub frames_played: u64,
     /// Packets that Opus refused.
     pub undecodable: u64,
+    /// Packets with marks that were given to Opus to be played.
+    pub units: Units,
 }
 
 /// Plays one stream into a sink on an absolute 20 ms schedule that starts when it is made. Feed packets as they come, call
@@ -163,6 +165,7 @@ impl Listener {
     }
 
     fn decode_packet(&mut self, payload: &[u8]) {
+        self.stats.units.count(payload);
         let decoded = self.decoder.decode(payload, &mut self.scratch, false);
         self.keep(decoded);
     }

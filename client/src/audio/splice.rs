@@ -201,6 +201,12 @@ impl Splice {
         let rtp_time = packet.rtp_time.wrapping_add(shift.time);
         let own = packet.sequence.wrapping_add(shift.sequence);
         if !self.is_double {
+            // A way that rested while the other one carried the stream counts on from where it was; its times do not.
+            let before = self.newest().filter(|h| is_after(rtp_time, h.rtp_time));
+            let before = before.map(|h| (h.sequence, h.rtp_time));
+            let own = between(own, rtp_time, before, None).unwrap_or(own);
+            self.lanes[path as usize].shift =
+                Some(Shift { sequence: own.wrapping_sub(packet.sequence), ..shift });
             let placed = renumbered(packet, own, rtp_time, packet.payload.clone(), packet.arrived);
             // Only where the stream is, in case a second way comes.
             if self.line.back().is_none_or(|last| last.sequence < own) {

@@ -8,10 +8,12 @@ use duocast_model::MediaState;
 
 use crate::audio::{AudioError, Listener, Talker};
 use crate::call::Media;
+use crate::media::frames::Shown;
+use crate::media::order::Order;
 use crate::media::reception::Reception;
-use crate::media::switches::Switches;
+use crate::media::switches::{SoFar, Switches};
 use crate::media::{
-    ConnectionState, Course, Path, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, Transport,
+    ConnectionState, Course, Marker, Path, Peer, PeerEvent, ReceivedRtp, SyntheticVideo, Transmit, Transport,
     WireStats, mark,
 };
 use crate::stats::{CallStats, LatencyStats, millis};
@@ -47,6 +49,10 @@ pub(crate) struct Engine {
     peer_media: MediaState,
     /// Whose frames are shown: the path that is played, once it has a frame to show; the other one where that stands still.
     video_from: Path,
+    /// No frame is shown twice, nor after a later one.
+    order: Order,
+    /// What a packet lets be shown, from packet to packet the same memory.
+    shown: Vec<Shown>,
     shown_at: Option<Instant>,
     /// From one picture to the next, smoothed over some eight.
     usual_interval: Duration,
@@ -59,6 +65,7 @@ pub(crate) struct Engine {
     listener: Option<Listener>,
     video: Option<VideoOut>,
     marks: bool,
+    marker: Marker,
     wall_clock: fn() -> u64,
     heard_at: Instant,
     is_silent: bool,
@@ -86,6 +93,8 @@ impl Engine {
             reception: Default::default(),
             peer_media: MediaState::default(),
             video_from: Path::Routed,
+            order: Order::default(),
+            shown: Vec::new(),
             shown_at: None,
             usual_interval: Duration::ZERO,
             switches: Switches::default(),
@@ -96,6 +105,7 @@ impl Engine {
             listener: None,
             video: None,
             marks,
+            marker: Marker::default(),
             wall_clock,
             heard_at: now,
             is_silent: false,
@@ -120,6 +130,7 @@ impl Engine {
             listener.start_over(Path::Routed);
         }
         self.reception[Path::Routed as usize].frames.start_over();
+        self.order.start_over(Path::Routed);
         if let Some(video) = &mut self.video {
             video.source.request_keyframe();
         }
@@ -232,7 +243,7 @@ impl Engine {
             listener.handle_timeout(now);
             self.note_first_audio();
         }
-        self.switches.handle_timeout(now, concealed(self.listener.as_ref()));
+        self.switches.handle_timeout(now, self.so_far());
         self.watch_silence(now);
     }
 
@@ -300,6 +311,7 @@ impl Engine {
             stats.jitter_ms = f64::from(heard.jitter.jitter_samples) / 48.0;
             stats.buffer_target_ms = frames(heard.jitter.target_frames.into());
             stats.played_ms = frames(heard.frames_played);
+            stats.audio_units = heard.units;
         }
         stats
     }
@@ -340,7 +352,7 @@ impl Engine {
         let Some(talker) = &mut self.talker else { return };
         while let Some(mut packet) = talker.poll_packet(now) {
             if self.marks {
-                packet = Talker::marked(packet, (self.wall_clock)());
+                packet = Talker::marked(packet, self.marker.next((self.wall_clock)()));
             }
             self.stats.audio_packets_out += 1;
             for peer in sending(self.course, &mut self.peer, &mut self.direct) {
@@ -358,7 +370,7 @@ impl Engine {
         let interval = video.source.interval();
         video.next_at =
             if now - video.next_at > interval { now + interval } else { video.next_at + interval };
-        let frame = video.source.next_frame(self.marks.then(self.wall_clock));
+        let frame = video.source.next_frame(self.marks.then(|| self.marker.next((self.wall_clock)())));
         for peer in sending(self.course, &mut self.peer, &mut self.direct) {
             peer.send_video(now, frame.rtp_time, &frame.packets);
         }
@@ -404,22 +416,36 @@ impl Engine {
     fn on_video(&mut self, path: Path, packet: &ReceivedRtp) {
         self.note_latency(&packet.payload);
         self.stats.video_packets_in += 1;
+        let mut shown = std::mem::take(&mut self.shown);
         let frames = &mut self.reception[path as usize].frames;
-        let shown = frames.handle_packet(packet);
+        frames.handle_packet(packet, &mut shown);
         if frames.must_ask(packet.arrived) {
             self.request_keyframe(packet.arrived, path);
         }
-        if shown > 0 && (path == self.course.play || self.is_still(packet.arrived)) {
+        if self.direct.is_some() {
+            self.order.handle_packet(path, packet);
+        }
+        if !shown.is_empty() && (path == self.course.play || self.is_still(packet.arrived)) {
             self.video_from = path;
         }
-        if shown > 0 && path == self.video_from {
-            self.stats.video_frames_in += shown;
+        if path != self.video_from {
+            shown.clear();
+        }
+        shown.retain(|frame| self.order.shows(path, frame.rtp_time));
+        if !shown.is_empty() {
+            self.stats.video_frames_in += shown.len() as u64;
+            shown
+                .iter()
+                .filter_map(|frame| frame.sent)
+                .for_each(|sent| self.stats.video_units.count_sent(sent));
             if let Some(before) = self.shown_at.replace(packet.arrived) {
                 let gap = packet.arrived.saturating_duration_since(before);
                 self.usual_interval = (self.usual_interval * 7 + gap) / 8;
                 self.switches.handle_frame(packet.arrived, path, gap);
             }
         }
+        shown.clear();
+        self.shown = shown;
     }
 
     /// The picture that is shown has not moved for a while.
@@ -465,6 +491,11 @@ impl Engine {
         }
     }
 
+    fn so_far(&self) -> SoFar {
+        let heard = self.listener.as_ref().map(Listener::stats).unwrap_or_default();
+        SoFar { concealed: heard.jitter.concealed_frames, audio: heard.units, video: self.stats.video_units }
+    }
+
     fn watch_silence(&mut self, now: Instant) {
         if self.is_connected()
             && !self.is_silent
@@ -485,8 +516,4 @@ fn sending<'a>(
     let routed = routed.as_mut().filter(|_| course.send.includes(Path::Routed));
     let direct = direct.as_mut().filter(|_| course.send.includes(Path::Direct));
     routed.into_iter().chain(direct.map(|direct| &mut direct.peer))
-}
-
-fn concealed(listener: Option<&Listener>) -> u64 {
-    listener.map_or(0, |listener| listener.stats().jitter.concealed_frames)
 }

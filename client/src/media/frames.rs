@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
 
-use super::ReceivedRtp;
+use super::{ReceivedRtp, mark};
 
 /// Packets held while one before them is missing. At the bound the gap is given up. Higher waits longer on fast streams.
 const HELD_MAX: usize = 512;
@@ -18,10 +18,19 @@ const REPAIR_MAX: Duration = Duration::from_millis(300);
 /// lower asks for frames that are on their way.
 const ASK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// A frame that can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) rtp_time: u32,
+    /// When it was sent, if its last packet carries a [`mark`].
+    pub(crate) sent: Option<u64>,
+}
+
 /// What a packet means for its frame.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
-    ends_frame: bool,
+    /// It is the last packet of this frame.
+    ends: Option<Shown>,
     starts_key_frame: bool,
     picture: Option<u16>,
 }
@@ -40,22 +49,21 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Takes a packet; gives how many frames can be shown because of it.
-    pub(crate) fn handle_packet(&mut self, packet: &ReceivedRtp) -> u64 {
+    /// Takes a packet; the frames that can be shown because of it go to `shown`.
+    pub(crate) fn handle_packet(&mut self, packet: &ReceivedRtp, shown: &mut Vec<Shown>) {
         let now = packet.arrived;
         self.heard_at = Some(now);
         if self.next.is_some_and(|next| packet.sequence < next) {
-            return 0;
+            return;
         }
         self.held.insert(packet.sequence, piece(packet));
-        let mut shown = self.advance(now);
+        self.advance(now, shown);
         let waited =
             self.missing_since.is_some_and(|since| now.saturating_duration_since(since) >= REPAIR_MAX);
         if waited || self.held.len() > HELD_MAX {
             self.lose();
-            shown += self.advance(now);
+            self.advance(now, shown);
         }
-        shown
     }
 
     /// The next frame can be shown when it comes.
@@ -89,8 +97,8 @@ impl Frames {
         *self = Self::default();
     }
 
-    fn advance(&mut self, now: Instant) -> u64 {
-        let mut shown = 0;
+    fn advance(&mut self, now: Instant, shown: &mut Vec<Shown>) {
+        let before = shown.len();
         if self.next.is_none() {
             self.find_key_frame();
         }
@@ -108,15 +116,17 @@ impl Frames {
             }
             self.picture = piece.picture.or(self.picture);
             self.next = Some(next + 1);
-            if piece.ends_frame {
-                shown += 1;
+            if let Some(frame) = piece.ends {
+                shown.push(frame);
                 self.last_frame_at = Some(now);
             }
         }
         let is_missing = self.next.is_some() && !self.held.is_empty();
-        self.missing_since =
-            if is_missing { self.missing_since.filter(|_| shown == 0).or(Some(now)) } else { None };
-        shown
+        self.missing_since = if is_missing {
+            self.missing_since.filter(|_| shown.len() == before).or(Some(now))
+        } else {
+            None
+        };
     }
 
     fn lose(&mut self) {
@@ -144,13 +154,13 @@ impl Frames {
 
 /// Reads VP8's payload descriptor (RFC 7741 section 4.2). Of other codecs every frame counts as one that can be decoded.
 fn piece(packet: &ReceivedRtp) -> Piece {
-    let ends_frame = packet.marker;
+    let ends = packet.marker.then(|| Shown { rtp_time: packet.rtp_time, sent: mark::read(&packet.payload) });
     if packet.codec != Codec::Vp8 {
-        return Piece { ends_frame, starts_key_frame: true, picture: None };
+        return Piece { ends, starts_key_frame: true, picture: None };
     }
     let (picture, body, starts) = descriptor(&packet.payload).unwrap_or((None, &[], false));
     let starts_key_frame = starts && body.first().is_some_and(|tag| tag & 1 == 0);
-    Piece { ends_frame, starts_key_frame, picture }
+    Piece { ends, starts_key_frame, picture }
 }
 
 /// Picture id, what follows the descriptor, and whether a frame starts here.
@@ -180,20 +190,21 @@ fn descriptor(payload: &[u8]) -> Option<(Option<u16>, &[u8], bool)> {
 #[cfg(any(test, duocast_fuzz))]
 pub(crate) fn fuzz(input: &[u8]) {
     let start = Instant::now();
-    let mut frames = Frames::default();
+    let (mut frames, mut shown) = (Frames::default(), Vec::new());
     for (n, piece) in input.chunks(8).enumerate() {
         let Some((&order, payload)) = piece.split_first() else { return };
         let _ = descriptor(payload);
         let _ = super::mark::read(payload);
         let arrived = start + Duration::from_millis(n as u64 * u64::from(order >> 4));
-        frames.handle_packet(&ReceivedRtp {
+        let packet = ReceivedRtp {
             sequence: (n as u64).wrapping_add(u64::from(order & 7)),
             rtp_time: n as u32,
             marker: order & 8 != 0,
             codec: Codec::Vp8,
             payload: payload.into(),
             arrived,
-        });
+        };
+        frames.handle_packet(&packet, &mut shown);
         assert!(frames.held.len() <= HELD_MAX + 1);
         frames.must_ask(arrived);
     }
@@ -232,14 +243,17 @@ mod tests {
         }
 
         fn arrives(&mut self, sequence: u64, rtp_time: u32, packet: &crate::media::VideoPacket) -> u64 {
-            self.frames.handle_packet(&ReceivedRtp {
+            let packet = ReceivedRtp {
                 sequence,
                 rtp_time,
                 marker: packet.marker,
                 codec: Codec::Vp8,
                 payload: packet.payload.clone(),
                 arrived: self.now,
-            })
+            };
+            let mut shown = Vec::new();
+            self.frames.handle_packet(&packet, &mut shown);
+            shown.len() as u64
         }
     }
 

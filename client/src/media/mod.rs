@@ -13,6 +13,7 @@ mod engine;
 mod frames;
 pub(crate) mod gather;
 pub mod mark;
+mod order;
 mod peer;
 mod reception;
 mod route;
@@ -21,6 +22,7 @@ mod switches;
 mod synthetic_video;
 #[cfg(test)]
 pub(crate) mod testing;
+mod units;
 
 #[cfg(any(test, duocast_fuzz))]
 pub(crate) use frames::fuzz as fuzz_picture;
@@ -42,6 +44,8 @@ pub use route::{
 };
 pub use switches::SwitchStats;
 pub use synthetic_video::{SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket};
+pub(crate) use units::Marker;
+pub use units::Units;
 
 /// One RTP payload. Cloning copies a pointer, so one encoded frame serves any number of legs.
 pub type Payload = Arc<[u8]>;

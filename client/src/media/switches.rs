@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Course, Path, SendOn};
+use super::{Course, Path, SendOn, Units};
 use crate::stats::millis;
 
 /// Most changes that are kept; at the bound the oldest is forgotten, and still counted. Higher makes statistics larger.
@@ -29,6 +29,19 @@ pub struct SwitchStats {
     pub video_gap_ms: Option<f64>,
     /// Back to the server: how long after that began the last packet went to the other party's address.
     pub left_after_ms: Option<f64>,
+    /// The other party's sound with [marks](crate::media::mark) that was played, from the change until it counts as settled.
+    pub audio_units: Units,
+    /// The same of its pictures.
+    pub video_units: Units,
+}
+
+/// What a call came to so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SoFar {
+    /// Frames of sound that were made up.
+    pub(crate) concealed: u64,
+    pub(crate) audio: Units,
+    pub(crate) video: Units,
 }
 
 /// Collects [`SwitchStats`].
@@ -44,8 +57,8 @@ struct Present {
     to: Path,
     began: Instant,
     changed: Instant,
-    concealed_before: u64,
-    concealed: u64,
+    before: SoFar,
+    so_far: SoFar,
     /// When the first frame came on the new path.
     seen_at: Option<Instant>,
     video_gap: Option<Duration>,
@@ -53,8 +66,8 @@ struct Present {
 }
 
 impl Switches {
-    /// Media takes another course. `concealed`: frames concealed so far.
-    pub(crate) fn handle_course(&mut self, now: Instant, before: Course, after: Course, concealed: u64) {
+    /// Media takes another course.
+    pub(crate) fn handle_course(&mut self, now: Instant, before: Course, after: Course, so_far: SoFar) {
         let goes_direct = before.play == Path::Routed && after.play == Path::Direct;
         let comes_back = (before.send == SendOn::Direct && after.send != SendOn::Direct)
             || (before.play == Path::Direct && after.play == Path::Routed);
@@ -76,8 +89,8 @@ impl Switches {
             to,
             began: now,
             changed: now,
-            concealed_before: concealed,
-            concealed,
+            before: so_far,
+            so_far,
             seen_at: None,
             video_gap: None,
             left_after: None,
@@ -105,9 +118,9 @@ impl Switches {
     }
 
     /// Lets time pass.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, concealed: u64) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant, so_far: SoFar) {
         let Some(present) = &mut self.present else { return };
-        present.concealed = concealed;
+        present.so_far = so_far;
         if now.saturating_duration_since(present.changed) >= SETTLES_FOR {
             self.finish();
         }
@@ -134,11 +147,14 @@ impl Switches {
 
 impl Present {
     fn stats(&self) -> SwitchStats {
+        let (before, now) = (self.before, self.so_far);
         SwitchStats {
             to: if self.to == Path::Direct { "direct" } else { "routed" },
-            concealed_ms: self.concealed.saturating_sub(self.concealed_before) as f64 * 20.0,
+            concealed_ms: now.concealed.saturating_sub(before.concealed) as f64 * 20.0,
             video_gap_ms: self.video_gap.map(millis),
             left_after_ms: self.left_after.map(millis),
+            audio_units: now.audio.since(before.audio),
+            video_units: now.video.since(before.video),
         }
     }
 }

@@ -120,6 +120,19 @@ fn a_way_that_takes_over_without_overlap_goes_on_at_the_right_place() {
 }
 
 #[test]
+fn the_routed_way_goes_on_at_the_right_place_though_the_direct_leg_is_gone_before_anything_came_on_both() {
+    let mut world = World::new();
+    world.frames(0..50, &[Routed]);
+    world.splice.set_double(true);
+    world.frames(50..80, &[Routed, Direct]);
+    world.splice.set_lead(Direct);
+    world.frames(80..150, &[Direct]);
+    world.splice.set_double(false);
+    world.frames(150..200, &[Routed]);
+    world.assert_seamless(0..200);
+}
+
+#[test]
 fn a_pause_of_the_sender_is_no_loss_on_either_way() {
     let mut world = World::new();
     world.splice.set_double(true);

@@ -1,3 +1,4 @@
+mod steps;
 mod switching;
 mod world;
 
@@ -73,7 +74,7 @@ fn going_private_sends_on_the_server_at_once_and_closes_when_the_other_is_heard_
 }
 
 #[test]
-fn going_private_takes_200_ms_at_most_whatever_the_other_side_does() {
+fn going_private_takes_225_ms_at_most_whatever_the_other_side_does() {
     let mut world = World::active();
     world.says(false);
     // The server has not heard of it, the other party goes on as before.

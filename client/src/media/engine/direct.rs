@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use duocast_model::MediaState;
 
-use super::{Engine, concealed};
+use super::Engine;
 use crate::media::{ConnectionState, Course, Health, Path, Peer, PeerError, PeerEvent};
 
 /// A connected direct leg on which nothing comes for this long is dead: checks go out, and should be answered, four times
@@ -101,7 +101,7 @@ impl Engine {
         if let Some(listener) = &mut self.listener {
             listener.set_lead(course.play);
         }
-        self.switches.handle_course(now, before, course, concealed(self.listener.as_ref()));
+        self.switches.handle_course(now, before, course, self.so_far());
     }
 
     /// Asks the other party for a key frame.
@@ -132,6 +132,7 @@ impl Engine {
         self.stats.direct_packets_out += counters.packets_out;
         self.stats.direct_packets_in += counters.packets_in;
         self.reception[Path::Direct as usize] = Default::default();
+        self.order.start_over(Path::Direct);
         if let Some(listener) = &mut self.listener {
             listener.set_double(false);
         }

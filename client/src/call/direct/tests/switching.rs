@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::world::call_with;
 use crate::audio::{Discard, Tone};
 use crate::call::Media;
-use crate::call::direct::{DirectAction, DirectPlanner};
+use crate::call::direct::{DirectAction, DirectPlanner, PRIVATE_MAX};
 use crate::media::{Course, Engine, LocalCandidate, Path, Peer, PeerConfig, SendOn, SyntheticVideoConfig};
 use crate::session::{DirectInfo, DirectPhase, DirectSignal, DirectStep};
 use duocast_model::DirectConsent;
@@ -22,12 +22,36 @@ const ONE_WAY: Duration = Duration::from_millis(40);
 
 const LOSS: f64 = 0.03;
 
+/// What is played of the 50 packets and the 30 frames of the second after a change, at least. A loss like the path's own, and a gap
+/// as long as is promised for most, are no lost track.
+const HEARD_MIN: u64 = 38;
+const SEEN_MIN: u64 = 12;
+
 const MEDIA: MediaState = MediaState { audio: true, video: true };
 
 enum News {
     View(DirectInfo),
     Signal(DirectSignal),
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stun,
+    Dtls,
+    Media,
+}
+
+/// What a datagram is by its first byte (RFC 7983 section 7).
+fn kind_of(datagram: &[u8]) -> Kind {
+    match datagram.first() {
+        Some(0..=3) => Kind::Stun,
+        Some(20..=63) => Kind::Dtls,
+        _ => Kind::Media,
+    }
+}
+
+/// What a datagram meets on its way: the party that sent it, the path, what it is. True: it is lost.
+pub(super) type Loses = fn(usize, Path, Kind) -> bool;
 
 enum Said {
     Consent(bool),
@@ -37,29 +61,52 @@ enum Said {
     Failed,
 }
 
-struct Party {
-    engine: Engine,
-    planner: DirectPlanner,
+pub(super) struct Party {
+    pub(super) engine: Engine,
+    pub(super) planner: DirectPlanner,
     /// Where its routed and its direct socket are.
     addresses: [SocketAddr; 2],
 }
 
-struct World {
-    now: Instant,
+pub(super) struct World {
+    pub(super) now: Instant,
     rng: StdRng,
-    parties: [Party; 2],
+    pub(super) parties: [Party; 2],
     /// On the way: when, to whom, on which path, what.
     flying: VecDeque<(Instant, usize, Path, Vec<u8>)>,
     news: VecDeque<(Instant, usize, News)>,
     said: VecDeque<(Instant, usize, u32, Said)>,
-    view: [DirectInfo; 2],
+    pub(super) view: [DirectInfo; 2],
     descriptions: [Option<Vec<String>>; 2],
     decoding: [bool; 2],
-    /// Nothing gets through on the direct path.
-    is_cut: bool,
+    /// Besides what every path loses.
+    pub(super) loses: Loses,
+    /// The step that goes wrong, wherever it is taken next.
+    pub(super) trouble: Option<Trouble>,
     /// When each party last sent a packet to the other one's own address.
-    last_direct: [Option<Instant>; 2],
+    pub(super) last_direct: [Option<Instant>; 2],
 }
+
+/// A step towards a direct leg that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// No socket, no candidate: the offer cannot be made.
+    NoOffer,
+    /// It is made, and nobody ever gets it.
+    OfferLost,
+    /// The same of the answer.
+    NoAnswer,
+    AnswerLost,
+    /// The answer that arrives is nonsense.
+    AnswerBroken,
+    /// It names a certificate that the other party does not have.
+    OtherCertificate,
+    /// Nobody is told the candidates.
+    NoCandidates,
+}
+
+pub(super) const NOTHING: Loses = |_, _, _| false;
+pub(super) const DIRECT_CUT: Loses = |_, path, _| path == Path::Direct;
 
 fn config() -> PeerConfig {
     PeerConfig { video: true, ..PeerConfig::default() }
@@ -73,10 +120,23 @@ fn candidates_of(sdp: &str) -> Vec<String> {
     sdp.lines().filter(|l| l.starts_with("a=candidate:")).map(|l| l[2..].to_owned()).collect()
 }
 
+/// What control passes on of a description.
+fn without_candidates(sdp: &str) -> String {
+    sdp.lines().filter(|l| !l.starts_with("a=candidate:")).map(|l| format!("{l}\r\n")).collect()
+}
+
+fn with_other_certificate(sdp: &str) -> String {
+    let other = |line: &str| match line.rsplit_once(' ') {
+        Some((head, _)) if head.starts_with("a=fingerprint:") => format!("{head} {}", ["AB"; 32].join(":")),
+        _ => line.to_owned(),
+    };
+    sdp.lines().map(|line| other(line) + "\r\n").collect()
+}
+
 impl World {
     /// A call with sound and pictures on the routed legs. The router is left out: a routed leg here ends at the other
     /// party, under addresses of its own.
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let now = Instant::now();
         let addresses = [["192.0.2.1:1", "192.0.2.1:2"], ["198.51.100.1:1", "198.51.100.1:2"]]
             .map(|pair| pair.map(|a| a.parse().unwrap()));
@@ -87,7 +147,7 @@ impl World {
         b.add_remote_candidates(now, &candidates_of(&offer));
         let mut tones = [440.0, 554.0].into_iter();
         let mut party = |peer: Peer, addresses| {
-            let mut engine = Engine::new(now, false, || 0);
+            let mut engine = Engine::new(now, true, || 0);
             let video = SyntheticVideoConfig::default();
             let media = Media::audio(Tone::new(tones.next().unwrap()), Discard).with_synthetic_video(video);
             engine.handle_media(now, media).unwrap();
@@ -116,21 +176,22 @@ impl World {
             view,
             descriptions: [None, None],
             decoding: [false; 2],
-            is_cut: false,
+            loses: NOTHING,
+            trouble: None,
             last_direct: [None; 2],
         };
         world.run(Duration::from_secs(3));
         world
     }
 
-    fn run(&mut self, time: Duration) {
+    pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.step();
         }
     }
 
-    fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Duration {
+    pub(super) fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
         while !done(self) {
             assert!(self.now - start < Duration::from_secs(15), "{what} does not happen");
@@ -139,7 +200,7 @@ impl World {
         self.now - start
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.now += Duration::from_millis(1);
         let now = self.now;
         while self.flying.front().is_some_and(|(due, ..)| *due <= now) {
@@ -183,7 +244,7 @@ impl World {
             if path == Path::Direct {
                 self.last_direct[n] = Some(self.now);
             }
-            let is_lost = self.rng.random_bool(LOSS) || (self.is_cut && path == Path::Direct);
+            let is_lost = self.rng.random_bool(LOSS) || (self.loses)(n, path, kind_of(&transmit.contents));
             if !is_lost {
                 self.flying.push_back((self.now + ONE_WAY, 1 - n, path, transmit.contents));
             }
@@ -196,6 +257,18 @@ impl World {
             let Party { engine, addresses, .. } = &mut self.parties[n];
             let here = [at(addresses[1])];
             let said = match action {
+                DirectAction::Offer(attempt)
+                    if self.trouble.take_if(|t| *t == Trouble::NoOffer).is_some() =>
+                {
+                    self.parties[n].planner.handle_failed(attempt);
+                    continue;
+                }
+                DirectAction::Answer(attempt, _)
+                    if self.trouble.take_if(|t| *t == Trouble::NoAnswer).is_some() =>
+                {
+                    self.parties[n].planner.handle_failed(attempt);
+                    continue;
+                }
                 DirectAction::Offer(attempt) => {
                     let (peer, offer) = Peer::offer_direct(now, config(), &here).unwrap();
                     engine.handle_direct_leg(now, attempt, peer);
@@ -207,7 +280,9 @@ impl World {
                     (attempt, Said::Answer(answer))
                 }
                 DirectAction::TakeAnswer(attempt, answer) => {
-                    engine.handle_direct_answer(now, attempt, &answer).unwrap();
+                    if engine.handle_direct_answer(now, attempt, &answer).is_err() {
+                        self.parties[n].planner.handle_failed(attempt);
+                    }
                     continue;
                 }
                 DirectAction::TakeCandidates(attempt, candidates) => {
@@ -239,7 +314,10 @@ impl World {
     fn serve(&mut self, party: usize, attempt: u32, said: Said) {
         let present = self.view[0].attempt;
         let is_on = self.view[0].phase != DirectPhase::Routed && attempt == present;
+        let mut meets = |trouble| self.trouble.take_if(|t| *t == trouble).is_some();
         match said {
+            Said::Offer(_) if meets(Trouble::OfferLost) => {}
+            Said::Answer(_) if meets(Trouble::AnswerLost) => {}
             Said::Consent(yes) => {
                 let consent = if yes { DirectConsent::Given } else { DirectConsent::NotGiven };
                 self.view[party].own_consent = consent;
@@ -256,13 +334,19 @@ impl World {
             }
             Said::Offer(sdp) if is_on => {
                 self.descriptions[party] = Some(candidates_of(&sdp));
-                self.signal(1 - party, DirectStep::Offer(sdp));
+                self.signal(1 - party, DirectStep::Offer(without_candidates(&sdp)));
             }
-            Said::Answer(sdp) if is_on => {
+            Said::Answer(mut sdp) if is_on => {
                 self.descriptions[party] = Some(candidates_of(&sdp));
+                if meets(Trouble::AnswerBroken) {
+                    sdp = "v=0".into();
+                } else if meets(Trouble::OtherCertificate) {
+                    sdp = with_other_certificate(&sdp);
+                }
+                let are_told = !meets(Trouble::NoCandidates);
                 self.turn(DirectPhase::Connecting, attempt);
-                self.signal(1 - party, DirectStep::Answer(sdp));
-                for to in 0..2 {
+                self.signal(1 - party, DirectStep::Answer(without_candidates(&sdp)));
+                for to in (0..2).filter(|_| are_told) {
                     let others = self.descriptions[1 - to].clone().unwrap();
                     self.signal(to, DirectStep::Candidates(others));
                 }
@@ -296,23 +380,23 @@ impl World {
         self.news.push_back((self.now + ONE_WAY, to, News::Signal(signal)));
     }
 
-    fn says(&mut self, n: usize, yes: bool) {
+    pub(super) fn says(&mut self, n: usize, yes: bool) {
         self.parties[n].planner.handle_consent(self.now, yes);
         self.said.push_back((self.now + ONE_WAY, n, 0, Said::Consent(yes)));
     }
 
-    fn go_direct(&mut self) {
+    pub(super) fn go_direct(&mut self) {
         self.says(0, true);
         self.says(1, true);
         self.run_until("direct", |w| w.both_play(Path::Direct) && w.view[0].phase == DirectPhase::Active);
         self.run(Duration::from_millis(1500));
     }
 
-    fn both_play(&self, path: Path) -> bool {
+    pub(super) fn both_play(&self, path: Path) -> bool {
         self.parties.iter().all(|p| p.planner.course.play == path)
     }
 
-    fn assert_heard_and_seen(&mut self) {
+    pub(super) fn assert_heard_and_seen(&mut self) {
         let before = [0, 1].map(|n| self.parties[n].engine.stats());
         self.run(Duration::from_secs(1));
         for (n, before) in before.iter().enumerate() {
@@ -343,6 +427,15 @@ fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
         for party in &world.parties {
             let stats = party.engine.stats();
             assert_eq!(stats.switch_count, 40);
+            let repeated = (stats.audio_units.repeated, stats.video_units.repeated);
+            assert_eq!(repeated, (0, 0), "heard and shown once, in order");
+            for switch in &stats.switches {
+                let (heard, seen) = (switch.audio_units.handed_over, switch.video_units.handed_over);
+                assert!(
+                    heard >= HEARD_MIN && seen >= SEEN_MIN,
+                    "a track is lost: {heard} and {seen} in {switch:?}"
+                );
+            }
             concealed.extend(stats.switches.iter().map(|s| s.concealed_ms));
             for switch in &stats.switches {
                 gaps[usize::from(switch.to == "routed")].extend(switch.video_gap_ms);
@@ -353,11 +446,14 @@ fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
         world.assert_heard_and_seen();
     }
     assert_eq!((concealed.len(), gaps[0].len(), gaps[1].len()), (400, 200, 200));
-    let (concealed, gaps) = (p95(concealed), gaps.map(p95));
-    println!("concealed {concealed} ms, gap to direct {} ms, to routed {} ms, at p95", gaps[0], gaps[1]);
+    let all = p95(gaps.concat());
+    let (concealed, [to_direct, to_routed]) = (p95(concealed), gaps.map(p95));
+    println!(
+        "concealed {concealed} ms, gap {all} ms, to direct {to_direct} ms, to routed {to_routed} ms, at p95"
+    );
     assert!(latest < 0.02, "frames that came twice are not late ones: {latest}");
     assert!(concealed <= 60.0, "{concealed} ms of sound concealed at p95");
-    assert!(gaps.iter().all(|gap| *gap <= 250.0), "{gaps:?} ms without a picture at p95");
+    assert!(all <= 250.0, "{all} ms without a picture at p95");
 }
 
 #[test]
@@ -373,7 +469,7 @@ fn going_private_stops_every_packet_to_the_other_address_within_300_ms() {
         }
         world.run_until("closed", |w| w.parties[0].planner.attempt.is_none());
         let closed = world.now - pressed;
-        assert!(closed <= Duration::from_millis(205), "{closed:?}");
+        assert!(closed <= PRIVATE_MAX + Duration::from_millis(5), "{closed:?}");
         world.run(Duration::from_secs(2));
         let last = world.last_direct[0].unwrap() - pressed;
         assert!(last <= Duration::from_millis(300), "{last:?}");
@@ -385,7 +481,7 @@ fn going_private_stops_every_packet_to_the_other_address_within_300_ms() {
 fn a_direct_path_that_dies_is_left_within_a_second_and_some() {
     let mut world = World::new(9);
     world.go_direct();
-    world.is_cut = true;
+    world.loses = DIRECT_CUT;
     let took = world.run_until("back", |w| w.both_play(Path::Routed));
     assert!(took <= Duration::from_millis(1300), "{took:?}");
     world.run(Duration::from_millis(500));
@@ -402,7 +498,7 @@ fn where_the_picture_stands_still_on_one_way_the_other_ways_is_shown() {
         party.engine.handle_course(now, Course { send: SendOn::Both, play: Path::Direct });
     }
     world.run(Duration::from_millis(500));
-    world.is_cut = true;
+    world.loses = DIRECT_CUT;
     world.run(Duration::from_millis(200));
     let before = [0, 1].map(|n| world.parties[n].engine.stats().video_frames_in);
     world.run(Duration::from_millis(400));
@@ -415,7 +511,7 @@ fn where_the_picture_stands_still_on_one_way_the_other_ways_is_shown() {
 #[test]
 fn a_path_that_is_never_there_leaves_the_call_as_it_is() {
     let mut world = World::new(11);
-    world.is_cut = true;
+    world.loses = DIRECT_CUT;
     world.says(0, true);
     world.says(1, true);
     world.run_until("given up", |w| w.parties.iter().all(|p| p.planner.over == 1));
