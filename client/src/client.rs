@@ -16,6 +16,7 @@ use crate::call::{Call, CallSettings, Media};
 use crate::error::CallError;
 use crate::media::shell::Network;
 use crate::privacy::CallRequest;
+use crate::received::Received;
 use crate::session::{CallInfo, Connection, Contact, DirectSignal, Person};
 use crate::signal::{InvalidToken, Signaller, Token};
 
@@ -53,6 +54,8 @@ pub struct ClientConfig {
     pub manual_media: bool,
     /// The local address that media is sent from; without, the one that leads to the router.
     pub bind: Option<IpAddr>,
+    /// Is shown everything that the server sends.
+    pub received: Option<Received>,
 }
 
 impl ClientConfig {
@@ -69,6 +72,7 @@ impl ClientConfig {
             latency_marks: false,
             manual_media: false,
             bind: None,
+            received: None,
         }
     }
 }
@@ -172,7 +176,7 @@ impl Client {
             latency_marks: config.latency_marks,
             manual_media: config.manual_media,
         };
-        let signaller = Signaller::new(channel, config.token.clone());
+        let signaller = Signaller::new(channel, config.token.clone(), config.received);
         let cancel = CancellationToken::new();
         let stop = cancel.clone().drop_guard();
         let (command_tx, command_rx) = mpsc::channel(COMMANDS_MAX);

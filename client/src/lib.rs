@@ -36,6 +36,7 @@ pub mod fuzz;
 pub mod headless;
 pub mod media;
 pub mod privacy;
+mod received;
 pub mod session;
 mod signal;
 mod stats;
@@ -48,6 +49,7 @@ pub use duocast_model::{
 pub use duocast_transport::Door;
 pub use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
 pub use error::{CallError, NextStep};
+pub use received::Received;
 pub use session::{CallInfo, Connection, Contact, DirectEnd, DirectInfo, DirectPhase, Person};
 pub use signal::{InvalidToken, Signaller, Token};
 pub use stats::{CallStats, LatencyStats};

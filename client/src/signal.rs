@@ -14,6 +14,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::CallError;
+use crate::received::{Received, Recorded};
 
 /// Deadline of one attempt of a command. Higher waits longer on bad networks, lower fails a person's tap sooner.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,8 +82,8 @@ impl Interceptor for Bearer {
 /// The API as one account, over a channel that many accounts may share. Cheap to clone.
 #[derive(Clone)]
 pub struct Signaller {
-    calls: CallServiceClient<InterceptedService<Channel, Bearer>>,
-    privacy: PrivacyServiceClient<InterceptedService<Channel, Bearer>>,
+    calls: CallServiceClient<InterceptedService<Recorded, Bearer>>,
+    privacy: PrivacyServiceClient<InterceptedService<Recorded, Bearer>>,
     channel: Channel,
 }
 
@@ -102,12 +103,13 @@ macro_rules! commands {
 }
 
 impl Signaller {
-    /// Signs in with `token` on each RPC.
-    pub fn new(channel: Channel, token: Token) -> Self {
-        let calls = CallServiceClient::with_interceptor(channel.clone(), Bearer(token.clone()))
+    /// Signs in with `token` on each RPC. What comes is shown to `received`.
+    pub fn new(channel: Channel, token: Token, received: Option<Received>) -> Self {
+        let recorded = Recorded::new(channel.clone(), received);
+        let calls = CallServiceClient::with_interceptor(recorded.clone(), Bearer(token.clone()))
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
-        let privacy = PrivacyServiceClient::with_interceptor(channel.clone(), Bearer(token))
+        let privacy = PrivacyServiceClient::with_interceptor(recorded, Bearer(token))
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
         Self { calls, privacy, channel }

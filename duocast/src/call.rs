@@ -1,7 +1,10 @@
 //! `duocast call`: one call without a browser.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use duocast_client::headless::{self, Action, HeadlessError, Options, Progress, Report};
@@ -9,7 +12,7 @@ use duocast_client::media::SyntheticVideoConfig;
 use duocast_client::session::Connection;
 use duocast_client::{
     CallInfo, ClientConfig, DeviceId, DirectEnd, DirectPhase, DoorChoice, EndReason, Handle, InvalidToken,
-    Token,
+    Received, Token,
 };
 use duocast_control::auth::Scope;
 
@@ -51,6 +54,15 @@ pub enum CallError {
         #[source]
         source: std::io::Error,
     },
+    /// The file for what is received cannot be written.
+    #[error("{} cannot be written: check --received", path.display())]
+    Received {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: std::io::Error,
+    },
     /// The call could not be made.
     #[error(transparent)]
     Headless(#[from] HeadlessError),
@@ -80,6 +92,18 @@ pub async fn run(args: Call) -> Result<ExitCode, CallError> {
     Ok(if report.answered { ExitCode::SUCCESS } else { ExitCode::from(NOT_ANSWERED) })
 }
 
+/// Writes what comes to this file.
+fn received(path: &Path) -> Result<Received, CallError> {
+    let broken = |source| CallError::Received { path: path.to_owned(), source };
+    let file = Mutex::new(File::create(path).map_err(broken)?);
+    Ok(Received::by(move |bytes| {
+        let mut file = file.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Err(error) = file.write_all(bytes).and_then(|()| file.write_all(b"\n")) {
+            tracing::warn!(%error, "what was received could not be written");
+        }
+    }))
+}
+
 fn options(args: &Call) -> Result<Options, CallError> {
     let token = match (&args.token, &args.account) {
         (Some(path), _) => {
@@ -103,6 +127,8 @@ fn options(args: &Call) -> Result<Options, CallError> {
         DoorFlag::H2 => DoorChoice::H2,
     };
     client.bind = args.bind;
+    client.latency_marks = args.latency_marks;
+    client.received = args.received.as_deref().map(received).transpose()?;
     let peer = args.to.as_deref().map(Handle::new).transpose()?;
     let action = match peer {
         Some(callee) if !args.answer => Action::Place(callee),

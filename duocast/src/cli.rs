@@ -231,6 +231,12 @@ pub struct Call {
     /// Go back to the server this long after the direct connection began
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "direct")]
     pub go_private_after: Option<Duration>,
+    /// Put its send time into everything sent, so that the other side can tell latency, and what came twice
+    #[arg(long)]
+    pub latency_marks: bool,
+    /// File that is given all that the server sends, decrypted: to see what a device learns
+    #[arg(long, value_name = "FILE")]
+    pub received: Option<PathBuf>,
     /// Local IP address to send media from [default: the one that leads to the server]
     #[arg(long, value_name = "IP")]
     pub bind: Option<std::net::IpAddr>,
