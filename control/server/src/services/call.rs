@@ -1,5 +1,7 @@
 //! What a person's client says and hears.
 
+use std::sync::Arc;
+
 use duocast_control_core::Switchboard;
 use duocast_control_core::call::CallView;
 use duocast_control_core::policy::{self, Decision};
@@ -230,7 +232,11 @@ impl Context {
     }
 
     /// Policy first; only its pass creates a call.
-    async fn place(&self, caller: AccountId, ask: v1::PlaceCallRequest) -> Result<CallView, Status> {
+    async fn place(
+        self: &Arc<Self>,
+        caller: AccountId,
+        ask: v1::PlaceCallRequest,
+    ) -> Result<CallView, Status> {
         let session: SessionId = fields::id("session_id", &ask.session_id)?;
         let callee: Handle = fields::id("callee_handle", &ask.callee_handle)?;
         for _ in 0..PLACE_TRIES {
@@ -246,23 +252,31 @@ impl Context {
                 }
                 Decision::Deny(denied) => return Err(denied.status()),
             };
+            let (fresh, pair) = (CallId::from_u128(fresh()), [found.me.account, found.other.account]);
             let place = PlaceCall {
                 session,
                 request: ask.request_id.clone(),
                 admission,
                 caller: found.me.person,
                 callee: found.other.person,
-                fresh: CallId::from_u128(fresh()),
+                fresh,
                 video: ask.video,
             };
             let revisions = self.revisions.clone();
             let placed = self.ask(move |board, now| {
                 let pair = [place.admission.caller(), place.admission.callee()];
                 // A change that came in between finds no call to decide again: this one must not be placed.
-                revisions.is_unchanged(pair, since).then(|| board.handle_place(now, place))
+                let is_fresh = revisions.is_unchanged(pair, since);
+                is_fresh.then(|| (board.handle_place(now, place), now.plus(board.limits().ring)))
             });
-            if let Some(placed) = placed.await? {
-                return placed.map_err(|error| error.status());
+            if let Some((placed, rings_until)) = placed.await? {
+                let placed = placed.map_err(|error| error.status())?;
+                let expires = found.other.grants_until.filter(|until| *until <= rings_until);
+                // A repeated command finds the call that the first one made.
+                if let Some(until) = expires.filter(|_| placed.id == fresh) {
+                    self.recheck_at(until, fresh, pair);
+                }
+                return Ok(placed);
             }
         }
         Err(ExchangeError::Overloaded.status())

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use duocast_control_core::policy::{self, Decision};
 use duocast_control_core::session::Event;
 use duocast_control_core::switchboard::Recheck;
-use duocast_model::{AccountId, CallId, Party};
+use duocast_model::{AccountId, CallId, Party, UnixMillis};
 use tonic::Status;
 
 use super::errors::IntoStatus;
@@ -18,6 +19,9 @@ use crate::store::Watch;
 
 /// Accounts are told apart by this many counters. More make two accounts share one less often, which costs a second look.
 const STRIPES: usize = 1024;
+
+/// The clock that timers go by and the one that permissions end by differ by less than this over the length of a ring.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 /// Which accounts' facts changed, and when: so that a decision can be thrown away if it was overtaken on its way from the
 /// store to the switchboard.
@@ -110,6 +114,17 @@ impl Context {
             // A store that fails has logged why; the call stays private.
             let _ = self.recheck(call, pair, None).await;
         }
+    }
+
+    /// A call was placed by a permission that ends at `until`: if it still rings then, it is decided again. Permissions last for
+    /// days, so that this seldom waits, and never longer than a call rings.
+    pub(super) fn recheck_at(self: &Arc<Self>, until: UnixMillis, call: CallId, pair: [AccountId; 2]) {
+        let (context, left) = (self.clone(), until.since(now()));
+        tokio::spawn(async move {
+            tokio::time::sleep(left + CLOCK_STEP).await;
+            // A store that fails has logged why; whoever rings may still be answered.
+            let _ = context.recheck(call, pair, None).await;
+        });
     }
 
     async fn recheck(&self, call: CallId, pair: [AccountId; 2], by: Option<Party>) -> Result<(), Status> {

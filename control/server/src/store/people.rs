@@ -30,8 +30,8 @@ pub struct Side {
     pub in_others_book: bool,
     /// It sent the other a direct message; true: the other accepted it.
     pub message: Option<bool>,
-    /// It gave the other permission to call, and that has not expired.
-    pub grants: bool,
+    /// It gave the other permission to call, and that has not expired: until then.
+    pub grants_until: Option<UnixMillis>,
     /// It blocked the other.
     pub blocks: bool,
     /// What became of its call request to the other.
@@ -70,7 +70,7 @@ impl Pair {
 
     /// Each is in the other's list of contacts: they follow each other, or one may call the other by a grant.
     pub fn is_contact(&self) -> bool {
-        self.is_mutual() || self.me.grants || self.other.grants
+        self.is_mutual() || self.me.grants_until.is_some() || self.other.grants_until.is_some()
     }
 
     /// `me` may know when the other can be reached: a contact that would ring if `me` called. What `me` chose for itself
@@ -99,7 +99,7 @@ fn facts(caller: &Side, callee: &Side) -> Facts {
             dm_sent: caller.message.is_some(),
             dm_accepted: caller.message == Some(true),
         },
-        grant: callee.grants,
+        grant: callee.grants_until.is_some(),
         blocked_by_callee: callee.blocks,
         blocked_by_caller: caller.blocks,
         request: caller.request,

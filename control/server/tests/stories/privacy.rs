@@ -1,6 +1,6 @@
 //! Settings, blocks and the questions about them. What changes takes effect at once.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use duocast_control::Profile;
 use duocast_wire::v1;
@@ -97,6 +97,42 @@ async fn a_call_that_rings_stops_when_the_caller_switches_off_or_the_platform_sa
     world.follow(vec![follow("bob", "alice", false)]).await.unwrap();
     assert_eq!(bob.end().await, EndReason::Declined, "they are no longer mutual contacts");
     alice.end().await;
+}
+
+#[tokio::test]
+async fn a_call_that_rings_stops_when_the_permission_that_it_was_placed_by_expires() {
+    // The second one may call for another reason as well.
+    for is_mutual in [false, true] {
+        let world = World::new().await;
+        let _node = world.node("n1").await;
+        world.people(&["alice", "bob"]).await;
+        if is_mutual {
+            world.friends(&["alice", "bob"]).await;
+        }
+        let mut alice = world.device("alice", "laptop").await;
+        let mut bob = world.device("bob", "phone").await;
+        bob.who.grant("alice", 1).await.unwrap();
+        let operator = rusqlite::Connection::open(world.dir.join("duocast.db")).unwrap();
+        operator.busy_timeout(Duration::from_secs(5)).unwrap();
+        let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(2);
+        operator.execute("UPDATE grants SET expires_at = ?1", [soon.as_millis() as i64]).unwrap();
+        let call = alice.place("bob", "r1").await.unwrap();
+        bob.call_is(CallState::Ringing).await;
+        if is_mutual {
+            let may_still = async || {
+                let (outcome, reason) = alice.who.may_call("bob").await;
+                (outcome == Outcome::Allow && reason == "MUTUALS").then_some(())
+            };
+            eventually("the permission has expired", may_still).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            bob.accept(&call).await.unwrap();
+            bob.call_is(CallState::Accepted).await;
+        } else {
+            assert_eq!(bob.end().await, EndReason::Declined);
+            assert_eq!(alice.end().await, EndReason::Declined, "to the caller it looks like a no");
+            assert_eq!(world.counts().await.calls, 0);
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use duocast_model::{AccountId, AudienceSet, DirectSetting, Handle, PrivacySettin
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, named_params};
 
-use super::{collect, millis};
+use super::{collect, millis, moment};
 use crate::store::{CONTACTS_MAX, Contact, KNOWN_MAX, Pair, Side, StoreError, Watch, Watched};
 
 static BY_HANDLE: LazyLock<String> = LazyLock::new(|| select("handle"));
@@ -32,7 +32,7 @@ fn columns(own: &str, other: &str) -> String {
          EXISTS (SELECT 1 FROM contact_hashes known JOIN address_book book
                  ON book.owner = {other_id} AND book.hash = known.hash WHERE known.account = {own_id}),
          (SELECT accepted FROM direct_messages WHERE sender = {own_id} AND recipient = {other_id}),
-         EXISTS (SELECT 1 FROM grants WHERE granter = {own_id} AND grantee = {other_id} AND expires_at > :now),
+         (SELECT expires_at FROM grants WHERE granter = {own_id} AND grantee = {other_id} AND expires_at > :now),
          EXISTS (SELECT 1 FROM blocks WHERE blocker = {own_id} AND blocked = {other_id}),
          (SELECT state FROM call_requests
           WHERE sender = {own_id} AND receiver = {other_id} AND state <> 'accepted' AND expires_at > :now)"
@@ -109,7 +109,7 @@ fn side(cursor: &mut Cursor<'_>) -> Result<Side, StoreError> {
     let follows = cursor.get()?;
     let in_others_book = cursor.get()?;
     let message = cursor.get()?;
-    let grants = cursor.get()?;
+    let grants_until = cursor.get::<Option<i64>>()?.map(moment).transpose()?;
     let blocks = cursor.get()?;
     let request: Option<String> = cursor.get()?;
     let request = match request {
@@ -125,7 +125,7 @@ fn side(cursor: &mut Cursor<'_>) -> Result<Side, StoreError> {
         follows,
         in_others_book,
         message,
-        grants,
+        grants_until,
         blocks,
         request,
     })
