@@ -3,7 +3,7 @@
 import { strict as assert } from "node:assert";
 import { after, before, test } from "node:test";
 import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
-import { longestPictureGap, soundings, watchPictures } from "./lib/inpage.mjs";
+import { longestPictureGap, numberedCamera, soundings, watchPictures, watchTracks } from "./lib/inpage.mjs";
 import { callBetween, hangUp } from "./lib/person.mjs";
 import { assertNothingOf } from "./lib/privacy.mjs";
 import { Server } from "./lib/server.mjs";
@@ -20,14 +20,21 @@ const PRIVATE_MS_MAX = 300;
 const CONCEALED_MS_MAX = 60;
 const PICTURE_GAP_MS_MAX = 250;
 
+/** Pictures by which a change of path may go back: the other path is longer, and its pictures are older. Not more than a blink. */
+const BACK_MAX = 3;
+
 let server, browsers, alice, bob;
 
 before(async () => {
   server = await Server.start();
   browsers = await Promise.all([launchChromium(), launchChromium()]);
-  // Two cores encode and decode all four pictures of a switch: with 720p they would be what is measured.
-  const camera = { width: 640, height: 360 };
-  [alice, bob] = await Promise.all(["alice", "bob"].map((handle, i) => chromiumPerson(browsers[i], server, handle, { camera })));
+  // Two cores encode and decode all four pictures of a switch: with 720p instead of its 360p they would be what is measured.
+  const join = async (handle, i) => {
+    const context = await browsers[i].newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce" });
+    await context.addInitScript(numberedCamera);
+    return chromiumPerson(browsers[i], server, handle, { context });
+  };
+  [alice, bob] = await Promise.all(["alice", "bob"].map(join));
 });
 
 after(async () => {
@@ -133,6 +140,7 @@ test("going private is said in words, and the connection is closed", async () =>
 
 test(`${ROUNDS} times direct and back: sound and picture go on`, async () => {
   await both((person) => person.browser.evaluate(watchPictures));
+  await both((person) => person.browser.evaluate(watchTracks));
   const cost = { idle: { concealed: [], gap: [] }, direct: { concealed: [], gap: [] }, private: { concealed: [], gap: [] } };
   const counted = async (way, change) => {
     const before = await both((person) => person.browser.evaluate(soundings));
@@ -157,6 +165,15 @@ test(`${ROUNDS} times direct and back: sound and picture go on`, async () => {
     await counted("direct", () => one.click("go-direct").then(() => areDirectBy(one, other)));
     await counted("private", () => one.click("go-private").then(() => areRouted(alice, bob)));
   }
+  for (const [i, watched] of (await both((person) => person.browser.evaluate(() => window.watched))).entries()) {
+    const who = ["alice", "bob"][i];
+    assert.ok(watched.numbers.length > ROUNDS * 100, `${who} read ${watched.numbers.length} pictures, and could not read ${watched.unread}`);
+    assert.deepEqual(watched.odd, [], `${who}: of each track one, at each of ${watched.moments} moments`);
+    const back = backward(watched.numbers);
+    figure(`${who} saw ${watched.numbers.length} pictures, ${back.length} changes of path went back, by ${Math.max(0, ...back.map(({ by }) => by))} at most`);
+    const wrong = back.filter(({ by, from, to }) => from === to || by > BACK_MAX);
+    assert.deepEqual(wrong, [], `${who}: no picture after a later one`);
+  }
   const told = Object.entries(cost).map(([way, { concealed, gap }]) => {
     const p95 = { concealed: percentile(concealed, 0.95), gap: percentile(gap, 0.95) };
     const worst = `at most ${Math.max(...concealed).toFixed(0)} and ${Math.max(...gap).toFixed(0)} ms`;
@@ -169,6 +186,14 @@ test(`${ROUNDS} times direct and back: sound and picture go on`, async () => {
     judge(gap <= PICTURE_GAP_MS_MAX, `${way}: gaps ${cost[way].gap}`);
   }
 });
+
+/** Where the numbers of the pictures go back. They grow by one with each picture, modulo 4096. */
+function backward(numbers) {
+  return numbers.slice(1).flatMap((now, i) => {
+    const by = (numbers[i].number - now.number + 4096) % 4096;
+    return by > 0 && by < 2048 ? [{ by, from: numbers[i].path, to: now.path }] : [];
+  });
+}
 
 /** The other side's yes still stands from before, unless it took it back. */
 async function areDirectBy(one, other) {

@@ -33,6 +33,11 @@ async function isUndisturbed(person) {
   return incoming === null && call === null && ended === null && !sounding && (await person.read("notices")) === "";
 }
 
+/** What the page did about media so far: connections, sound, devices. */
+function mediaOf(person) {
+  return person.browser.evaluate(() => ({ peers: window.peers.length, contexts: window.contexts.length, devices: window.devices.asked }));
+}
+
 test("somebody new is asked first, and nothing rings before the answer", async () => {
   const nina = await chromiumPerson(browser, server, "nina");
   await nina.shows("screen-first-run");
@@ -99,6 +104,7 @@ test("a stranger asks, is allowed, calls, and loses the permission again", async
   await alice.page.getByTestId("search").fill("dave");
   await until("alice reads why she cannot call", async () => /call request/i.test((await alice.read("stranger-reason")) ?? ""));
   await alice.click("stranger-dave");
+  const before = await mediaOf(dave);
   await alice.click("ask-permission");
   await until("she reads that it waits", async () => /you can call once they accept/i.test((await alice.read("standing")) ?? ""));
 
@@ -106,6 +112,7 @@ test("a stranger asks, is allowed, calls, and loses the permission again", async
   assert.ok(await isUndisturbed(dave), "nothing rings, nothing sounds");
   await dave.click("tab-requests");
   assert.match(await dave.read("requests"), /Alice/);
+  assert.deepEqual(await mediaOf(dave), before, "no media code is touched");
   await dave.page.getByTestId("request-days-alice").selectOption("7");
   await dave.click("request-accept-alice");
   await dave.hides("requests-badge");

@@ -147,6 +147,7 @@ const BASE: ViewState = {
   testingCam: false,
   selfVideo: null,
   remotePictures: [],
+  remoteStill: null,
   page: "home",
   privacy: PRIVACY,
   directWish: null,

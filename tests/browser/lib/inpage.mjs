@@ -2,7 +2,7 @@
 
 /**
  * Before the page's own code: keeps its peer connections at hand in `window.peers`, its sound elements in
- * `window.sounds` and what it rings with in `window.contexts`, may leave its microphone raw, and may give it a smaller camera.
+ * `window.sounds`, what it rings with in `window.contexts` and how often it asked for a device in `window.devices`, may leave its microphone raw, and may give it a smaller camera.
  */
 export function watchPeers({ rawMic, camera }) {
   const peers = [];
@@ -35,12 +35,16 @@ export function watchPeers({ rawMic, camera }) {
       peers.push(this);
     }
   };
+  const devices = { asked: 0 };
+  Object.defineProperty(window, "devices", { value: devices });
   if (!navigator.mediaDevices) return;
   // What a browser does for a voice in a room (echo, noise, level) would be scored as damage.
   const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   const raw = rawMic ? { echoCancellation: false, noiseSuppression: false, autoGainControl: false } : {};
-  navigator.mediaDevices.getUserMedia = (wish) =>
-    open(wish.audio ? { ...wish, audio: { ...wish.audio, ...raw } } : { ...wish, video: { ...wish.video, ...camera } });
+  navigator.mediaDevices.getUserMedia = (wish) => {
+    devices.asked += 1;
+    return open(wish.audio ? { ...wish, audio: { ...wish.audio, ...raw } } : { ...wish, video: { ...wish.video, ...camera } });
+  };
 }
 
 /** Offer and answer of the page's newest connection, and every candidate that its statistics know. */
@@ -98,6 +102,74 @@ export function watchPictures() {
   };
   look();
   new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+}
+
+/**
+ * Before the page's own code: the camera shows a number in black and white that grows by one with each picture, so that who
+ * sees it can tell which picture that is.
+ */
+export function numberedCamera() {
+  const { mediaDevices } = navigator;
+  if (!mediaDevices) return;
+  const open = mediaDevices.getUserMedia.bind(mediaDevices);
+  mediaDevices.getUserMedia = async (wish) => {
+    if (!wish.video) return open(wish);
+    const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 360 });
+    const brush = canvas.getContext("2d");
+    const stream = canvas.captureStream(30);
+    let number = 0;
+    const draw = () => {
+      if (stream.getVideoTracks()[0].readyState === "ended") return clearInterval(timer);
+      // Not 0: black is no picture.
+      number = (number % 4095) + 1;
+      brush.fillStyle = `hsl(${number % 360} 40% 50%)`;
+      brush.fillRect(0, 60, 640, 300);
+      // 12 bits, and 4 to tell by whether they were read right.
+      const bits = number * 16 + (number % 13);
+      for (let bit = 0; bit < 16; bit += 1) {
+        brush.fillStyle = bits & (1 << bit) ? "white" : "black";
+        brush.fillRect(bit * 40, 0, 40, 60);
+      }
+    };
+    const timer = setInterval(draw, 1000 / 30);
+    draw();
+    return stream;
+  };
+}
+
+/**
+ * From now on keeps in `window.watched` what there is of the other side at each moment (20 ms apart): how many sounds are heard and
+ * pictures seen, and how many of their tracks live; and the number of each picture that is seen (`numberedCamera`), in that order.
+ */
+export function watchTracks() {
+  if (window.watched) return;
+  const watched = (window.watched = { moments: 0, odd: [], numbers: [], unread: 0 });
+  const brush = new OffscreenCanvas(16, 1).getContext("2d", { willReadFrequently: true });
+  const isLive = (kind) => (element) => element.srcObject.getTracks().filter((track) => track.kind === kind && track.readyState === "live").length === 1;
+  const numberOf = (video) => {
+    const { videoWidth: width = video.width, videoHeight: height = video.height } = video;
+    brush.drawImage(video, 0, 0, width, height / 6, 0, 0, 16, 1);
+    const { data } = brush.getImageData(0, 0, 16, 1);
+    let bits = 0;
+    for (let bit = 0; bit < 16; bit += 1) if (data[bit * 4] > 127) bits += 1 << bit;
+    const number = bits >> 4;
+    return number > 0 && number % 13 === (bits & 15) ? number : null;
+  };
+  const look = () => {
+    const heard = window.sounds.filter((sound) => sound.srcObject && !sound.muted && !sound.paused);
+    const pictures = [...document.querySelectorAll("video[data-path]")].filter((video) => video.srcObject);
+    const seen = document.querySelectorAll('[data-path][data-shown="true"]');
+    watched.moments += 1;
+    // A picture that is seen may be the last one of a path that is gone, as long as another path's track lives.
+    const live = { heard: heard.filter(isLive("audio")).length, pictures: pictures.filter(isLive("video")).length };
+    const now = { heard: heard.length, seen: seen.length, live };
+    if (now.heard !== 1 || now.seen !== 1 || live.heard !== 1 || live.pictures < 1) watched.odd.push(now);
+    if (seen.length !== 1) return;
+    const number = numberOf(seen[0]);
+    if (number === null) watched.unread += 1;
+    else watched.numbers.push({ number, path: seen[0].dataset.path });
+  };
+  setInterval(look, 20);
 }
 
 /** How the page stands at this moment: its clock, what it heard, how many connections are open, which elements sound. */

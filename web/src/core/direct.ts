@@ -8,8 +8,12 @@ import type { DirectState, MediaState } from "./model";
 /** From the start of an attempt to its media. The server gives up after 12 s; this is for when it cannot be heard. */
 export const SETUP_MS_MAX = 14_000;
 
-/** How long the direct path outlives "go private": the other side's way back to the router, and never a packet later. */
-export const OWN_LEAVE_MS_MAX = 200;
+/**
+ * How long the direct path outlives "go private": the other side's way back to the router. Nothing may go to its address later than
+ * 300 ms after the click, and a page on a busy machine is late by 100 ms and more. Higher breaks that, lower leaves a gap in
+ * the sound where the way to the other side takes longer than 40 ms.
+ */
+export const OWN_LEAVE_MS_MAX = 150;
 
 /** The same after the other side went private or a path died: nobody waits for silence on our side. */
 export const PEER_LEAVE_MS_MAX = 500;
@@ -372,6 +376,11 @@ function watchReturn({ heard: { routed } }: DirectCore, attempt: Attempt, now: n
 
 function isWarm({ heard, steady }: DirectCore, path: Path, kind: MediaKind, now: number): boolean {
   return now - heard[path][kind] <= FRESH_MS[kind] && now - steady[path][kind] >= WARM_MS[path][kind];
+}
+
+/** What the routed path showed last is from before the direct one, or nearly. */
+export function isPictureOld({ heard: { routed } }: DirectCore, now: number): boolean {
+  return now - routed.video > BREAK_MS.video;
 }
 
 /** The routed path is decoded again since the way back began. */

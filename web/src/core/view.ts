@@ -28,8 +28,8 @@ export interface RemotePicture {
   readonly path: Path;
   readonly stream: MediaStream;
   readonly shown: boolean;
-  /** To be called for each picture that is drawn. */
-  readonly drawn: () => void;
+  /** To be called for each picture that an element draws. */
+  readonly drawn: (element: HTMLVideoElement) => void;
 }
 
 export interface ViewState {
@@ -60,6 +60,8 @@ export interface ViewState {
   readonly testingCam: boolean;
   readonly selfVideo: MediaStream | null;
   readonly remotePictures: readonly RemotePicture[];
+  /** To be shown instead, for the moment in which none of them has anything new to show. */
+  readonly remoteStill: HTMLCanvasElement | null;
   readonly privacy: PrivacyState;
   readonly directWish: DirectWish | null;
   /** Why the last wish for a direct connection was refused. */

@@ -518,6 +518,7 @@ export class App implements Actions {
       testingCam: this.#testingCam,
       selfVideo: this.#selfVideo(),
       remotePictures: this.media.remotePictures,
+      remoteStill: this.media.still,
       privacy: this.privacy.state,
       directWish: this.#directWish,
       directFailure: this.#directFailure,

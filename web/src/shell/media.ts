@@ -5,7 +5,7 @@ import { stepLeg, NO_LEG, type LegEffect, type LegEvent, type LegState } from ".
 import { QualityWindow, UNKNOWN_QUALITY, type Quality } from "../core/quality";
 import { toSample, type LegStats } from "../core/stats";
 import type { LegNeed } from "../core/call";
-import type { DirectCore, Path, Signal } from "../core/direct";
+import { isPictureOld, type DirectCore, type Path, type Signal } from "../core/direct";
 import type { Call, MediaState } from "../core/model";
 import type { RemotePicture } from "../core/view";
 import type { Api } from "./api";
@@ -55,6 +55,8 @@ export class Media {
   #liveCall: string | null = null;
   #first: FirstMedia | null = null;
   #stopWatching: (() => void) | null = null;
+  /** The direct path's last picture. It stays until the routed path draws a new one: what that showed last is old. */
+  #still: HTMLCanvasElement | null = null;
 
   constructor(
     readonly api: Api,
@@ -91,8 +93,16 @@ export class Media {
   get remotePictures(): readonly RemotePicture[] {
     return PATHS.flatMap((path) => {
       const lines = this.#lines(path);
-      return lines ? [{ path, stream: lines.remoteVideo, shown: this.#direct.state.plays.video === path, drawn: lines.drawn }] : [];
+      if (!lines) return [];
+      const drawn = path === "routed" ? this.#routedDrawn : lines.drawn;
+      const shown = this.#direct.state.plays.video === path && !this.#still;
+      return [{ path, stream: lines.remoteVideo, shown, drawn }];
     });
+  }
+
+  /** A picture that stands still in the place of the others. */
+  get still(): HTMLCanvasElement | null {
+    return this.#still;
   }
 
   get soundBlocked(): boolean {
@@ -207,9 +217,17 @@ export class Media {
     }
   }
 
+  readonly #routedDrawn = (element: HTMLVideoElement): void => {
+    this.#peer?.lines?.drawn(element);
+    if (!this.#still) return;
+    this.#still = null;
+    this.onChange();
+  };
+
   #close(): void {
     this.#peer?.close();
     this.#peer = null;
+    this.#still = null;
     this.#speakers.play("routed", null);
     this.#window.reset();
     this.#quality = UNKNOWN_QUALITY;
@@ -247,6 +265,9 @@ export class Media {
       if (plays[kind] !== before.plays[kind]) this.#heard.changed(kind, this.#connection(plays[kind]));
     }
     if (plays !== before.plays) this.#window.reset();
+    // The direct leg is still there: it is closed after this.
+    const ended = before.plays.video === "direct" && this.#direct.state.attempt === null;
+    if (ended && isPictureOld(this.#direct.state, performance.now())) this.#still = this.#lines("direct")?.still() ?? null;
     this.#applyLive();
     this.onChange();
   }

@@ -15,6 +15,7 @@ export class MediaLines {
   readonly #video: Sending;
   #seen = { audio: 0, video: 0 };
   #drawn = 0;
+  #element: HTMLVideoElement | null = null;
 
   constructor(
     readonly audio: RTCRtpTransceiver,
@@ -32,10 +33,21 @@ export class MediaLines {
     this.#video.send(video, on.video);
   }
 
-  /** A picture of this path has been drawn, in sight or behind another one. */
-  readonly drawn = (): void => {
+  /** A picture of this path has been drawn by this element, in sight or behind another one. */
+  readonly drawn = (element: HTMLVideoElement): void => {
     this.#drawn += 1;
+    this.#element = element;
   };
+
+  /** A copy of the picture that was drawn last: elements turn black when their connection is closed. */
+  still(): HTMLCanvasElement | null {
+    const element = this.#element;
+    if (!element || element.videoWidth === 0) return null;
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [element.videoWidth, element.videoHeight];
+    canvas.getContext("2d")?.drawImage(element, 0, 0);
+    return canvas;
+  }
 
   /**
    * What was decoded since this was last asked. A source's timestamp is that of the media which was handed on last to

@@ -9,7 +9,7 @@ import { Announcer } from "./announcer";
 import { ConnectionBanner, type Props } from "./app";
 import { AlertIcon, HangUpIcon, MicIcon, MicOffIcon, SlidersIcon, VideoIcon, VideoOffIcon } from "./icons";
 import { DirectQuestion, PrivacyLine } from "./callprivacy";
-import { Avatar, Picture, useFocusOnArrival } from "./parts";
+import { Avatar, Picture, Still, useFocusOnArrival } from "./parts";
 
 export function CallScreen({ state, actions }: Props) {
   const heading = useFocusOnArrival<HTMLHeadingElement>();
@@ -23,9 +23,12 @@ export function CallScreen({ state, actions }: Props) {
     <div class={showRemote ? "call call--video" : "call"} data-testid="screen-call" data-call-state={call?.state ?? "placing"} data-leg={state.leg}>
       <main class="stage">
         {showRemote ? (
-          state.remotePictures.map(({ path, stream, shown, drawn }) => (
-            <Picture key={path} path={path} stream={stream} behind={!shown} onDrawn={drawn} label={text.call.peerVideo(peer.name)} className="stage__remote" />
-          ))
+          <>
+            {state.remotePictures.map(({ path, stream, shown, drawn }) => (
+              <Picture key={path} path={path} stream={stream} behind={!shown} onDrawn={drawn} label={text.call.peerVideo(peer.name)} className="stage__remote" />
+            ))}
+            {state.remoteStill && <Still canvas={state.remoteStill} label={text.call.peerVideo(peer.name)} className="stage__remote" />}
+          </>
         ) : (
           <div class={answered ? "stage__face" : "stage__face stage__face--waiting"}>
             <Avatar person={peer} size="l" />

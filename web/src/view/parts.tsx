@@ -1,6 +1,6 @@
 // Small parts that several screens share.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { RefObject } from "preact";
 import type { Person } from "../core/model";
 
@@ -35,7 +35,7 @@ interface PictureProps {
   /** Ready behind another one: it plays, and nobody sees it. */
   readonly behind?: boolean;
   readonly path?: string;
-  readonly onDrawn?: () => void;
+  readonly onDrawn?: (element: HTMLVideoElement) => void;
 }
 
 /** A muted picture: sound is played elsewhere. */
@@ -52,7 +52,7 @@ export function Picture({ stream, label, className, behind = false, path, onDraw
     if (!video || !onDrawn || !("requestVideoFrameCallback" in video)) return undefined;
     let next = 0;
     const drawn = (): void => {
-      onDrawn();
+      onDrawn(video);
       next = video.requestVideoFrameCallback(drawn);
     };
     next = video.requestVideoFrameCallback(drawn);
@@ -60,6 +60,18 @@ export function Picture({ stream, label, className, behind = false, path, onDraw
   }, [onDrawn]);
   const classes = behind ? `${className} ${className}--behind` : className;
   return <video ref={ref} class={classes} aria-label={label} aria-hidden={behind} data-path={path} data-shown={!behind} autoplay muted playsInline disablePictureInPicture />;
+}
+
+/** A picture that stands still. */
+export function Still({ canvas, label, className }: { canvas: HTMLCanvasElement; label: string; className: string }) {
+  const ref = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    canvas.className = className;
+    canvas.dataset["path"] = "still";
+    canvas.dataset["shown"] = "true";
+    ref.current?.replaceChildren(canvas);
+  }, [canvas, className]);
+  return <div role="img" aria-label={label} ref={ref} />;
 }
 
 /** Moves the focus here when the part appears, so that keyboard and screen reader are where the eyes are. */
