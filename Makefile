@@ -49,9 +49,9 @@ policy: ## Write the tables of docs/policy.md from the code
 	@cargo run --quiet -p duocast-control-core --example policy > docs/policy.md.new || { rm docs/policy.md.new; exit 1; }
 	@mv docs/policy.md.new docs/policy.md
 
-leak: setup-test web ## The whole leak test in network namespaces (needs root; tests/net/README.md)
+leak: setup-test web ## The whole leak test in network namespaces (needs root and a quiet machine; tests/net/README.md)
 	tests/lib/build.sh
-	tests/net/run.sh
+	TEST_JUDGE=1 tests/net/run.sh
 	tests/net/switches/run.py
 
 quality: setup-test web ## Speech quality, switches of legs and times of answers, against what is promised (wants a quiet machine)

@@ -14,12 +14,14 @@ const [origin, ca, handle, token] = process.argv.slice(2);
 function watch() {
   const received = [];
   const descriptions = [];
-  const netlab = { received, descriptions, peers: 0, session: "", call: "", muted: "" };
+  const netlab = { received, descriptions, peers: 0, session: "", call: "", muted: "", sent: {}, clickedAt: 0 };
   Object.defineProperty(window, "netlab", { value: netlab });
   const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
   const plainFetch = window.fetch.bind(window);
-  /** The first two fields of ConnectLeg: the ids of session and call. */
+  // Before the page does anything about it, on the clock of the captures.
+  document.addEventListener("click", () => void (netlab.clickedAt = Date.now()), { capture: true });
+  /** The first two fields of a command about a call: the ids of session and call. */
   const noteIds = (frame) => {
     const text = (at) => new TextDecoder().decode(frame.slice(at + 2, at + 2 + frame[at + 1]));
     netlab.session = text(5);
@@ -28,7 +30,11 @@ function watch() {
   window.fetch = async (...given) => {
     const [to, how] = given;
     if (netlab.muted && String(to.url ?? to).endsWith(netlab.muted)) throw new TypeError("Failed to fetch");
-    if (String(to.url ?? to).endsWith("/ConnectLeg") && how?.body instanceof Uint8Array) noteIds(how.body);
+    const method = String(to.url ?? to).split("/").at(-1);
+    if (how?.body instanceof Uint8Array) {
+      if (method === "ConnectLeg" || method === "AcceptCall") noteIds(how.body);
+      netlab.sent[method] = { to, how: { ...how, signal: undefined } };
+    }
     const answer = await plainFetch(...given);
     const lines = [...answer.headers].map(([name, value]) => `${name}: ${value}`).join("\n");
     received.push(hex(new TextEncoder().encode(lines)));
@@ -99,6 +105,14 @@ async function transports() {
   return found;
 }
 
+/** In the page: sends the command of this method that was remembered once more, as it was; gives its gRPC status. */
+async function replay(method) {
+  const { to, how } = window.netlab.remembered[method];
+  const answer = await fetch(to, how);
+  const body = new TextDecoder("latin1").decode(await answer.arrayBuffer());
+  return answer.headers.get("grpc-status") ?? /grpc-status: ?(\d+)/i.exec(body)?.[1] ?? "none";
+}
+
 let browser, person;
 let kept = { received: [], descriptions: [] };
 
@@ -136,6 +150,10 @@ const acts = {
   offline: ({ yes }) => person.context.setOffline(yes),
   networkChanged: () => person.page.evaluate(() => void window.dispatchEvent(new Event("online"))),
   ids: () => person.page.evaluate(() => ({ session: window.netlab.session, call: window.netlab.call })),
+  clickedAt: () => person.page.evaluate(() => window.netlab.clickedAt),
+  remember: () => person.page.evaluate(() => void (window.netlab.remembered = { ...window.netlab.sent })),
+  replay: ({ method }) => person.page.evaluate(replay, method),
+  touched: () => person.page.evaluate(() => ({ peers: window.netlab.peers, devices: window.devices.asked })),
   transports: () => person.page.evaluate(transports),
   mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
   shows: ({ target }) => person.shows(target),

@@ -4,7 +4,7 @@ import time
 
 from .cage import until
 from .parties import Browser, Foreign, Sdk
-from .stories import flows, talking
+from .stories import flows, forges, talking
 
 
 def pages(world):
@@ -167,6 +167,61 @@ def with_sdk(world):
     assert carol.result()["answered"]
 
 
+def replayed_accepts(world):
+    """Bob's page answered a call that is over. Somebody sends its commands again, as they were, also while the next one rings."""
+    alice, bob = pages(world)
+    alice.does("calls", callee="bob", video=False)
+    bob.does("accepts", video=False)
+    live(alice, bob)
+    end(alice, bob)
+    bob.does("remember")
+
+    def again():
+        for method in ("AcceptCall", "ConnectLeg"):
+            # FAILED_PRECONDITION, or NOT_FOUND once the server has forgotten it.
+            status = bob.does("replay", method=method)
+            assert status in ("9", "5"), f"{method} again: status {status}"
+
+    again()
+    alice.does("calls", callee="bob", video=False)
+    bob.does("rings")
+    # A page prepares its connection while it rings.
+    time.sleep(0.5)
+    touched = bob.does("touched")
+    again()
+    time.sleep(0.5)
+    assert alice.does("state")["call"]["state"] == "ringing" and bob.does("state")["call"] is None
+    assert bob.does("touched") == touched, "bob's page did something about media"
+    bob.does("click", target="decline")
+    assert alice.does("ended")["reason"] == "declined"
+
+
+def forged_accepts(world):
+    """Carol knows every id of Alice's and Bob's pages, and is neither."""
+    alice, bob = pages(world)
+    alice.does("calls", callee="bob", video=False)
+    bob.does("accepts", video=False)
+    live(alice, bob)
+    sessions = [page.does("ids")["session"] for page in (alice, bob)]
+    end(alice, bob)
+    eve = Foreign(world, world.homes["c"], "carol", "eve")
+    alice.does("calls", callee="bob", video=False)
+    bob.does("rings")
+    time.sleep(0.5)
+    touched = bob.does("touched")
+    call = bob.does("state")["incoming"]["id"]
+    forges(world, eve, (eve.session, *sessions), call)
+    time.sleep(0.5)
+    assert alice.does("state")["call"]["state"] == "ringing" and bob.does("state")["incoming"]["id"] == call
+    assert bob.does("touched") == touched, "bob's page did something about media"
+    bob.does("accepts", video=False)
+    live(alice, bob)
+    forges(world, eve, (eve.session, *sessions), call)
+    live(alice, bob)
+    assert not [e for e in eve.events if "callUpdated" in e.get("event", {})], "eve heard of it"
+    end(alice, bob)
+
+
 STORIES = {
     "routed call": routed_call,
     "ICE restart": ice_restart,
@@ -177,6 +232,8 @@ STORIES = {
     "callee blocked the caller": blocked,
     "two devices, one answers elsewhere": two_devices,
     "offline, then online": offline_then_online,
+    "replayed accepts": replayed_accepts,
+    "forged accepts": forged_accepts,
     "network change": network_change,
     "page calls SDK": with_sdk,
 }

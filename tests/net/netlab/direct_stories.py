@@ -1,5 +1,6 @@
 """Stories of direct legs: who learns whose address is decided by both people, and the ledger says so."""
 
+import os
 import subprocess
 import time
 from contextlib import contextmanager
@@ -8,13 +9,15 @@ from datetime import datetime
 from . import capture
 from .browser_stories import end, live, pages
 from .cage import until
-from .lab import SERVER4, SERVER6, inside
+from .lab import SERVER4, SERVER6, TROUBLES, inside, run
 from .oracle import Window
 from .parties import Foreign, Missing, Sdk
 from .stories import both_heard, flows, offer_with_everything, talking, watch
 
 # After "go private now" nothing may go to the other party's address later than this.
 PRIVATE_SECONDS = 0.3
+# What is judged where the machine has other things to do: that it happens. `make leak` judges by the other one.
+PRIVATE_SECONDS_BUSY = 1
 # The other side may need a while longer: the news travels, and it keeps its end until media comes by the server.
 OTHER_SIDE_SECONDS = 2
 # A direct leg carries at least this much where one is up for a second and more.
@@ -60,8 +63,9 @@ def forwarded_in(world, span=0.5):
 
 
 def active(world, patience=25):
-    """Only the devices in the call see its phase. Everybody sees that the router has nothing to forward any more."""
-    until("media goes directly", lambda: forwarded_in(world) < 5, patience)
+    """Only the devices in the call see its phase. Everybody sees that the router has nothing to forward any more. It counts once a
+    second: looked at for less, it seems to stand still."""
+    until("media goes directly", lambda: forwarded_in(world, 1.3) < 5, patience)
 
 
 def routed_again(world, patience=25):
@@ -116,16 +120,20 @@ def routed_packets(path, since, until):
     ]
 
 
-def none_carried(oracle, files):
+def none_carried(homes="ab"):
     """Looks at a finished story: both homes tried to reach each other, and no media went between them."""
-    for one in "ab":
-        assert between(oracle, one=one), f"home {one} did not even try"
-    media = [
-        packet.number
-        for packet in capture.packets(files["inet"])
-        if capture.is_rtp(packet.payload) and {oracle.whose(packet.source), oracle.whose(packet.destination)} == {"a", "b"}
-    ]
-    assert not media, f"media between the homes: packets {media[:5]} and {max(0, len(media) - 5)} more at inet"
+
+    def look(oracle, files):
+        for one in homes:
+            assert between(oracle, one=one), f"home {one} did not even try"
+        media = [
+            packet.number
+            for packet in capture.packets(files["inet"])
+            if capture.is_rtp(packet.payload) and {oracle.whose(packet.source), oracle.whose(packet.destination)} == set(homes)
+        ]
+        assert not media, f"media between the homes: packets {media[:5]} and {max(0, len(media) - 5)} more at inet"
+
+    return look
 
 
 def left_in_time(went, other="b"):
@@ -139,8 +147,9 @@ def left_in_time(went, other="b"):
         ]
         assert len([at for at in own if at < went]) >= CARRIES, "the direct leg carried nothing before"
         last = max(own) - went
-        assert last <= PRIVATE_SECONDS, f"alice's last packet to the peer's address left {last * 1000:.0f} ms after she went private"
         print(f"    figure leak: last packet to the peer's address {max(0, last) * 1000:.0f} ms after going private")
+        bound = PRIVATE_SECONDS if os.environ.get("TEST_JUDGE") == "1" else PRIVATE_SECONDS_BUSY
+        assert last <= bound, f"alice's last packet to the peer's address left {last * 1000:.0f} ms after she went private"
 
     return look
 
@@ -271,7 +280,38 @@ def no_way_through(world):
         assert result["stats"]["direct_packets_in"] == 0, result
         # Each was told where the other is, although it was of no use.
         exposed(watchers)
-    return none_carried
+    return none_carried()
+
+
+def sdk_trouble(what):
+    """The way between the homes fails at one step: sound and pictures go on by the server, and nothing is played twice."""
+
+    def tell(world):
+        watchers = watch(world)
+        with settings(world, watchers, (ANYONE, ANYONE)), world.lab.trouble(what):
+            marks = ["--latency-marks"]
+            caller, callee = sdk_call(world, watchers, alice=marks, bob=marks, seconds=20)
+            world.may_meet(seconds(present(watchers[0])["acceptedAt"]))
+            for person in (caller, callee):
+                result = person.result(60)
+                assert result["answered"] and result["ended"] == "hung_up", result
+                stats = result["stats"]
+                # 20 s have 1000 packets of sound and 600 pictures. A path that dies takes what was on its way, for a second.
+                assert stats["audio_packets_in"] > 850 and stats["video_frames_in"] > 450, result
+                assert not stats["direct"] and stats["switch_count"] % 2 == 0, result
+                if what != "dies young":
+                    assert stats["switch_count"] == 0, result
+                once(stats)
+            exposed(watchers)
+
+    return tell
+
+
+def once(stats):
+    """What was played of the other party's media was played once, and in order."""
+    for kind in ("audio_units", "video_units"):
+        units = stats[kind]
+        assert units["handed_over"] > 0 and units["repeated"] == 0, f"{kind}: {units}"
 
 
 def network_change_while_direct(world):
@@ -319,18 +359,16 @@ def page_both_yes(world):
             page.does("keep")
             assert page_kind(page) == "direct"
         exposed(watchers)
-        went = time.time()
         alice.does("click", target="go-private")
+        went = alice.does("clickedAt") / 1000
         window.until = time.time() + OTHER_SIDE_SECONDS
         live(alice, bob, video=True)
         until("it is routed again", lambda: page_phase(bob) == "routed")
 
     def look(oracle, files):
         carried(since)(oracle, files)
-        # The click takes a moment of its own: she goes private where her media goes to the server again.
-        sent = routed_packets(files["home.a"], went, went + 5)
-        assert sent, "her media did not go to the server again"
-        left_in_time(sent[0])(oracle, files)
+        assert routed_packets(files["home.a"], went, went + 5), "her media did not go to the server again"
+        left_in_time(went)(oracle, files)
 
     return look
 
@@ -349,7 +387,31 @@ def page_no_way_through(world):
             assert (page_kind(page), page_phase(page)) == ("routed", "routed"), page.does("state")["direct"]
         live(alice, bob, video=True)
         exposed(watchers)
-    return none_carried
+    return none_carried()
+
+
+def page_trouble(what):
+    """The same with pages: as long as it lasts, and after it was given up, both are heard and seen."""
+
+    def tell(world):
+        with page_call(world, (ASK, ASK)) as (alice, bob, watchers), world.lab.trouble(what):
+            alice.does("click", target="go-direct")
+            bob.does("shows", target="direct-question")
+            world.may_meet(time.time())
+            bob.does("click", target="direct-yes")
+            for page in (alice, bob):
+                until(f"{page.handle}'s page tries", lambda page=page: page_kind(page) != "waiting", 10)
+            until_at = time.monotonic() + 40
+            while {page_kind(page) for page in (alice, bob)} != {"routed"}:
+                assert time.monotonic() < until_at, f"not given up: {alice.does('state')['direct']}"
+                live(alice, bob, video=True)
+            for page in (alice, bob):
+                direct = page.does("state")["direct"]
+                assert (direct["phase"], direct["stage"]) == ("routed", None), direct
+            live(alice, bob, video=True)
+            exposed(watchers)
+
+    return tell
 
 
 def page_and_sdk(world):
@@ -375,8 +437,8 @@ def page_and_sdk(world):
         alice.does("keep")
         assert page_kind(alice) == "direct"
         exposed(watchers)
-        went = time.time()
         alice.does("click", target="go-private")
+        went = alice.does("clickedAt") / 1000
         window.until = time.time() + OTHER_SIDE_SECONDS
         until("it is routed again", lambda: page_phase(alice) == "routed")
         alice.does("receives", video=False)
@@ -390,11 +452,35 @@ def page_and_sdk(world):
 
     def look(oracle, files):
         carried(since, "ac")(oracle, files)
-        sent = routed_packets(files["home.a"], went, went + 5)
-        assert sent, "her media did not go to the server again"
-        left_in_time(sent[0], "c")(oracle, files)
+        assert routed_packets(files["home.a"], went, went + 5), "her media did not go to the server again"
+        left_in_time(went, "c")(oracle, files)
 
     return look
+
+
+def page_and_sdk_no_way(world):
+    """Both say yes, but there is no way through: the page and the SDK's device stay with the server."""
+    direct_flag(world)
+    alice, _ = pages(world)
+    watchers = Foreign(world, world.homes["a"], "alice", "watch-a"), Foreign(world, world.homes["c"], "carol", "watch-c")
+    with world.lab.without_six(), settings(world, watchers, (ANYONE, ANYONE)):
+        before = world.server.metric("duocast_control_streams")
+        carol = Sdk(world, world.homes["c"], "carol", "--answer", *talking(world))
+        until("carol's device is online", lambda: world.server.metric("duocast_control_streams") > before, 15)
+        world.may_meet(time.time(), other="c")
+        alice.does("calls", callee="carol")
+        alice.does("live")
+        until("alice's page tries", lambda: page_kind(alice) == "connecting", 10)
+        until("alice's page gives up", lambda: page_kind(alice) != "connecting", 40)
+        assert (page_kind(alice), page_phase(alice)) == ("routed", "routed"), alice.does("state")["direct"]
+        alice.does("receives", video=False)
+        alice.does("keep")
+        alice.does("click", target="hangup")
+        assert alice.does("ended")["reason"] == "hung_up"
+        alice.does("closesEnded")
+        result = carol.result()
+        assert result["answered"] and result["stats"]["direct_packets_in"] == 0, result
+    return none_carried("ac")
 
 
 def page_says_no(world):
@@ -421,11 +507,29 @@ def malicious_unanswered(world):
         alice.does("shows", target="direct-question")
 
 
+def malicious_sdk(world):
+    """The same with SDK devices, and hers says yes in the call as well: her settings do not, and are what counts."""
+    watchers = watch(world)
+    with settings(world, watchers, (NEVER, ANYONE)):
+        caller, callee = sdk_call(world, watchers, alice=["--direct"], bob=["--direct"], seconds=8)
+        call = present(watchers[1])["callId"]
+        attacks(world, watchers[1], *({"sessionId": one.session(), "callId": call} for one in (callee, caller)))
+        unexposed(watchers)
+        assert both_heard(caller, callee)["stats"]["direct_packets_in"] == 0
+
+
 def tries_everything(world, alice, bob, watchers):
     """Bob's own client says yes and sends every step of every attempt, in his and in her name, and guesses her ports."""
-    foreign = watchers[1]
-    ids = bob.does("ids")
-    body = {"sessionId": ids["session"], "callId": ids["call"]}
+    ids = [page.does("ids") for page in (bob, alice)]
+    attacks(world, watchers[1], *({"sessionId": one["session"], "callId": one["call"]} for one in ids))
+    unexposed(watchers)
+    for page in (alice, bob):
+        assert page_phase(page) == "routed", page.does("state")["direct"]
+    live(alice, bob, video=True)
+
+
+def attacks(world, foreign, body, hers):
+    """With the ids of his device in the call, and with those of hers."""
     said = foreign.call("CallService/SetDirect", **body, consent=True)
     assert said["call"]["direct"]["phase"] == "DIRECT_PHASE_ROUTED", said
     offer = offer_with_everything(world.homes["b"])
@@ -433,19 +537,14 @@ def tries_everything(world, alice, bob, watchers):
     for attempt in (0, 1, 2):
         for step in steps:
             foreign.refused("CallService/SendDirect", **body, attempt=attempt, **step)
-    hers = alice.does("ids")
-    for stolen in ({"sessionId": hers["session"], "callId": hers["call"]}, {**body, "sessionId": hers["session"]}):
+    for stolen in (hers, {**body, "sessionId": hers["sessionId"]}):
         foreign.refused("CallService/SetDirect", **stolen, consent=True)
         for step in steps:
             foreign.refused("CallService/SendDirect", **stolen, attempt=1, **step)
     since = time.time()
     world.windows.append(Window("b", "a", since, since + 10, guess=True))
-    answers = guesses(world, world.homes["b"], world.homes["a"])
+    answers = guesses(world.homes["b"], world.homes["a"])
     assert answers == "0", f"{answers} answers came to STUN that nobody asked for"
-    unexposed(watchers)
-    for page in (alice, bob):
-        assert page_phase(page) == "routed", page.does("state")["direct"]
-    live(alice, bob, video=True)
 
 
 def lies_about_his_network(world):
@@ -491,7 +590,7 @@ answers = 0
 for family, host in ((socket.AF_INET, sys.argv[1]), (socket.AF_INET6, sys.argv[2])):
     one = socket.socket(family, socket.SOCK_DGRAM)
     one.setblocking(False)
-    for port in [*range(1024, 65536, 500), 40000, 50001]:
+    for port in [*range(1024, 65536, 500), 40000, 50001, *map(int, sys.argv[3:])]:
         one.sendto(struct.pack(">HHI", 1, 0, 0x2112A442) + os.urandom(12), (host, port))
         time.sleep(0.002)
     time.sleep(0.5)
@@ -507,9 +606,11 @@ print(answers)
 """
 
 
-def guesses(world, home, target):
-    """STUN from one home to ports of another; how many answers came."""
-    command = inside(home.client, "python3", "-c", GUESS, target.public[0], target.six())
+def guesses(home, target):
+    """STUN from one home to ports of another, also to those that it really uses: NATs keep them here. How many answers came."""
+    open_ports = {line.split()[3].rpartition(":")[2] for line in run(target.client, "ss", "-Huan").splitlines()}
+    assert open_ports, f"{target.name} has no socket"
+    command = inside(home.client, "python3", "-c", GUESS, target.public[0], target.six(), *sorted(open_ports))
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
@@ -522,9 +623,12 @@ SDK_STORIES = {
     "direct: go private": go_private,
     "direct: go private by itself": go_private_by_itself,
     "direct: network change": network_change_while_direct,
+    "direct: malicious client": malicious_sdk,
 }
 SYMMETRIC_STORIES = {"direct: no way through": no_way_through}
-SYMMETRIC_PAGE_STORIES = {"direct: no way through": page_no_way_through}
+SYMMETRIC_PAGE_STORIES = {"direct: no way through": page_no_way_through, "direct: page and SDK, no way through": page_and_sdk_no_way}
+TROUBLE_STORIES = {f"direct: {what}": sdk_trouble(what) for what in TROUBLES}
+TROUBLE_PAGE_STORIES = {f"direct: {what}": page_trouble(what) for what in TROUBLES}
 PAGE_STORIES = {
     "direct: yes, and private again": page_both_yes,
     "direct: page and SDK": page_and_sdk,

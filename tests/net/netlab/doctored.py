@@ -164,6 +164,7 @@ def sdk_leaks(doctor):
     yield doctor.written("IPv6 as bytes in an event", *event, six, sixteen)
     yield doctor.written("an address in base64", *event, public, base64.b64encode(b"\0\1\xc3\x51" + four))
     yield doctor.written("an address in hex", *event, public, four.hex().upper().encode())
+    yield doctor.written("what the SDK's device received", "b", "call1.messages", six, b"\x12\x10" + sixteen)
     yield doctor.written("what duocast call printed", "b", "call1.json", private, private.encode())
     yield doctor.written("a log line", SERVER, "log.txt", public, f"leg connected from {public}:50001\n".encode())
     yield doctor.written("a log line of IPv6", SERVER, "log.txt", six, f"peer=[{six}]:50001\n".encode())

@@ -11,6 +11,7 @@ firewall that lets nothing in unasked.
 
 import ipaddress
 import json
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -25,6 +26,15 @@ table inet noudp {
     chain through { type filter hook forward priority -10; meta l4proto udp drop; }
 }
 """
+
+# What may be wrong with the way between two homes: rules for packets that go on it, by the first byte of what UDP carries (RFC 7983).
+TROUBLES = {
+    "no checks": "counter drop",
+    "no keys": "@th,64,8 >= 20 @th,64,8 <= 63 counter drop",
+    "no media": "@th,64,8 >= 128 @th,64,8 <= 191 counter drop",
+    # Enough for checks, keys, sound and the first picture; then nothing more, not even a check.
+    "dies young": "quota over 60 kbytes counter drop",
+}
 
 NATS = {"cone": "masquerade", "symmetric": "masquerade random,fully-random"}
 
@@ -221,6 +231,23 @@ class Lab:
             yield
         finally:
             run(home.router, "nft", "delete", "table", "inet", "noudp")
+
+    @contextmanager
+    def trouble(self, what, one="a", other="b"):
+        """The way between two homes is so meanwhile; their ways to the server stay as they are."""
+        rules = []
+        for source, destination in ((one, other), (other, one)):
+            for family, of in (("ip", lambda home: home.public), ("ip6", lambda home: [home.six(2), home.six(3)])):
+                match = [f"{family} {side} {{ {', '.join(of(self.homes[home]))} }}" for side, home in (("saddr", source), ("daddr", destination))]
+                rules.append(f"{' '.join(match)} meta l4proto udp {TROUBLES[what]}")
+        table = "table inet trouble { chain through { type filter hook forward priority -10; %s; }; }"
+        run("inet", "nft", "-f", "-", input=table % "; ".join(rules))
+        try:
+            yield
+        finally:
+            met = run("inet", "nft", "list", "table", "inet", "trouble")
+            run("inet", "nft", "delete", "table", "inet", "trouble")
+        assert re.search(r"counter packets [1-9]", met), f"nobody met the trouble: {met}"
 
     @contextmanager
     def without_six(self):

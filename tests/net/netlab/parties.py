@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -98,14 +99,22 @@ class Sdk:
         self.out = world.directory / f"{home.name}.{handle}.call{world.calls}.json"
         self.log = self.out.with_suffix(".log")
         server = world.server
+        self.messages = messages = self.out.with_suffix(".messages")
+        messages.touch()
         command = [server.duocast, "call", "--url", server.url, "--ca", server.ca, "--json", "--token", server.token(handle)]
+        command += ["--received", messages]
         with self.out.open("wb") as out, self.log.open("wb") as log:
             environment = os.environ | {"RUST_LOG": "info"}
             process = inside(home.client, *command, *flags)
             self.process = subprocess.Popen(process, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
         world.received(home, self.out)
         world.received(home, self.log)
+        world.received(home, messages)
         world.processes.append(self.process)
+
+    def session(self):
+        """The id of its session, which is the first that it is told."""
+        return re.search(rb"[0-9a-f]{32}", self.messages.read_bytes())[0].decode()
 
     def stop(self):
         """ctrl-C."""

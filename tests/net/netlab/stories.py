@@ -141,33 +141,39 @@ def replayed_accepts(world):
     bob.refused("CallService/ConnectLeg", **accept, sdpOffer=offer_with_everything(world.homes["b"]))
 
 
+def forges(world, eve, sessions, call):
+    """Eve knows the ids of a call and of its sessions: it gets her nothing, not even that they are right."""
+    offer = offer_with_everything(world.homes["c"])
+
+    def tries(call):
+        heard = []
+        for session in sessions:
+            body = {"sessionId": session, "callId": call}
+            for method in ("AcceptCall", "DeclineCall", "HangUp"):
+                heard.append(eve.refused(f"CallService/{method}", **body))
+            heard.append(eve.refused("CallService/ConnectLeg", **body, sdpOffer=offer))
+            heard.append(eve.refused("CallService/UpdateMedia", **body, media={"audio": True}))
+            heard.append(eve.refused("CallService/SetDirect", **body, consent=True))
+        heard.append(eve.refused("CallService/GetCall", callId=call))
+        return heard
+
+    assert tries(call) == tries("0" * len(call)), "another's call answers otherwise than one that never was"
+
+
 def forged_accepts(world):
     """Carol knows Bob's call and session ids, and is not Bob."""
     alice, bob = watch(world)
     eve = Foreign(world, world.homes["c"], "carol", "eve")
     caller = Sdk(world, world.homes["a"], "alice", "--to", "bob", "--duration", "2s", *talking(world))
     call = bob.sees_call("RINGING")["callId"]
-    offer = offer_with_everything(world.homes["c"])
-    unknown = "0" * len(call)
-
-    def tries(call):
-        heard = []
-        for session in (eve.session, bob.session, alice.session):
-            body = {"sessionId": session, "callId": call}
-            for method in ("AcceptCall", "DeclineCall", "HangUp"):
-                heard.append(eve.refused(f"CallService/{method}", **body))
-            heard.append(eve.refused("CallService/ConnectLeg", **body, sdpOffer=offer))
-            heard.append(eve.refused("CallService/UpdateMedia", **body, media={"audio": True}))
-        heard.append(eve.refused("CallService/GetCall", callId=call))
-        return heard
-
-    assert tries(call) == tries(unknown), "another's call answers otherwise than one that never was"
+    sessions = (eve.session, bob.session, alice.session)
+    forges(world, eve, sessions, call)
     nobody = eve.ask(method="CallService/AcceptCall", body={"sessionId": bob.session, "callId": call}, metadata={"authorization": ""})
     assert nobody["error"] == "UNAUTHENTICATED", nobody
     assert bob.call("CallService/GetCall", callId=call)["call"]["state"] == "CALL_STATE_RINGING"
     assert not [e for e in eve.events if "callUpdated" in e.get("event", {})], "eve heard of it"
     bob.call("CallService/AcceptCall", sessionId=bob.session, callId=call)
-    tries(call)
+    forges(world, eve, sessions, call)
     bob.call("CallService/HangUp", sessionId=bob.session, callId=call)
     caller.result()
 

@@ -24,6 +24,8 @@ from netlab.world import World, report  # noqa: E402
 DELAY_MS = 20
 # What issue and docs promise, at p95.
 CONCEALED_MS, VIDEO_GAP_MS, LEFT_MS = 60, 250, 300
+# What is played of the 50 packets and the 30 pictures of the second after a change, at least; less is a lost track.
+UNITS_MIN = {"audio_units": 38, "video_units": 12}
 
 
 def p95(values):
@@ -34,7 +36,8 @@ def story(count, results):
     def tell(world):
         watchers = watch(world)
         with direct_stories.settings(world, watchers, (direct_stories.NEVER, direct_stories.ANYONE)):
-            caller, callee = direct_stories.sdk_call(world, watchers, seconds=30 + 12 * count)
+            marks = ["--latency-marks"]
+            caller, callee = direct_stories.sdk_call(world, watchers, alice=marks, bob=marks, seconds=30 + 12 * count)
             world.may_meet(time.time())
             rounds = []
             try:
@@ -88,6 +91,7 @@ def judge(results, count, each):
                 wrong.append(f"{role} to {to}: {p95(concealed):.0f} ms of sound made up at p95; at most {CONCEALED_MS} are allowed")
             if not p95(gaps) <= VIDEO_GAP_MS:
                 wrong.append(f"{role} to {to}: a gap of {p95(gaps):.0f} ms in the video at p95; at most {VIDEO_GAP_MS} are allowed")
+        wrong += [f"{role}: {line}" for line in tracks(result["stats"])]
         late = [one["left_after_ms"] for one in switches if one["left_after_ms"] is not None]
         if role == "caller" and len(late) < count:
             wrong.append(f"{role}: when it sent nothing more is known of {len(late)} switches only, not {count}")
@@ -98,6 +102,20 @@ def judge(results, count, each):
     if len(captured) < count or max(captured) > LEFT_MS + DELAY_MS:
         wrong.append(f"the capture has a packet to the peer's address {max(captured, default=0):.0f} ms after the change of settings")
     return wrong
+
+
+def tracks(stats):
+    """What is wrong with the tracks: sound and pictures came through each change, and nothing twice or after what is newer."""
+    for kind, least in UNITS_MIN.items():
+        units = stats[kind]
+        # The last one may have been cut short by the end of the call.
+        changes = [one[kind]["handed_over"] for one in stats["switches"][:-1]]
+        print(f"figure switches: {kind}: {units['handed_over']} played, {units['repeated']} of them again; "
+              f"in the second after a change at least {min(changes, default=0)}")
+        if units["repeated"] or not units["handed_over"]:
+            yield f"{kind}: {units['repeated']} of {units['handed_over']} came twice or late"
+        if min(changes, default=0) < least:
+            yield f"{kind}: only {min(changes, default=0)} in the second after a change, {least} are needed: a track was lost"
 
 
 def main(given, duocast, directory):
