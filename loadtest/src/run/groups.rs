@@ -74,32 +74,31 @@ pub(crate) fn add_call(groups: &mut [GroupFigures], call: &CallOutcome) {
         return;
     }
     for party in 0..2 {
-        let own = &mut groups[call.groups[party]];
-        own.clients += 1;
-        let is_own = counts_for(call.groups[party], call.groups[1 - party]);
-        own.calls_failed += u64::from(call.failure.is_some() && is_own);
+        let (own, other) = (call.groups[party], call.groups[1 - party]);
+        let is_told_here = counts_for(own, other);
+        let group = &mut groups[own];
+        group.clients += 1;
+        group.calls_failed += u64::from(call.failure.is_some() && is_told_here);
         if let Some(network) = &call.networks[party] {
-            own.down.add(&network.down);
-            own.up.add(&network.up);
-            own.address_changes += u64::from(network.address_changes);
+            group.down.add(&network.down);
+            group.up.add(&network.up);
+            group.address_changes += u64::from(network.address_changes);
         }
-        let (to, from) = (call.groups[party], call.groups[1 - party]);
-        if counts_for(to, from) {
-            call.first_audio[party].iter().for_each(|time| groups[to].first_audio.add(*time));
+        if is_told_here {
+            call.first_audio[party].iter().for_each(|time| group.first_audio.add(*time));
         }
         let (Some(receiver), Some(sender)) = (&call.legs[party], &call.legs[1 - party]) else { continue };
         let audio = Traffic::of(&sender.audio_sent, &receiver.audio_in);
         let traffic = audio.plus(Traffic::of(&sender.video_sent, &receiver.video_in));
-        if counts_for(to, from) {
-            let group = &mut groups[to];
+        if is_told_here {
             group.received = group.received.plus(traffic);
             group.sound.add_receiver(receiver);
             if receiver.audio_in.packets > 1 {
                 group.jitter.add_micros(receiver.audio_in.jitter_micros as u64);
             }
         }
-        if counts_for(from, to) {
-            groups[from].sent = groups[from].sent.plus(traffic);
+        if counts_for(other, own) {
+            groups[other].sent = groups[other].sent.plus(traffic);
         }
     }
 }
