@@ -85,6 +85,13 @@ struct RunArgs {
     /// A bound on a key of the report, such as 'join_p99_ms<500'. May be repeated.
     #[arg(long = "assert", value_name = "KEY<VALUE")]
     assertions: Vec<run::Assertion>,
+    #[command(flatten)]
+    reports: ReportArgs,
+}
+
+/// Where a report goes, besides standard output.
+#[derive(Debug, Args)]
+struct ReportArgs {
     /// Write the report as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -156,12 +163,8 @@ struct CapacityArgs {
     seed: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
-    /// Write what was found as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write it as one HTML page with the capacity curve, which needs nothing else.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 #[derive(Debug, Args)]
@@ -248,27 +251,12 @@ pub(crate) fn refuse(sentence: &str) -> ExitCode {
 fn run_scenario(args: RunArgs) -> Result<u8, String> {
     let overrides = run::Overrides { calls: args.calls, duration: args.duration, seed: args.seed };
     let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
-    let target = Target::of(args.target)?;
-    let options = run::Options {
-        scenario,
-        server: target.server,
-        accounts: target.accounts,
-        watch: target.watch,
-        lanes: target.lanes,
-    };
-    // Before the run: a report that cannot be kept is known now.
-    let json = args.json.map(create).transpose()?;
-    let html = args.html.map(create).transpose()?;
-
+    let options = run::Options { scenario, target: target(args.target)? };
+    let reports = Reports::create(args.reports)?;
     let summary =
         until_interrupted(async |stop| run::run(options, stop).await)?.map_err(|e| e.to_string())?;
-    if let Some((file, path)) = json {
-        serde_json::to_writer_pretty(file, &run::json(&summary)).map_err(|e| unwritable(&path, &e.into()))?;
-    }
     let broken: Vec<String> = args.assertions.iter().filter_map(|a| a.check(&summary).err()).collect();
-    if let Some((mut file, path)) = html {
-        file.write_all(run::html(&summary, &broken).as_bytes()).map_err(|e| unwritable(&path, &e))?;
-    }
+    reports.write(|| run::json(&summary), || run::html(&summary, &broken))?;
     print(&run::table(&summary, &broken))?;
     Ok(if summary.calls_failed > 0 || !broken.is_empty() { FAILED } else { FINE })
 }
@@ -283,29 +271,18 @@ fn find_capacity(args: CapacityArgs) -> Result<u8, String> {
             .collect::<Result<Vec<run::Assertion>, String>>()?,
         false => args.bounds,
     };
-    let target = Target::of(args.target)?;
     let options = capacity::Options {
         scenario,
-        server: target.server,
-        accounts: target.accounts,
-        watch: target.watch,
-        lanes: target.lanes,
+        target: target(args.target)?,
         start: usize::try_from(args.start).unwrap_or(1),
         max: usize::try_from(args.max).unwrap_or(1),
         precision_percent: args.precision,
         bounds,
     };
-    // Before the run: a report that cannot be kept is known now.
-    let json = args.json.map(create).transpose()?;
-    let html = args.html.map(create).transpose()?;
+    let reports = Reports::create(args.reports)?;
     let found =
         until_interrupted(async |stop| capacity::find(options, stop).await)?.map_err(|e| e.to_string())?;
-    if let Some((file, path)) = json {
-        serde_json::to_writer_pretty(file, &found.json()).map_err(|e| unwritable(&path, &e.into()))?;
-    }
-    if let Some((mut file, path)) = html {
-        file.write_all(found.html().as_bytes()).map_err(|e| unwritable(&path, &e))?;
-    }
+    reports.write(|| found.json(), || found.html())?;
     print(&found.table())?;
     Ok(if found.is_complete() { FINE } else { FAILED })
 }
@@ -318,8 +295,8 @@ fn compare_reports(args: CompareArgs) -> Result<u8, String> {
     };
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
     let comparison = run::Comparison::of(names, [&a?, &b?], args.tolerance, &asserted)?;
-    if let Some((file, path)) = args.json.map(create).transpose()? {
-        serde_json::to_writer_pretty(file, &comparison.json()).map_err(|e| unwritable(&path, &e.into()))?;
+    if let Some(json) = Output::create(args.json)? {
+        json.write_json(&comparison.json())?;
     }
     print(&comparison.table(args.all))?;
     Ok(if comparison.holds() { FINE } else { FAILED })
@@ -347,16 +324,9 @@ fn compare_peers(args: PeersArgs) -> Result<u8, String> {
         duocast,
     };
     let plot = args.json.as_ref().map(|path| path.with_extension("svg"));
-    // Before the run: a report that cannot be kept is known now.
-    let json = args.json.map(create).transpose()?;
-    let plot = plot.map(create).transpose()?;
+    let reports = Reports { json: Output::create(args.json)?, page: Output::create(plot)? };
     let comparison = runtime()?.block_on(peers::compare(options)).map_err(|e| e.to_string())?;
-    if let Some((file, path)) = json {
-        serde_json::to_writer_pretty(file, &comparison.json()).map_err(|e| unwritable(&path, &e.into()))?;
-    }
-    if let Some((mut file, path)) = plot {
-        file.write_all(peers::svg(&comparison).as_bytes()).map_err(|e| unwritable(&path, &e))?;
-    }
+    reports.write(|| comparison.json(), || peers::svg(&comparison))?;
     print(&peers::table(&comparison))?;
     Ok(if comparison.is_sound() { FINE } else { FAILED })
 }
@@ -376,34 +346,25 @@ fn steady_time(text: &str) -> Result<Duration, String> {
 }
 
 /// The server that the command line names.
-struct Target {
-    server: ChannelConfig,
-    accounts: run::Source,
-    watch: run::Watch,
-    lanes: usize,
-}
-
-impl Target {
-    fn of(args: TargetArgs) -> Result<Self, String> {
-        let data_dir = args.data_dir.unwrap_or_else(default_data_dir);
-        let roots = roots(args.ca.as_deref(), &data_dir)?;
-        let door = match args.door {
-            Door::Auto => DoorChoice::Auto,
-            Door::H3 => DoorChoice::H3,
-            Door::H2 => DoorChoice::H2,
-        };
-        let accounts = match (args.tokens, args.dev_key) {
-            (Some(file), _) => run::Source::Tokens(file),
-            (None, Some(file)) => run::Source::DevKey(file),
-            (None, None) => run::Source::DevKey(data_dir.join(run::DEV_KEY_FILE)),
-        };
-        Ok(Self {
-            server: ChannelConfig::new(args.target, roots).with_door(door),
-            accounts,
-            watch: run::Watch::new(&args.metrics_url, args.server_pid).map_err(|e| e.to_string())?,
-            lanes: usize::try_from(args.lanes).unwrap_or(1),
-        })
-    }
+fn target(args: TargetArgs) -> Result<run::Target, String> {
+    let data_dir = args.data_dir.unwrap_or_else(default_data_dir);
+    let roots = roots(args.ca.as_deref(), &data_dir)?;
+    let door = match args.door {
+        Door::Auto => DoorChoice::Auto,
+        Door::H3 => DoorChoice::H3,
+        Door::H2 => DoorChoice::H2,
+    };
+    let accounts = match (args.tokens, args.dev_key) {
+        (Some(file), _) => run::Source::Tokens(file),
+        (None, Some(file)) => run::Source::DevKey(file),
+        (None, None) => run::Source::DevKey(data_dir.join(run::DEV_KEY_FILE)),
+    };
+    Ok(run::Target {
+        server: ChannelConfig::new(args.target, roots).with_door(door),
+        accounts,
+        watch: run::Watch::new(&args.metrics_url, args.server_pid).map_err(|e| e.to_string())?,
+        lanes: usize::try_from(args.lanes).unwrap_or(1),
+    })
 }
 
 /// Does it, and tells it when Ctrl-C is pressed.
@@ -417,9 +378,52 @@ fn until_interrupted<T>(work: impl AsyncFnOnce(Arc<run::Stop>) -> T) -> Result<T
     }))
 }
 
-fn create(path: PathBuf) -> Result<(std::fs::File, PathBuf), String> {
-    let file = std::fs::File::create(&path).map_err(|e| unwritable(&path, &e))?;
-    Ok((file, path))
+/// The files that a report goes to. They are made before the run: one that cannot be kept is known then.
+struct Reports {
+    json: Option<Output>,
+    /// HTML or SVG.
+    page: Option<Output>,
+}
+
+impl Reports {
+    fn create(args: ReportArgs) -> Result<Self, String> {
+        Ok(Self { json: Output::create(args.json)?, page: Output::create(args.html)? })
+    }
+
+    fn write(
+        self,
+        json: impl FnOnce() -> serde_json::Value,
+        page: impl FnOnce() -> String,
+    ) -> Result<(), String> {
+        if let Some(output) = self.json {
+            output.write_json(&json())?;
+        }
+        self.page.map_or(Ok(()), |output| output.write(page().as_bytes()))
+    }
+}
+
+/// A file that is open for writing.
+struct Output {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Output {
+    fn create(path: Option<PathBuf>) -> Result<Option<Self>, String> {
+        let open = |path: PathBuf| match std::fs::File::create(&path) {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(unwritable(&path, &error)),
+        };
+        path.map(open).transpose()
+    }
+
+    fn write(mut self, bytes: &[u8]) -> Result<(), String> {
+        self.file.write_all(bytes).map_err(|error| unwritable(&self.path, &error))
+    }
+
+    fn write_json(self, value: &serde_json::Value) -> Result<(), String> {
+        self.write(format!("{value:#}\n").as_bytes())
+    }
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> String {

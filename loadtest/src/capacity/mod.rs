@@ -8,10 +8,9 @@ mod search;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duocast_client::ChannelConfig;
 use serde_json::Value;
 
-use crate::run::{self, Assertion, RunError, Scenario, Source, Stop, StopReason, Watch, say};
+use crate::run::{self, Assertion, RunError, Scenario, Stop, StopReason, Target, say};
 use search::{Limit, Search, Verdict};
 
 /// The bounds where none are asked for: nothing fails, and what people would hear as a fault stays away.
@@ -24,10 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What the command line asks for.
 pub(crate) struct Options {
     pub(crate) scenario: Scenario,
-    pub(crate) server: ChannelConfig,
-    pub(crate) accounts: Source,
-    pub(crate) watch: Watch,
-    pub(crate) lanes: usize,
+    pub(crate) target: Target,
     /// Calls of the first run, and of the largest.
     pub(crate) start: usize,
     pub(crate) max: usize,
@@ -125,10 +121,7 @@ async fn run_once(options: &Options, calls: usize, stop: &Arc<Stop>) -> Result<r
     });
     let options = run::Options {
         scenario: Scenario { calls, ..options.scenario.clone() },
-        server: options.server.clone(),
-        accounts: options.accounts.clone(),
-        watch: options.watch.clone(),
-        lanes: options.lanes,
+        target: options.target.clone(),
     };
     let summary = run::run(options, step).await;
     forward.abort();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{FAILED, FINE, create, print, program, runtime, unwritable};
+use super::{FAILED, FINE, Output, print, program, runtime};
 use crate::{peers, run};
 
 #[derive(Debug, Args)]
@@ -49,10 +49,10 @@ pub(super) fn besiege(args: HostileArgs) -> Result<u8, String> {
         gap_max: args.gap_max,
     };
     // Before the run: a report that cannot be kept is known now.
-    let json = args.json.map(create).transpose()?;
+    let json = Output::create(args.json)?;
     let siege = runtime()?.block_on(peers::besiege(options)).map_err(|e| e.to_string())?;
-    if let Some((file, path)) = json {
-        serde_json::to_writer_pretty(file, &siege.json()).map_err(|e| unwritable(&path, &e.into()))?;
+    if let Some(output) = json {
+        output.write_json(&siege.json())?;
     }
     print(&siege.table())?;
     Ok(if siege.holds() { FINE } else { FAILED })

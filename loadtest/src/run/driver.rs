@@ -39,9 +39,16 @@ const END_MAX: Duration = Duration::from_secs(25);
 /// What the command line asks for.
 pub(crate) struct Options {
     pub(crate) scenario: Scenario,
+    pub(crate) target: Target,
+}
+
+/// The server, and how this program meets it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
     pub(crate) server: ChannelConfig,
     pub(crate) accounts: accounts::Source,
     pub(crate) watch: Watch,
+    /// Media threads.
     pub(crate) lanes: usize,
 }
 
@@ -58,7 +65,7 @@ pub(crate) enum RunError {
 
 /// Runs it to its end, or to `stop`.
 pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, RunError> {
-    let Options { scenario, server, accounts, watch, lanes } = options;
+    let Options { scenario, target: Target { server, accounts, watch, lanes } } = options;
     let plan = plan(&scenario);
     let speech = Arc::new(Speech::encode(scenario.speech.as_deref())?);
     let calls = plan.calls.len();

@@ -31,7 +31,7 @@ pub(crate) use assertion::Assertion;
 pub(crate) use call::{Stop, StopReason};
 pub(crate) use compare::{ASSERTED, Comparison};
 pub(crate) use device::{Device, DeviceState};
-pub(crate) use driver::{Options, RunError, run};
+pub(crate) use driver::{Options, RunError, Target, run};
 pub(crate) use failure::{Failure, Stage};
 pub(crate) use generator::{cpu_seconds, socket_drops};
 pub(crate) use html::{head as html_head, html, tile as html_tile};
