@@ -289,12 +289,8 @@ fn find_capacity(args: CapacityArgs) -> Result<u8, String> {
 
 fn compare_reports(args: CompareArgs) -> Result<u8, String> {
     let [a, b] = [&args.a, &args.b].map(|path| read_report(path));
-    let asserted = match args.assertions.is_empty() {
-        true => run::ASSERTED.map(str::to_owned).to_vec(),
-        false => args.assertions,
-    };
     let names = [&args.a, &args.b].map(|path| path.display().to_string());
-    let comparison = run::Comparison::of(names, [&a?, &b?], args.tolerance, &asserted)?;
+    let comparison = run::Comparison::of(names, [&a?, &b?], args.tolerance, &args.assertions)?;
     if let Some(json) = Output::create(args.json)? {
         json.write_json(&comparison.json())?;
     }

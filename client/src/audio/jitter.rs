@@ -160,18 +160,21 @@ impl JitterBuffer {
 
     fn take(&mut self, sequence: u64) -> Payload {
         let held = self.held.remove(&sequence).expect("callers take what they have just seen");
-        self.settle_wait(held.rtp_time);
+        let missing = self.next.map_or(0, |next| sequence.saturating_sub(next));
+        self.settle_wait(held.rtp_time, missing);
         self.next = Some(sequence + 1);
         let samples = opus::packet::get_nb_samples(&held.payload, super::SAMPLE_RATE);
         self.next_time = held.rtp_time.wrapping_add(samples.unwrap_or(FRAME_SAMPLES) as u32);
         held.payload
     }
 
-    /// Empty pulls were a wait for a packet that was late, unless the sender's own clock says that it paused meanwhile.
-    fn settle_wait(&mut self, rtp_time: u32) {
+    /// Empty pulls were a wait for a packet that was late, or for `missing` ones that were sent and did not come, unless the
+    /// sender's own clock says that it paused meanwhile.
+    fn settle_wait(&mut self, rtp_time: u32, missing: u64) {
         let empty = std::mem::take(&mut self.empty_pulls);
         let paused_samples = (rtp_time.wrapping_sub(self.next_time) as i32).max(0);
-        let paused = (paused_samples / FRAME_SAMPLES as i32) as u32;
+        let sent = u32::try_from(missing).unwrap_or(u32::MAX);
+        let paused = ((paused_samples / FRAME_SAMPLES as i32) as u32).saturating_sub(sent);
         self.counters.concealed_frames += u64::from(empty.saturating_sub(paused));
     }
 
@@ -358,6 +361,19 @@ mod tests {
         line.buffer.handle_packet(at, 1, 50 * 960, packet(1));
         assert_eq!(line.plays(1000), Playout::Packet(packet(1)));
         assert_eq!(line.buffer.counters().concealed_frames, 0);
+    }
+
+    #[test]
+    fn what_was_sent_through_three_seconds_of_darkness_counts_as_made_up() {
+        let mut line = Line::new();
+        line.arrives(0, 0);
+        line.plays(20);
+        for n in 2..152 {
+            line.plays(n * 20);
+        }
+        line.arrives(151 * 20, 151);
+        assert_eq!(line.plays(152 * 20), Playout::Packet(packet(151)));
+        assert_eq!(line.buffer.counters().concealed_frames, 150);
     }
 
     #[test]

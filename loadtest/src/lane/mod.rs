@@ -58,7 +58,7 @@ pub(crate) struct NewLeg {
 }
 
 enum Command {
-    Add { leg: NewLeg, state: watch::Sender<LegState>, key: oneshot::Sender<Result<usize, LegError>> },
+    Add { leg: NewLeg, state: watch::Sender<LegState>, key: oneshot::Sender<Result<(usize, u16), LegError>> },
     Open { key: usize },
     Stop { key: usize, stopped: oneshot::Sender<()> },
     Close { key: usize, report: oneshot::Sender<(LegReport, Option<NetworkReport>)> },
@@ -141,8 +141,8 @@ impl LaneLink {
         let (state, changes) = watch::channel(LegState::default());
         let (key, added) = oneshot::channel();
         self.send(Command::Add { leg, state, key }).await;
-        let key = added.await.map_err(|_| LegError::LaneGone)??;
-        Ok(LegLink { lane: self.clone(), key, is_closed: false, state: changes })
+        let (key, local_port) = added.await.map_err(|_| LegError::LaneGone)??;
+        Ok(LegLink { lane: self.clone(), key, local_port, is_closed: false, state: changes })
     }
 
     /// Tells the lane what counts as the steady phase.
@@ -172,6 +172,8 @@ impl LaneLink {
 pub(crate) struct LegLink {
     lane: LaneLink,
     key: usize,
+    /// Of its first socket.
+    pub(crate) local_port: u16,
     is_closed: bool,
     pub(crate) state: watch::Receiver<LegState>,
 }

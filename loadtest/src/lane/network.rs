@@ -34,13 +34,14 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(config: &NetworkConfig, steady_from: Option<Instant>) -> Self {
+    pub(super) fn new(config: &NetworkConfig, now: Instant, steady_from: Option<Instant>) -> Self {
         let NetworkConfig { path, seed } = config;
         let changes = path.address_changes;
+        let counts_from = steady_from.map(|from| from.max(now));
         Self {
             up: Pipe::new(path.up.clone(), net::seed(*seed, 0), steady_from),
             down: Pipe::new(path.down.clone(), net::seed(*seed, 1), steady_from),
-            change_at: changes.zip(steady_from).map(|(changes, from)| from + changes.at),
+            change_at: changes.zip(counts_from).map(|(changes, from)| from + changes.at),
             change_every: changes.map_or(Duration::ZERO, |changes| changes.every),
             changes_left: changes.map_or(0, |changes| changes.count),
             changes_done: 0,
@@ -110,7 +111,7 @@ mod tests {
     use crate::net::{AddressChanges, Conditions};
 
     fn network(path: Path, steady_from: Instant) -> Network {
-        Network::new(&NetworkConfig { path: Arc::new(path), seed: 1 }, Some(steady_from))
+        Network::new(&NetworkConfig { path: Arc::new(path), seed: 1 }, steady_from, Some(steady_from))
     }
 
     fn server() -> SocketAddr {
@@ -158,5 +159,16 @@ mod tests {
             (0..20).filter(|at| network.takes_new_address(start + second * *at)).collect();
         assert_eq!(changed, [1, 4]);
         assert_eq!((network.report().address_changes, network.poll_timeout()), (2, None));
+    }
+
+    #[test]
+    fn who_comes_late_changes_its_address_as_long_after_its_coming() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let address_changes = Some(AddressChanges { at: second, every: 3 * second, count: 2 });
+        let config = NetworkConfig { path: Arc::new(Path { address_changes, ..Path::default() }), seed: 1 };
+        let mut late = Network::new(&config, start + 10 * second, Some(start));
+        let changed: Vec<u32> = (0..30).filter(|at| late.takes_new_address(start + second * *at)).collect();
+        assert_eq!(changed, [11, 14]);
     }
 }

@@ -188,7 +188,7 @@ impl Worker {
         match command {
             Command::Add { leg, state, key } => {
                 // Who asked may have given up meanwhile; the leg then ends when its answer is dropped.
-                if let Err(Ok(unwanted)) = key.send(self.add(leg, state)) {
+                if let Err(Ok((unwanted, _))) = key.send(self.add(leg, state)) {
                     self.remove(unwanted);
                 }
             }
@@ -236,14 +236,15 @@ impl Worker {
         }
     }
 
-    fn add(&mut self, new: NewLeg, state: watch::Sender<LegState>) -> Result<usize, LegError> {
+    fn add(&mut self, new: NewLeg, state: watch::Sender<LegState>) -> Result<(usize, u16), LegError> {
         let mut socket = Socket::towards(&new.answer, new.server_is_loopback)?;
         let mut leg = Leg::new(*new.peer, new.config);
         leg.handle_answer(clock::moment(), &new.answer, socket.local())?;
+        let port = socket.local().port();
         let key = self.free.pop().unwrap_or(self.seats.len());
         self.poll.registry().register(socket.source(), Token(key), Interest::READABLE)?;
         let steady_from = self.report.timings.steady.map(|(from, _)| from);
-        let network = new.network.map(|config| Box::new(Network::new(&config, steady_from)));
+        let network = new.network.map(|config| Box::new(Network::new(&config, Instant::now(), steady_from)));
         let seat = Some(Seat { leg, socket, network, state });
         if key == self.seats.len() {
             self.seats.push(seat);
@@ -251,7 +252,7 @@ impl Worker {
             self.seats[key] = seat;
         }
         self.after(key);
-        Ok(key)
+        Ok((key, port))
     }
 
     fn remove(&mut self, key: usize) -> Option<Seat> {

@@ -7,7 +7,7 @@
 mod losses;
 mod pipe;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use losses::Burst;
 pub(crate) use pipe::{Injected, Pipe};
@@ -26,7 +26,7 @@ pub(crate) struct Conditions {
     /// Share of packets that arrive twice.
     pub(crate) duplicate: f64,
     pub(crate) rate: Option<Rate>,
-    pub(crate) blackout: Option<Blackout>,
+    pub(crate) blackouts: Vec<Blackout>,
 }
 
 /// A bottleneck: a token bucket with a queue before it.
@@ -45,10 +45,18 @@ pub(crate) struct Blackout {
     pub(crate) lasts: Duration,
 }
 
+impl Blackout {
+    /// Whether nothing passes now.
+    pub(crate) fn is_on(&self, steady_from: Instant, now: Instant) -> bool {
+        let from = steady_from + self.at;
+        (from..from + self.lasts).contains(&now)
+    }
+}
+
 /// New local ports, as after a change of network behind the same address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AddressChanges {
-    /// From the begin of the steady phase to the first.
+    /// From the begin of the steady phase to the first; for who comes later, from then.
     pub(crate) at: Duration,
     pub(crate) every: Duration,
     pub(crate) count: u32,
@@ -60,6 +68,14 @@ pub(crate) struct Path {
     pub(crate) up: Conditions,
     pub(crate) down: Conditions,
     pub(crate) address_changes: Option<AddressChanges>,
+}
+
+impl Path {
+    /// Whether nothing passes now, in one direction at least.
+    pub(crate) fn is_black(&self, steady_from: Instant, now: Instant) -> bool {
+        let blackouts = [&self.up, &self.down].into_iter().flat_map(|way| &way.blackouts);
+        blackouts.into_iter().any(|blackout| blackout.is_on(steady_from, now))
+    }
 }
 
 impl Conditions {

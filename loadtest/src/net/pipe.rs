@@ -165,11 +165,8 @@ impl<T: Clone> Pipe<T> {
     }
 
     fn is_black(&self, now: Instant) -> bool {
-        let blackout = self.conditions.blackout.zip(self.steady_from);
-        blackout.is_some_and(|(blackout, steady_from)| {
-            let from = steady_from + blackout.at;
-            (from..from + blackout.lasts).contains(&now)
-        })
+        let Some(steady_from) = self.steady_from else { return false };
+        self.conditions.blackouts.iter().any(|blackout| blackout.is_on(steady_from, now))
     }
 
     /// When a packet leaves the bottleneck; `None` if its queue is full.

@@ -156,7 +156,7 @@ fn a_bottleneck_that_is_wide_enough_changes_nothing() {
 fn a_blackout_takes_what_comes_in_its_time_and_nothing_else() {
     let blackout = Blackout { at: Duration::from_secs(5), lasts: Duration::from_secs(3) };
     let (passed, injected) =
-        pass(Conditions { blackout: Some(blackout), ..Conditions::default() }, 1000, 20 * MS, 150);
+        pass(Conditions { blackouts: vec![blackout], ..Conditions::default() }, 1000, 20 * MS, 150);
     assert_eq!(holes(&passed), [150]);
     assert_eq!(passed[249].at, Duration::from_millis(4980));
     assert_eq!(passed[250].at, Duration::from_secs(8));

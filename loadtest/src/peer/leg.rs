@@ -243,8 +243,9 @@ impl Leg {
 
     /// When [`Leg::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Instant {
-        let talking = self.talking.as_ref().map(|talking| talking.next_at);
-        let showing = self.showing.as_ref().map(|showing| showing.next_at);
+        let is_connected = self.peer.is_connected();
+        let talking = self.talking.as_ref().filter(|_| is_connected).map(|talking| talking.next_at);
+        let showing = self.showing.as_ref().filter(|_| is_connected).map(|showing| showing.next_at);
         let listening = self.listener.as_ref().map(Listener::poll_timeout);
         let media = [talking, showing, listening, self.ask_keyframe_at];
         media.into_iter().flatten().fold(self.peer.poll_timeout(), Instant::min)
@@ -285,6 +286,16 @@ impl Leg {
         }
         self.talk(at);
         self.show(at);
+    }
+
+    /// The path is back: what was said while there was none is past, and that is not this program's being late.
+    fn go_on_talking(&mut self, now: Instant) {
+        if let Some(talking) = &mut self.talking {
+            let frames = now.saturating_duration_since(talking.next_at).as_nanos() / FRAME.as_nanos();
+            let frames = u32::try_from(frames).unwrap_or(u32::MAX);
+            talking.frame += u64::from(frames);
+            talking.next_at += FRAME * frames;
+        }
     }
 
     fn talk(&mut self, at: Moment) {
@@ -355,6 +366,7 @@ impl Leg {
             match event {
                 PeerEvent::Connection(ConnectionState::Connected) => {
                     self.events.push_back(LegEvent::Connected(at.now));
+                    self.go_on_talking(at.now);
                     self.start_sending(at);
                 }
                 PeerEvent::Connection(ConnectionState::Closed) => self.events.push_back(LegEvent::Closed),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::groups::{self, GroupKey};
-use super::keys::keys;
+use super::keys::{keys, near};
 use super::stats::Summary;
 
 /// A bound on one key of the report.
@@ -52,7 +52,10 @@ impl FromStr for Assertion {
             OPERATORS.into_iter().find(|(sign, _)| rest.starts_with(sign)).expect("it starts with a sign");
         let key = key.trim().to_owned();
         if !keys().iter().any(|known| known.name == key) && group_key(&key).is_none() {
-            return Err(format!("{key:?} is no key of the report: `duocast-loadtest keys` lists them"));
+            let known = keys();
+            let near = near(&key, known.iter().map(|known| known.name.as_str()));
+            let near = near.map_or_else(String::new, |near| format!(" (near: {near})"));
+            return Err(format!("{key:?} is no key of the report{near}: `duocast-loadtest keys` lists them"));
         }
         let bound = rest[sign.len()..].trim();
         let wrong = || format!("{bound:?} is no number to compare {key} with");

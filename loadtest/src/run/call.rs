@@ -1,5 +1,6 @@
 //! The script of one call: two clients sign in, one rings the other, both talk until the run stops.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use tonic::{Code, Status};
 use super::accounts::Account;
 use super::device::Device;
 use super::failure::{Failure, Stage};
+use super::generator;
 use super::live::Live;
 use super::plan::CallPlan;
 use super::scenario::Group;
@@ -81,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) server: ChannelConfig,
     pub(crate) server_is_loopback: bool,
     pub(crate) start: Instant,
+    /// From the start on.
+    pub(crate) steady_from: Duration,
     pub(crate) speech: Arc<Speech>,
     pub(crate) video: Option<SyntheticVideoConfig>,
     /// Clients with network conditions.
@@ -119,6 +123,8 @@ pub(crate) struct CallOutcome {
     pub(crate) is_skipped: bool,
     /// How often event streams broke.
     pub(crate) stream_breaks: u64,
+    /// Datagrams that its sockets dropped, if it ended before the run did; `None`: they are seen at the run's end.
+    pub(crate) socket_drops: Option<u64>,
 }
 
 struct Seat {
@@ -363,6 +369,9 @@ impl Call<'_> {
         if let Err(failure) = self.hang_up().await {
             self.outcome.failure.get_or_insert(failure);
         }
+        if self.shared.stop.reason().is_none() {
+            self.outcome.socket_drops = self.socket_drops().await;
+        }
         for party in 0..2 {
             if let Some(seat) = self.seats[party].take() {
                 self.collect(party, seat, stopped_at).await;
@@ -393,6 +402,23 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// What its sockets dropped, while they are there to be asked.
+    async fn socket_drops(&self) -> Option<u64> {
+        let ports: HashSet<u16> = self.seats.iter().flatten().map(|seat| seat.leg.local_port).collect();
+        if ports.is_empty() {
+            return None;
+        }
+        tokio::task::spawn_blocking(move || generator::socket_drops(&ports)).await.ok()?
+    }
+
+    /// Whether the scenario itself kept one party's packets away, in the time in which silence counts.
+    fn is_silenced(&self, stopped_at: Instant) -> bool {
+        let steady_from = self.shared.start + self.shared.steady_from;
+        let paths = self.plan.groups.iter().filter_map(|group| self.shared.groups.get(group.checked_sub(1)?));
+        let moments = [stopped_at, stopped_at.checked_sub(SILENCE_MAX).unwrap_or(stopped_at)];
+        paths.into_iter().any(|group| moments.iter().any(|at| group.path.is_black(steady_from, *at)))
+    }
+
     async fn collect(&mut self, party: usize, seat: Seat, stopped_at: Instant) {
         let state = *seat.leg.state.borrow();
         let since = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
@@ -403,7 +429,11 @@ impl Call<'_> {
         self.outcome.networks[party] = network;
         let fell_silent =
             report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
-        if self.outcome.came_up && fell_silent && self.outcome.failure.is_none() {
+        if self.outcome.came_up
+            && fell_silent
+            && self.outcome.failure.is_none()
+            && !self.is_silenced(stopped_at)
+        {
             self.outcome.failure = Some(Failure::own(Stage::Call, Code::Unavailable, "AUDIO_STOPPED"));
         }
         self.outcome.legs[party] = Some(report);

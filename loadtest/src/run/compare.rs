@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use super::groups;
-use super::keys::keys;
+use super::keys::{keys, near};
 
 const STRONG: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -137,7 +137,8 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares a report with an earlier one. `Err` is a sentence about what is no report, or no key of one.
+    /// Compares a report with an earlier one. `asserted`: [`ASSERTED`], as far as a report has them, if there are none. `Err`
+    /// is a sentence about what is no report, or no key of one.
     pub(crate) fn of(
         names: [String; 2],
         reports: [&Value; 2],
@@ -180,11 +181,13 @@ impl Comparison {
                 rows.extend(row(path, key.unit, better(key.name, key.unit), values, tolerance_percent));
             }
         }
+        for row in rows.iter_mut().filter(|row| asserted.is_empty() && ASSERTED.contains(&row.key.as_str())) {
+            row.is_asserted = true;
+        }
         for key in asserted {
             match rows.iter_mut().find(|row| row.key == *key) {
                 Some(row) => row.is_asserted = true,
-                None if ASSERTED.contains(&key.as_str()) => {}
-                None => return Err(format!("--assert {key}: allowed is a number that both reports have")),
+                None => return Err(no_figure(key, rows.iter().map(|row| row.key.as_str()))),
             }
         }
         let differing = ["scenario", "seed", "calls_planned"];
@@ -296,6 +299,14 @@ impl Comparison {
     }
 }
 
+fn no_figure<'a>(key: &str, present: impl Iterator<Item = &'a str>) -> String {
+    let allowed = "allowed is a number that a report has";
+    match near(key, present) {
+        Some(near) => format!("--assert {key}: {allowed}, such as {near}"),
+        None => format!("--assert {key}: {allowed}; `duocast-loadtest keys` lists them"),
+    }
+}
+
 fn number(value: Option<&Value>) -> Option<f64> {
     match value? {
         Value::Number(number) => number.as_f64(),
@@ -363,7 +374,8 @@ mod tests {
 
     #[test]
     fn each_figure_knows_its_good_direction() {
-        let comparison = compare(&report(0.1, 50, Some(5.0)), &report(9.0, 40, Some(3.0)), &[]).unwrap();
+        let (before, after) = (report(0.1, 50, Some(5.0)), report(9.0, 40, Some(3.0)));
+        let comparison = compare(&before, &after, &["join_p99_ms"]).unwrap();
         for (key, expected) in [
             ("loss_percent", Verdict::Worse),
             ("calls_up", Verdict::Worse),
@@ -376,7 +388,8 @@ mod tests {
         ] {
             assert_eq!(verdict(&comparison, key), expected, "{key}");
         }
-        assert!(comparison.holds(), "nothing is asserted");
+        assert!(comparison.holds(), "what got worse is not asserted");
+        assert!(!compare(&before, &after, &[]).unwrap().holds(), "unless nothing else is");
     }
 
     #[test]
@@ -404,8 +417,23 @@ mod tests {
         assert!(error.starts_with("a.json: is no report"), "{error}");
         let error = compare(&good, &json!({"schema": 9}), &[]).unwrap_err();
         assert!(error.starts_with("b.json: has schema 9: allowed is 1"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_no_report_has_is_refused_with_those_that_are_near() {
+        let good = report(0.0, 50, None);
         let error = compare(&good, &good, &["los_percent"]).unwrap_err();
         assert!(error.starts_with("--assert los_percent: allowed is"), "{error}");
+        assert!(error.ends_with("such as loss_percent"), "{error}");
+        let error = compare(&good, &good, &["router_cpu_us_per_packet"]).unwrap_err();
+        assert!(
+            error.starts_with("--assert router_cpu_us_per_packet: allowed is"),
+            "null is no figure: {error}"
+        );
+        assert!(
+            compare(&good, &good, &[]).unwrap().holds(),
+            "of those that nobody asked for some may be missing"
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ const VIDEO_PACKET_BYTES: usize = 1100;
 /// Higher waits longer for one that restarts, lower gives up on a hiccup.
 const SERVER_SILENCE_MAX: Duration = Duration::from_secs(8);
 
-/// From the stop to the end of the last call's script. Its own waits add up to less.
+/// From the stop to the end of the last call's script, besides what conditions hold. Its own waits add up to less.
 const END_MAX: Duration = Duration::from_secs(25);
 
 /// What the command line asks for.
@@ -81,6 +81,7 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
         server_is_loopback: is_loopback(&server.url),
         server,
         start,
+        steady_from: plan.steady_from,
         speech,
         video: scenario.video.map(video_config),
         drain: call::DRAIN + drain_of(&scenario.groups),
@@ -97,8 +98,8 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
     let ended = Instant::now();
     let reports = lanes.into_iter().map(Lane::finish).collect();
 
-    let calls_up = outcomes.iter().filter(|outcome| outcome.came_up).count() as u64;
-    let around = run.samples.surroundings(start, before, unseen.map(|e| e.to_string()), calls_up);
+    let mut around = run.samples.surroundings(start, before, unseen.map(|e| e.to_string()));
+    around.notes.extend(run.plan.note.take());
     let stop = run.shared.stop.reason().unwrap_or(StopReason::Planned);
     let around = Surroundings { stop, run: ended - start, ..around };
     Ok(stats::summarize(&scenario, &outcomes, reports, around))
@@ -118,6 +119,7 @@ struct Run {
 struct Samples {
     from: Option<(Instant, Sample, Option<f64>)>,
     until: Option<(Instant, Sample, Option<f64>)>,
+    calls_up_at_end: u64,
     lost_page: Option<String>,
     socket_drops: Option<u64>,
     task_lag: Histogram,
@@ -145,8 +147,8 @@ impl Run {
             _ = shared.stop.stopped() => {}
             () = generator::probe_lag(&mut task_lag) => {}
             () = history.follow(shared.start, plan.stop_at, watch, &shared.live) => {}
-            () = show_and_guard(shared, links, calls, plan.stop_at) => {}
-            () = samples.take(shared.start, plan, watch) => shared.stop.now(StopReason::Planned),
+            () = show_and_guard(shared, links, calls, plan) => {}
+            () = samples.take(shared.start, plan, watch, &shared.live) => shared.stop.now(StopReason::Planned),
         }
         self.samples.task_lag = task_lag;
         self.samples.history = history;
@@ -154,7 +156,7 @@ impl Run {
         for link in &self.links {
             link.set_steady(self.shared.start + self.plan.steady_from, now).await;
         }
-        self.samples.finish(&self.watch).await;
+        self.samples.finish(&self.watch, &self.shared.live).await;
         let mut ports = HashSet::new();
         for link in &self.links {
             ports.extend(link.local_ports().await);
@@ -173,7 +175,7 @@ impl Run {
                 }));
             }
         };
-        if tokio::time::timeout(END_MAX, all).await.is_err() {
+        if tokio::time::timeout(END_MAX + self.shared.drain, all).await.is_err() {
             let missing = self.calls.len();
             self.calls.abort_all();
             outcomes.extend((0..missing).map(|_| broken_off()));
@@ -188,8 +190,9 @@ fn broken_off() -> CallOutcome {
 }
 
 /// Shows progress; comes back, and stops everybody, when nothing arrives any more.
-async fn show_and_guard(shared: &Shared, links: &[LaneLink], calls: usize, stop_at: Duration) {
-    let mut progress = Progress::new(calls, shared.start, shared.start + stop_at);
+async fn show_and_guard(shared: &Shared, links: &[LaneLink], calls: usize, plan: &Plan) {
+    let mut progress = Progress::new(calls, shared.start, shared.start + plan.stop_at);
+    let steady_from = shared.start + plan.steady_from;
     let mut heard = (Instant::now(), 0);
     loop {
         tokio::select! {
@@ -200,7 +203,9 @@ async fn show_and_guard(shared: &Shared, links: &[LaneLink], calls: usize, stop_
         progress.update(now, &shared.live, links);
         let received: u64 = links.iter().map(|link| link.gauges().received()).sum();
         let has_calls = shared.live.up.load(Ordering::Relaxed) > 0;
-        if received != heard.1 || !has_calls {
+        // What a scenario itself keeps away is no sign of the server.
+        let is_black = shared.groups.iter().any(|group| group.path.is_black(steady_from, now));
+        if received != heard.1 || !has_calls || is_black {
             heard = (now, received);
         } else if now - heard.0 > SERVER_SILENCE_MAX {
             shared.stop.now(StopReason::ServerLost);
@@ -212,17 +217,18 @@ async fn show_and_guard(shared: &Shared, links: &[LaneLink], calls: usize, stop_
 
 impl Samples {
     /// Looks at both ends of the steady phase.
-    async fn take(&mut self, start: Instant, plan: &Plan, watch: &Watch) {
+    async fn take(&mut self, start: Instant, plan: &Plan, watch: &Watch, live: &Live) {
         tokio::time::sleep_until((start + plan.steady_from).into()).await;
         let (sample, _) = watch.sample().await;
         self.from = Some((Instant::now(), sample, generator::cpu_seconds(None)));
         tokio::time::sleep_until((start + plan.stop_at).into()).await;
-        self.finish(watch).await;
+        self.finish(watch, live).await;
     }
 
     /// Looks for the last time: at the planned end of the steady phase, or where a stop cuts it off.
-    async fn finish(&mut self, watch: &Watch) {
+    async fn finish(&mut self, watch: &Watch, live: &Live) {
         if self.from.is_some() && self.until.is_none() {
+            self.calls_up_at_end = u64::try_from(live.up.load(Ordering::Relaxed)).unwrap_or(0);
             let (at, cpu) = (Instant::now(), generator::cpu_seconds(None));
             let (sample, lost) = watch.sample().await;
             self.until = Some((at, sample, cpu));
@@ -230,13 +236,7 @@ impl Samples {
         }
     }
 
-    fn surroundings(
-        self,
-        start: Instant,
-        before: Sample,
-        unseen: Option<String>,
-        calls_up: u64,
-    ) -> Surroundings {
+    fn surroundings(self, start: Instant, before: Sample, unseen: Option<String>) -> Surroundings {
         let mut notes = Vec::new();
         let (mut steady, mut server, mut cpu_seconds) = (Duration::ZERO, Server::default(), None);
         let mut steady_span = None;
@@ -244,7 +244,7 @@ impl Samples {
             (Some((from_at, from, from_cpu)), Some((until_at, until, until_cpu))) => {
                 steady = until_at - from_at;
                 steady_span = Some((from_at - start, until_at - start));
-                server = Server::between(before, from, until, calls_up);
+                server = Server::between(before, from, until);
                 cpu_seconds = until_cpu.zip(from_cpu).map(|(until, from)| until - from);
             }
             _ => notes
@@ -255,7 +255,7 @@ impl Samples {
         } else if steady > Duration::ZERO && server.cpu_us_per_packet().is_none() {
             notes.push("the metrics page has no router figures: CPU per packet is not known".into());
         }
-        if steady > Duration::ZERO && server.bytes_per_call.is_none() {
+        if steady > Duration::ZERO && server.grown_bytes.is_none() {
             notes.push("the server's memory is not known: give its process id with --server-pid".into());
         }
         Surroundings {
@@ -265,6 +265,7 @@ impl Samples {
             steady_span,
             history: self.history,
             server,
+            calls_up_at_end: self.calls_up_at_end,
             generator_cpu_seconds: cpu_seconds,
             task_lag: self.task_lag,
             socket_drops: self.socket_drops,

@@ -25,6 +25,12 @@ impl Key {
     }
 }
 
+/// From here on (0 to 1) two names count as written nearly alike. Higher shows fewer, lower shows what nobody meant.
+const ALIKE: f64 = 0.88;
+
+/// Near names that are shown.
+const NEAR_MAX: usize = 3;
+
 type Times = fn(&Summary) -> &Histogram;
 
 /// Distributions of times: each gives `_p50_ms`, `_p95_ms`, `_p99_ms` and `_max_ms`.
@@ -133,6 +139,17 @@ fn run_keys() -> Vec<Key> {
             |s| groups::json(&s.groups),
         ),
     ]
+}
+
+/// Names that are written nearly like this one, as a text; `None` if none is.
+pub(super) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut alike: Vec<(f64, &str)> = known
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(alike, _)| *alike > ALIKE)
+        .collect();
+    alike.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let nearest: Vec<&str> = alike.into_iter().take(NEAR_MAX).map(|(_, known)| known).collect();
+    (!nearest.is_empty()).then(|| nearest.join(", "))
 }
 
 fn point(point: Point) -> Value {
@@ -267,8 +284,8 @@ fn server_keys() -> Vec<Key> {
         key(
             "server_memory_kb_per_call",
             "kB",
-            "its growth since before the first client, for each call up",
-            |s| number(s.server.bytes_per_call.map(|bytes| bytes / 1e3)),
+            "its growth since before the first client, for each call that was up then",
+            |s| number(s.server_bytes_per_call().map(|bytes| bytes / 1e3)),
         ),
     ]
 }

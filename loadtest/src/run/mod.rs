@@ -29,7 +29,7 @@ mod stats;
 pub(crate) use accounts::{Account, CERT_FILE, DEV_KEY_FILE, Source, prepare as prepare_accounts};
 pub(crate) use assertion::Assertion;
 pub(crate) use call::{Stop, StopReason};
-pub(crate) use compare::{ASSERTED, Comparison};
+pub(crate) use compare::Comparison;
 pub(crate) use device::{Device, DeviceState};
 pub(crate) use driver::{Options, RunError, Target, run};
 pub(crate) use failure::{Failure, Stage};

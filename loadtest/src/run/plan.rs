@@ -51,15 +51,22 @@ pub(crate) struct Plan {
     pub(crate) steady_from: Duration,
     /// When everybody stops sending and hangs up.
     pub(crate) stop_at: Duration,
+    /// What the scenario asks for and this is not.
+    pub(crate) note: Option<String>,
 }
 
 /// Draws the plan: the same scenario and seed give the same one.
 pub(crate) fn plan(scenario: &Scenario) -> Plan {
     let mut random = StdRng::seed_from_u64(scenario.seed);
     let gap = Duration::from_secs_f64(1.0 / scenario.calls_per_second);
+    let mut note = None;
     let arrivals: Vec<Duration> = match scenario.mean_call {
         None => (0..scenario.calls).map(|index| gap.mul_f64(index as f64)).collect(),
-        Some(mean) => arrivals(scenario, mean),
+        Some(mean) => {
+            let (arrivals, is_cut) = arrivals(scenario, mean, ARRIVALS_MAX);
+            note = is_cut.then(|| cut(&arrivals));
+            arrivals
+        }
     };
     let groups = groups::assign(scenario, arrivals.len());
     let calls: Vec<CallPlan> = arrivals
@@ -81,7 +88,15 @@ pub(crate) fn plan(scenario: &Scenario) -> Plan {
         None => calls.iter().map(|call| call.place_at + call.ring_for).max().unwrap_or_default() + SETTLE,
         Some(mean) => filled_at(scenario, mean),
     };
-    Plan { calls, steady_from, stop_at: steady_from + scenario.duration }
+    Plan { calls, steady_from, stop_at: steady_from + scenario.duration, note }
+}
+
+fn cut(arrivals: &[Duration]) -> String {
+    let (count, last) = (arrivals.len(), arrivals.last().map_or(0, Duration::as_secs));
+    format!(
+        "no call came after {last} s: {count} calls are the most that a run may have, so fewer were up at its end; \
+         use a shorter duration, longer calls or fewer of them"
+    )
 }
 
 /// When as many calls are up as will be on average: after three mean lengths 95 % of them are.
@@ -95,22 +110,24 @@ fn mean_length(mean: Duration) -> Duration {
 }
 
 /// When clients sign in: at random, at the rate that keeps as many calls up as the scenario asks for. The last one can
-/// still come up before the end.
-fn arrivals(scenario: &Scenario, mean: Duration) -> Vec<Duration> {
+/// still come up before the end. True: there would have been more than `most`.
+fn arrivals(scenario: &Scenario, mean: Duration, most: usize) -> (Vec<Duration>, bool) {
     let mut random = StdRng::seed_from_u64(net::seed(scenario.seed, ARRIVALS));
     let setting_up = JOIN_LEAD + scenario.answer_after + scenario.answer_spread + SETTLE;
     let until = (filled_at(scenario, mean) + scenario.duration).saturating_sub(setting_up);
     let between = mean_length(mean).div_f64(scenario.calls as f64);
     let mut at = Duration::ZERO;
     let mut arrivals = vec![at];
-    while arrivals.len() < ARRIVALS_MAX {
+    loop {
         at += exponential(between, &mut random);
         if at >= until {
-            break;
+            return (arrivals, false);
+        }
+        if arrivals.len() == most {
+            return (arrivals, true);
         }
         arrivals.push(at);
     }
-    arrivals
 }
 
 fn exponential(mean: Duration, random: &mut StdRng) -> Duration {
@@ -167,6 +184,20 @@ mod tests {
             let decoding: usize = plan.calls.iter().map(|c| c.decodes.iter().filter(|d| **d).count()).sum();
             assert_eq!(decoding, expected, "share {share}");
         }
+    }
+
+    #[test]
+    fn a_run_that_would_have_too_many_calls_says_when_they_stopped_coming() {
+        let scenario = scenario("duration = \"60s\"\nchurn.mean_call = \"5s\"");
+        let (all, is_cut) = arrivals(&scenario, Duration::from_secs(5), ARRIVALS_MAX);
+        assert!(!is_cut && plan(&scenario).note.is_none());
+        let (some, is_cut) = arrivals(&scenario, Duration::from_secs(5), 100);
+        assert!(is_cut && some == all[..100]);
+        let note = cut(&some);
+        assert!(
+            note.starts_with(&format!("no call came after {} s: 100 calls", some[99].as_secs())),
+            "{note}"
+        );
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn write_server(out: &mut String, s: &Summary) -> fmt::Result {
     if let Some(cores) = per_second(s.server.cpu_seconds) {
         line(out, "whole process", &format!("{cores:.2} cores"))?;
     }
-    let memory = s.server.bytes_per_call.map(|bytes| format!("{:.0} kB", bytes / 1e3));
+    let memory = s.server_bytes_per_call().map(|bytes| format!("{:.0} kB", bytes / 1e3));
     line(out, "memory per call", &memory.unwrap_or_else(|| "not known".into()))?;
     writeln!(out)
 }

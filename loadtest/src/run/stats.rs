@@ -38,6 +38,8 @@ pub(crate) struct Summary {
 
     pub(crate) calls_planned: u64,
     pub(crate) calls_up: u64,
+    /// Of those, how many were up together at the end of the steady phase.
+    pub(crate) calls_up_at_end: u64,
     pub(crate) calls_failed: u64,
     pub(crate) calls_skipped: u64,
     pub(crate) failures: Vec<(Failure, u64)>,
@@ -143,21 +145,20 @@ pub(crate) struct Server {
     pub(crate) packets_forwarded: Option<f64>,
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) resident_bytes: Option<f64>,
-    /// Growth of its memory since before the first client, for each call that was up.
-    pub(crate) bytes_per_call: Option<f64>,
+    /// Growth of its memory since before the first client.
+    pub(crate) grown_bytes: Option<f64>,
 }
 
 impl Server {
     /// `before` is from before the first client, `from` and `until` are the steady phase's ends.
-    pub(crate) fn between(before: Sample, from: Sample, until: Sample, calls: u64) -> Self {
+    pub(crate) fn between(before: Sample, from: Sample, until: Sample) -> Self {
         let grown = |a: Option<f64>, b: Option<f64>| Some((b? - a?).max(0.0));
-        let per_call = grown(before.resident_bytes, until.resident_bytes).filter(|_| calls > 0);
         Self {
             busy_seconds: grown(from.router_busy_seconds, until.router_busy_seconds),
             packets_forwarded: grown(from.packets_forwarded, until.packets_forwarded),
             cpu_seconds: grown(from.cpu_seconds, until.cpu_seconds),
             resident_bytes: until.resident_bytes,
-            bytes_per_call: per_call.map(|bytes| bytes / calls as f64),
+            grown_bytes: grown(before.resident_bytes, until.resident_bytes),
         }
     }
 
@@ -189,6 +190,7 @@ pub(crate) struct Surroundings {
     pub(crate) steady_span: Option<(Duration, Duration)>,
     pub(crate) history: History,
     pub(crate) server: Server,
+    pub(crate) calls_up_at_end: u64,
     pub(crate) generator_cpu_seconds: Option<f64>,
     pub(crate) task_lag: Histogram,
     pub(crate) socket_drops: Option<u64>,
@@ -217,6 +219,7 @@ pub(crate) fn summarize(
         steady_span: around.steady_span,
         history: around.history,
         calls_planned: calls.len() as u64,
+        calls_up_at_end: around.calls_up_at_end,
         server: around.server,
         generator: Generator {
             cpu_seconds: around.generator_cpu_seconds,
@@ -248,6 +251,9 @@ impl Summary {
         self.calls_failed += u64::from(call.failure.is_some());
         self.calls_skipped += u64::from(call.is_skipped);
         self.stream_breaks += call.stream_breaks;
+        if let (Some(all), Some(dropped)) = (&mut self.generator.socket_drops, call.socket_drops) {
+            *all += dropped;
+        }
         let times = [
             (&mut self.join, &call.join[..]),
             (&mut self.ring, &[call.ring]),
@@ -304,6 +310,12 @@ impl Summary {
         self.generator.media_lag.merge(&lane.lag);
         self.generator.unsent += lane.unsent;
         self.generator.busiest_lane_cpu = self.generator.busiest_lane_cpu.max(lane.steady_cpu);
+    }
+
+    /// Growth of the server's memory for each call that was up when it was read last.
+    pub(crate) fn server_bytes_per_call(&self) -> Option<f64> {
+        let calls = self.calls_up_at_end;
+        self.server.grown_bytes.filter(|_| calls > 0).map(|bytes| bytes / calls as f64)
     }
 
     /// CPU of this program in the steady phase, in cores.
@@ -382,6 +394,7 @@ pub(crate) mod tests {
             steady_span: None,
             history: History::default(),
             server: Server::default(),
+            calls_up_at_end: 0,
             generator_cpu_seconds: Some(10.0),
             task_lag: Histogram::default(),
             socket_drops: Some(0),
@@ -455,16 +468,19 @@ pub(crate) mod tests {
             cpu_seconds: None,
             resident_bytes: Some(rss),
         };
-        let server = Server::between(
-            sample(0.0, 0.0, 50e6),
-            sample(1.0, 1000.0, 60e6),
-            sample(3.0, 101_000.0, 70e6),
-            10,
-        );
+        let server =
+            Server::between(sample(0.0, 0.0, 50e6), sample(1.0, 1000.0, 60e6), sample(3.0, 101_000.0, 70e6));
         assert_eq!(server.cpu_us_per_packet(), Some(20.0));
-        assert_eq!(server.bytes_per_call, Some(2e6));
-        let idle = Server::between(sample(0.0, 0.0, 1.0), sample(1.0, 5.0, 1.0), sample(2.0, 5.0, 1.0), 0);
-        assert_eq!((idle.cpu_us_per_packet(), idle.bytes_per_call), (None, None));
+        let mut summary = Summary { server, calls_up: 500, calls_up_at_end: 10, ..Summary::default() };
+        assert_eq!(
+            summary.server_bytes_per_call(),
+            Some(2e6),
+            "calls that came and went hold nothing any more"
+        );
+        summary.calls_up_at_end = 0;
+        assert_eq!(summary.server_bytes_per_call(), None);
+        let idle = Server::between(sample(0.0, 0.0, 1.0), sample(1.0, 5.0, 1.0), sample(2.0, 5.0, 1.0));
+        assert_eq!(idle.cpu_us_per_packet(), None);
     }
 
     #[test]

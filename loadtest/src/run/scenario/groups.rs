@@ -44,7 +44,7 @@ pub(crate) const OWN: &[Field] = &[
         key: "address_change_at",
         allowed: time(0, 24 * 3600),
         default: "\"5s\"",
-        meaning: "When that happens first, from the begin of the steady phase",
+        meaning: "When that happens first, from the begin of the steady phase; for clients that come later, from then",
     },
     Field {
         key: "address_change_every",
@@ -163,7 +163,7 @@ fn conditions(
         reorder: values.yes_no(&key("reorder"))?,
         duplicate: share("duplicate_percent")?,
         rate: (bits_per_second > 0).then_some(Rate { bits_per_second, queue }),
-        blackout: (!blackout.lasts.is_zero()).then_some(blackout),
+        blackouts: (!blackout.lasts.is_zero()).then_some(blackout).into_iter().collect(),
     })
 }
 
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!((path.up.loss, path.down.loss), (0.05, 0.02));
         assert_eq!((path.up.delay, path.down.delay), (Duration::from_millis(80), Duration::from_millis(80)));
         assert_eq!(path.address_changes.unwrap().at, Duration::from_secs(5));
-        assert_eq!((path.up.rate, path.up.blackout, path.up.burst), (None, None, None));
+        assert_eq!((path.up.rate, &path.up.blackouts[..], path.up.burst), (None, &[][..], None));
     }
 
     #[test]
