@@ -68,6 +68,7 @@ stage build tests/lib/build.sh
 stage load tests/load.sh
 stage conditions tests/conditions.sh
 stage hostile tests/hostile.sh
+stage storms tests/storms.sh
 beside leak tests/net/run.sh --short
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh

@@ -2,11 +2,12 @@
 
 mod hostile;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duocast_client::{ChannelConfig, DoorChoice, Roots};
@@ -23,6 +24,9 @@ const USAGE: u8 = 2;
 /// Most media threads. Each carries thousands of legs; more than cores only adds switching.
 const LANES_MAX: u64 = 64;
 
+/// How far ahead a common start may be: further is a mistake, such as milliseconds for seconds.
+const START_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Real calls in numbers, through the real control plane and router.
 #[derive(Debug, Parser)]
 #[command(name = "duocast-loadtest", version, max_term_width = 100)]
@@ -35,6 +39,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Starts the calls of a scenario, shows how they are doing and reports at the end.
     Run(Box<RunArgs>),
+    /// Joins the reports of one run's generators, `run --part I/N --json FILE` on several machines, into one.
+    Join(JoinArgs),
     /// Finds how many calls the server carries: runs a scenario with more and more of them, until a bound breaks.
     Capacity(Box<CapacityArgs>),
     /// Compares two reports of `run --json`: what changed, and what got worse.
@@ -82,7 +88,42 @@ struct RunArgs {
     seed: Option<String>,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    generators: GeneratorArgs,
     /// A bound on a key of the report, such as 'join_p99_ms<500'. May be repeated.
+    #[arg(long = "assert", value_name = "KEY<VALUE")]
+    assertions: Vec<run::Assertion>,
+    #[command(flatten)]
+    reports: ReportArgs,
+}
+
+/// One generator or several.
+#[derive(Debug, Args)]
+struct GeneratorArgs {
+    /// Processes that share the calls, on this machine; their reports are joined into one.
+    #[arg(long, value_name = "N", conflicts_with_all = ["part", "start_at"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(run::PARTS_MAX)))]
+    generators: Option<u32>,
+    /// Take one share of the calls, such as 2/3; others, perhaps on other machines, take the rest. See `join`.
+    #[arg(long, value_name = "I/N")]
+    part: Option<run::Part>,
+    /// When to start, in seconds since 1970, such as $(date -d '+1 min' +%s): the same for all parts.
+    #[arg(long, value_name = "SECONDS", value_parser = start_at)]
+    start_at: Option<SystemTime>,
+    /// Stop in order when standard input ends.
+    #[arg(long, hide = true)]
+    while_stdin_open: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 fine; 1 calls failed or an assertion does not hold; 2 nothing was joined."
+)]
+struct JoinArgs {
+    /// Reports of `run --part I/N --json FILE`, one of each part.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// A bound on a key of the joined report, such as 'join_p99_ms<500'. May be repeated.
     #[arg(long = "assert", value_name = "KEY<VALUE")]
     assertions: Vec<run::Assertion>,
     #[command(flatten)]
@@ -228,6 +269,7 @@ enum Door {
 pub(crate) fn execute(cli: Cli) -> Result<ExitCode, String> {
     match cli.command {
         Command::Run(args) => run_scenario(*args),
+        Command::Join(args) => join_reports(args),
         Command::Capacity(args) => find_capacity(*args),
         Command::Compare(args) => compare_reports(args),
         Command::ComparePeers(args) => compare_peers(args),
@@ -249,16 +291,99 @@ pub(crate) fn refuse(sentence: &str) -> ExitCode {
 }
 
 fn run_scenario(args: RunArgs) -> Result<u8, String> {
-    let overrides = run::Overrides { calls: args.calls, duration: args.duration, seed: args.seed };
+    let overrides = run::Overrides {
+        calls: args.calls.clone(),
+        duration: args.duration.clone(),
+        seed: args.seed.clone(),
+    };
     let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
-    let options = run::Options { scenario, target: target(args.target)? };
-    let reports = Reports::create(args.reports)?;
-    let summary =
-        until_interrupted(async |stop| run::run(options, stop).await)?.map_err(|e| e.to_string())?;
-    let broken: Vec<String> = args.assertions.iter().filter_map(|a| a.check(&summary).err()).collect();
-    reports.write(|| run::json(&summary), || run::html(&summary, &broken))?;
-    print(&run::table(&summary, &broken))?;
+    let alike = args.of_each();
+    let RunArgs { target: server, generators, assertions, reports, .. } = args;
+    let target = target(server)?;
+    let reports = Reports::create(reports)?;
+    let summary = until_interrupted(async |stop| {
+        if let Some(count) = generators.generators {
+            let fleet = run::Fleet { scenario, generators: count, args: alike };
+            return run::run_fleet(fleet, stop).await.map_err(|e| e.to_string());
+        }
+        if generators.while_stdin_open {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || stop_with_stdin(&stop));
+        }
+        let GeneratorArgs { part, start_at, .. } = generators;
+        run::run(run::Options { scenario, target, part, start_at }, stop).await.map_err(|e| e.to_string())
+    })??;
+    report(&summary, &assertions, reports)
+}
+
+fn join_reports(args: JoinArgs) -> Result<u8, String> {
+    let JoinArgs { files, assertions, reports } = args;
+    let mut parts = Vec::new();
+    for path in &files {
+        let name = path.display().to_string();
+        let part = run::read_joinable(&name, &read_report(path)?).map_err(|e| e.to_string())?;
+        parts.push((name, part));
+    }
+    let joined = run::join(parts).map_err(|e| e.to_string())?;
+    report(&joined, &assertions, Reports::create(reports)?)
+}
+
+/// Writes and shows the figures of a run.
+fn report(summary: &run::Summary, assertions: &[run::Assertion], reports: Reports) -> Result<u8, String> {
+    let broken: Vec<String> = assertions.iter().filter_map(|a| a.check(summary).err()).collect();
+    reports.write(|| run::json(summary), || run::html(summary, &broken))?;
+    print(&run::table(summary, &broken))?;
     Ok(if summary.calls_failed > 0 || !broken.is_empty() { FAILED } else { FINE })
+}
+
+/// Stops in order when who started this program is gone, or closes its input to say so.
+fn stop_with_stdin(stop: &run::Stop) {
+    // An input that cannot be read has ended.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    stop.now(run::StopReason::Interrupted);
+}
+
+impl RunArgs {
+    /// What each of several generators is told, as it was told this one.
+    fn of_each(&self) -> Vec<OsString> {
+        let Self { scenario, calls, duration, seed, target, generators: _, assertions: _, reports: _ } = self;
+        let TargetArgs { target: url, door, data_dir, ca, dev_key, tokens, metrics_url, server_pid, lanes } =
+            target;
+        let door = door.to_possible_value().map(|value| value.get_name().to_owned());
+        let texts = [
+            ("--calls", calls.clone()),
+            ("--duration", duration.clone()),
+            ("--seed", seed.clone()),
+            ("--target", Some(url.clone())),
+            ("--door", door),
+            ("--metrics-url", Some(metrics_url.clone())),
+            ("--server-pid", server_pid.map(|pid| pid.to_string())),
+            ("--lanes", Some(lanes.to_string())),
+        ];
+        let paths = [("--data-dir", data_dir), ("--ca", ca), ("--dev-key", dev_key), ("--tokens", tokens)];
+        let texts = texts.into_iter().map(|(flag, value)| (flag, value.map(OsString::from)));
+        let paths = paths.into_iter().map(|(flag, path)| (flag, path.clone().map(OsString::from)));
+        let mut args = vec![OsString::from("run"), scenario.clone().into_os_string()];
+        for (flag, value) in texts.chain(paths) {
+            // One word: a value may begin with a dash.
+            args.extend(value.map(|value| {
+                let mut word = OsString::from(format!("{flag}="));
+                word.push(value);
+                word
+            }));
+        }
+        args
+    }
+}
+
+/// Seconds since 1970.
+fn start_at(text: &str) -> Result<SystemTime, String> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let at = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(seconds));
+    let soon = SystemTime::now() + START_MAX;
+    at.filter(|at| *at < soon).ok_or_else(|| {
+        "allowed are seconds since 1970, at most a day ahead, such as $(date -d '+1 min' +%s)".into()
+    })
 }
 
 fn find_capacity(args: CapacityArgs) -> Result<u8, String> {

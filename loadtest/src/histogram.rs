@@ -19,6 +19,23 @@ impl Default for Histogram {
     }
 }
 
+/// As pairs of a time in microseconds and how often it was seen: any program can read that and add it up.
+impl serde::Serialize for Histogram {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Histogram {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut histogram = Self::default();
+        for (micros, count) in <Vec<(u64, u64)>>::deserialize(deserializer)? {
+            histogram.0.saturating_record_n(micros.min(MICROS_MAX), count);
+        }
+        Ok(histogram)
+    }
+}
+
 impl Histogram {
     pub(crate) fn add(&mut self, time: Duration) {
         self.add_micros(u64::try_from(time.as_micros()).unwrap_or(MICROS_MAX));
@@ -76,6 +93,20 @@ mod tests {
         histogram.merge(&other);
         assert_eq!(histogram.0.len(), 101);
         assert!((histogram.max_ms().unwrap() - 120_000.0).abs() < 100.0, "longer times count as the longest");
+    }
+
+    #[test]
+    fn what_was_written_reads_as_the_same_distribution() {
+        let mut histogram = Histogram::default();
+        (0..10_000_u64).for_each(|n| histogram.add_micros(n * n / 7));
+        let text = serde_json::to_string(&histogram).unwrap();
+        let read: Histogram = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.count(), 10_000);
+        for share in [0.0, 0.5, 0.9, 0.99, 0.999, 1.0] {
+            assert_eq!(read.ms_at(share), histogram.ms_at(share), "{share}");
+        }
+        assert_eq!(read.max_ms(), histogram.max_ms());
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 
     #[test]

@@ -73,6 +73,51 @@ pub(crate) fn window_width(run: Duration) -> Duration {
     WIDTH_MIN.max(Duration::from_secs_f64(seconds))
 }
 
+/// As it is written.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Written {
+    width_micros: u64,
+    windows: Vec<WrittenWindow>,
+}
+
+/// A window's number, its longest time, and pairs of a bucket and its count.
+type WrittenWindow = (usize, u64, Vec<(usize, u32)>);
+
+impl serde::Serialize for OverTime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seen = self.windows.iter().enumerate().filter(|(_, window)| window.count > 0);
+        let window = |(index, window): (usize, &Window)| {
+            let buckets = window.buckets.iter().copied().enumerate().filter(|(_, count)| *count > 0);
+            (index, window.max, buckets.collect())
+        };
+        let width_micros = self.width().map_or(0, |width| width.as_micros() as u64);
+        Written { width_micros, windows: seen.map(window).collect() }.serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for OverTime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Written { width_micros, windows } = Written::deserialize(deserializer)?;
+        let mut over_time = match width_micros {
+            0 => Self::default(),
+            micros => Self::new(Instant::now(), Duration::from_micros(micros)),
+        };
+        for (index, max, buckets) in windows {
+            let index = index.min(WINDOWS_MAX);
+            if over_time.windows.len() <= index {
+                over_time.windows.resize_with(index + 1, Window::default);
+            }
+            let window = &mut over_time.windows[index];
+            window.max = max;
+            for (bucket, count) in buckets {
+                window.count += u64::from(count);
+                window.buckets[bucket.min(PARTS * OCTAVES - 1)] += count;
+            }
+        }
+        Ok(over_time)
+    }
+}
+
 /// Times by when they were seen. The default keeps none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OverTime {
@@ -106,6 +151,11 @@ impl OverTime {
             self.windows.resize_with(index + 1, Window::default);
         }
         self.windows[index].add(micros);
+    }
+
+    /// How wide its windows are.
+    pub(crate) fn width(&self) -> Option<Duration> {
+        self.plan.map(|(_, width)| width)
     }
 
     /// Adds one of the same plan.
@@ -170,6 +220,17 @@ mod tests {
         assert!((points[1].p50_ms - 10.0).abs() < 0.7 && (points[1].p95_ms - 10.0).abs() < 0.7);
         assert!((points[1].p99_ms - 90.0).abs() < 6.0, "{:?}", points[1]);
         assert_eq!(points[1].max_ms, 90.0);
+    }
+
+    #[test]
+    fn what_was_written_reads_as_the_same_windows() {
+        let start = Instant::now();
+        let mut over_time = OverTime::new(start, Duration::from_secs(2));
+        (0..500).for_each(|n| over_time.add(start + Duration::from_millis(n * 37), n * n));
+        let text = serde_json::to_string(&over_time).unwrap();
+        let read: OverTime = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.points().collect::<Vec<_>>(), over_time.points().collect::<Vec<_>>());
+        assert_eq!(read.width(), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -122,6 +122,8 @@ async fn run_once(options: &Options, calls: usize, stop: &Arc<Stop>) -> Result<r
     let options = run::Options {
         scenario: Scenario { calls, ..options.scenario.clone() },
         target: options.target.clone(),
+        part: None,
+        start_at: None,
     };
     let summary = run::run(options, step).await;
     forward.abort();
@@ -131,7 +133,7 @@ async fn run_once(options: &Options, calls: usize, stop: &Arc<Stop>) -> Result<r
 /// A report without its long lists.
 fn short(mut report: Value) -> Value {
     if let Some(keys) = report.as_object_mut() {
-        keys.retain(|key, _| !key.ends_with("_over_time"));
+        keys.retain(|key, _| !key.ends_with("_over_time") && key != "mergeable");
     }
     report
 }

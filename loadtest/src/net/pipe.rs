@@ -20,7 +20,7 @@ const BUCKET_BYTES: usize = 3000;
 const UNDER_WAY_MAX: usize = 4096;
 
 /// What a pipe has done to packets of media, by its own count.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Injected {
     /// Packets of media that came to it.
     pub(crate) packets: u64,

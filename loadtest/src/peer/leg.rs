@@ -65,7 +65,7 @@ pub(crate) struct Timings {
 }
 
 /// Latencies of the media that a group of clients received and sent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct GroupTimings {
     pub(crate) received: Histogram,
     pub(crate) sent: Histogram,
@@ -116,6 +116,8 @@ pub(crate) struct LegReport {
     /// Set on legs that decoded to the end.
     pub(crate) heard: Option<ListenerStats>,
     pub(crate) last_audio_at: Option<Instant>,
+    /// Longest time between two packets of audio.
+    pub(crate) longest_gap: Duration,
     /// Frames of audio that were not sent because the generator was late.
     pub(crate) audio_frames_skipped: u64,
     pub(crate) whole_video_frames: u64,
@@ -384,7 +386,10 @@ impl Leg {
     }
 
     fn on_audio(&mut self, now: Instant, arrived: u64, packet: ReceivedRtp, timings: &mut Timings) {
-        self.report.last_audio_at = Some(now);
+        if let Some(before) = self.report.last_audio_at.replace(now) {
+            let gap = now.saturating_duration_since(before);
+            self.report.longest_gap = self.report.longest_gap.max(gap);
+        }
         let mark = mark::read(&packet.payload);
         if let Some(latency) = self.report.audio_in.handle_packet(packet.sequence, mark, arrived) {
             timings.add(now, true, self.config.groups, latency);

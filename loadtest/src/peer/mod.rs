@@ -17,6 +17,7 @@ use std::time::Instant;
 pub(crate) use leg::{GroupTimings, Leg, LegConfig, LegEvent, LegReport, Timings, Totals, counts_for};
 pub(crate) use reception::{Reception, SentBook};
 pub(crate) use speech::{Speech, SpeechError};
+pub(crate) use voice::Voice;
 pub(crate) use wheel::Wheel;
 
 /// A moment on both clocks, read together.

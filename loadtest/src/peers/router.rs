@@ -19,7 +19,7 @@ use super::{Peer, PeersError, Setup};
 use crate::lane::clock;
 use crate::lane::socket::Socket;
 use crate::run::{
-    Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, Watch, prepare_accounts,
+    Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, Wanted, Watch, prepare_accounts,
 };
 
 /// How reports call it.
@@ -35,7 +35,7 @@ const TOKEN_SLACK: Duration = Duration::from_secs(600);
 pub(super) struct Router {
     process: Process,
     server: ChannelConfig,
-    accounts: Vec<[Account; 2]>,
+    accounts: Vec<Vec<Account>>,
     /// Parties stay signed in.
     devices: Vec<Device>,
     live: Arc<Live>,
@@ -95,7 +95,8 @@ impl Router {
         let server = ChannelConfig::new(url, Roots::Pem(roots));
         let source = Source::DevKey(data.join(DEV_KEY_FILE));
         let time = setup.load.duration + TOKEN_SLACK;
-        let accounts = prepare_accounts(&source, &server, setup.load.calls, time).await;
+        let wanted: Vec<Wanted> = (0..setup.load.calls).map(|call| Wanted { call, clients: 2 }).collect();
+        let accounts = prepare_accounts(&source, &server, &wanted, time).await;
         let accounts = accounts.map_err(|error| failed(error.to_string()))?;
         let (devices, live, facts) = (Vec::new(), Arc::default(), Vec::new());
         Ok(Self { process, server, accounts, devices, live, metrics, facts })
@@ -107,7 +108,7 @@ impl Router {
 
     /// Gives the two devices, and what waits for their legs.
     async fn call(&mut self, call: usize, generator: &Link) -> Result<([Device; 2], Waiting), CallError> {
-        let [caller_account, callee_account] = &self.accounts[call];
+        let (caller_account, callee_account) = (&self.accounts[call][0], &self.accounts[call][1]);
         let (caller, callee) = tokio::try_join!(self.join(caller_account), self.join(callee_account))?;
         let request = v1::PlaceCallRequest {
             session_id: caller.session_id(),

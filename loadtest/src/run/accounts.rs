@@ -63,6 +63,10 @@ pub(crate) enum AccountsError {
     Line { path: PathBuf, line: usize },
     #[error("{}: holds {found} accounts: {calls} calls need {}", path.display(), calls * 2)]
     TooFew { path: PathBuf, found: usize, calls: usize },
+    #[error(
+        "--tokens: has two accounts for each call, and a call to a busy person needs a third: allowed is rings.busy = 0, or --dev-key"
+    )]
+    Third,
     #[error("--target {url}: {error}")]
     Connect { url: String, error: ConnectError },
     #[error("the server refused to make the accounts ({}{}): {}", super::failure::code_name(.0.code()), reason(.0), .0.message())]
@@ -75,25 +79,52 @@ fn reason(status: &Status) -> String {
     duocast_wire::error::reason(status).map_or_else(String::new, |reason| format!(" {reason}"))
 }
 
-/// Caller and callee of each call, ready to sign in.
+/// The clients of one call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Of the run's calls, from 0.
+    pub(crate) call: usize,
+    /// Caller and callee, and perhaps one who calls the callee as well.
+    pub(crate) clients: usize,
+}
+
+/// The accounts of each of these calls, in their order: caller, callee, and a third if wanted.
 pub(crate) async fn prepare(
     source: &Source,
     server: &ChannelConfig,
-    calls: usize,
+    wanted: &[Wanted],
     run_time: Duration,
-) -> Result<Vec<[Account; 2]>, AccountsError> {
+) -> Result<Vec<Vec<Account>>, AccountsError> {
     match source {
-        Source::Tokens(path) => read_tokens(path, calls),
+        Source::Tokens(path) => {
+            if wanted.iter().any(|wanted| wanted.clients > 2) {
+                return Err(AccountsError::Third);
+            }
+            let calls = wanted.iter().map(|wanted| wanted.call + 1).max().unwrap_or(0);
+            let pairs = read_tokens(path, calls)?;
+            Ok(wanted.iter().map(|wanted| pairs[wanted.call].to_vec()).collect())
+        }
         Source::DevKey(path) => {
             let signer = Signer::read(path)?;
             let ttl = run_time + TOKEN_SLACK;
             let run = format!("{:08x}", rand::random::<u32>());
-            make(&signer, server, &run, calls, ttl).await?;
-            tracing::debug!(calls, ttl = show_time(ttl), "accounts are there");
+            make(&signer, server, &run, wanted, ttl).await?;
+            tracing::debug!(calls = wanted.len(), ttl = show_time(ttl), "accounts are there");
             let account = |n: usize| signer.account(&name(&run, n), ttl);
-            (0..calls).map(|call| Ok([account(2 * call)?, account(2 * call + 1)?])).collect()
+            numbered(wanted).into_iter().map(|clients| clients.map(account).collect()).collect()
         }
     }
+}
+
+/// The numbers of each call's clients, counted through all calls.
+fn numbered(wanted: &[Wanted]) -> Vec<std::ops::Range<usize>> {
+    let mut next = 0;
+    let mut take = |wanted: &Wanted| {
+        let from = next;
+        next += wanted.clients;
+        from..next
+    };
+    wanted.iter().map(&mut take).collect()
 }
 
 /// Handle, and account id, of client `n`.
@@ -101,12 +132,12 @@ fn name(run: &str, n: usize) -> String {
     format!("load.{run}.{n}")
 }
 
-/// Creates the accounts of all calls, with the opt-in and as mutual contacts.
+/// Creates the accounts of all calls, with the opt-in; the callee and each of the others are mutual contacts.
 async fn make(
     signer: &Signer,
     server: &ChannelConfig,
     run: &str,
-    calls: usize,
+    wanted: &[Wanted],
     ttl: Duration,
 ) -> Result<(), AccountsError> {
     let connect = |error| AccountsError::Connect { url: server.url.clone(), error };
@@ -115,7 +146,8 @@ async fn make(
     let mut directory = DirectoryServiceClient::with_interceptor(channel, bearer);
     let refused = |status: Status| AccountsError::Refused(Box::new(status));
 
-    let accounts: Vec<v1::Account> = (0..2 * calls)
+    let calls = numbered(wanted);
+    let accounts: Vec<v1::Account> = (0..calls.last().map_or(0, |clients| clients.end))
         .map(|n| v1::Account {
             account_id: name(run, n),
             handle: name(run, n),
@@ -133,8 +165,12 @@ async fn make(
         followee_account_id: name(run, to),
         following: true,
     };
-    let follows: Vec<v1::Follow> = (0..calls)
-        .flat_map(|call| [follow(2 * call, 2 * call + 1), follow(2 * call + 1, 2 * call)])
+    let follows: Vec<v1::Follow> = calls
+        .into_iter()
+        .flat_map(|clients| {
+            let callee = clients.start + 1;
+            clients.filter(move |n| *n != callee).flat_map(move |n| [follow(n, callee), follow(callee, n)])
+        })
         .collect();
     for follows in follows.chunks(BATCH) {
         let request = v1::SetFollowsRequest { follows: follows.to_vec() };
@@ -243,8 +279,14 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_person_has_a_third_client_beside_it() {
+        let wanted = [2, 3, 2].map(|clients| Wanted { call: 0, clients });
+        assert_eq!(numbered(&wanted), [0..2, 2..5, 5..7]);
+    }
+
+    #[test]
     fn every_handle_of_a_full_run_is_one() {
-        for n in [0, 39_999] {
+        for n in [0, 79_999] {
             assert!(Handle::new(&name("deadbeef", n)).is_ok());
         }
     }

@@ -1,6 +1,7 @@
 //! The API as one account. Unlike the SDK's `Signaller` it tries nothing twice and keeps the gRPC code: what a server
 //! refused once is a figure of the report.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use duocast_transport::client::Channel;
@@ -27,6 +28,11 @@ impl Bearer {
         value.set_sensitive(true);
         Some(Self(value))
     }
+
+    /// The token itself, for the SDK.
+    pub(crate) fn jwt(&self) -> &str {
+        self.0.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
+    }
 }
 
 impl Interceptor for Bearer {
@@ -36,9 +42,14 @@ impl Interceptor for Bearer {
     }
 }
 
-/// The API over one channel, with one account's token.
+/// The API over a channel that may be lost and found again, with one account's token.
 #[derive(Clone)]
-pub(crate) struct Api(CallServiceClient<InterceptedService<Channel, Bearer>>);
+pub(crate) struct Api {
+    service: Arc<Mutex<Option<Service>>>,
+    bearer: Bearer,
+}
+
+type Service = CallServiceClient<InterceptedService<Channel, Bearer>>;
 
 macro_rules! commands {
     ($($name:ident($request:ident) -> $response:ident;)*) => {
@@ -46,7 +57,7 @@ macro_rules! commands {
             pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$response, Status> {
                 let mut request = Request::new(request);
                 request.set_timeout(COMMAND_TIMEOUT);
-                self.0.clone().$name(request).await.map(Response::into_inner)
+                self.service()?.$name(request).await.map(Response::into_inner)
             }
         )*
     };
@@ -54,7 +65,24 @@ macro_rules! commands {
 
 impl Api {
     pub(crate) fn new(channel: Channel, bearer: Bearer) -> Self {
-        Self(CallServiceClient::with_interceptor(channel, bearer))
+        let service = CallServiceClient::with_interceptor(channel, bearer.clone());
+        Self { service: Arc::new(Mutex::new(Some(service))), bearer }
+    }
+
+    /// Drops the connection: what is asked until [`Api::find`] fails as it does without a network.
+    pub(crate) fn lose(&self) {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A new connection, for all clones.
+    pub(crate) fn find(&self, channel: Channel) {
+        let service = CallServiceClient::with_interceptor(channel, self.bearer.clone());
+        self.service.lock().unwrap_or_else(PoisonError::into_inner).replace(service);
+    }
+
+    fn service(&self) -> Result<Service, Status> {
+        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        service.ok_or_else(|| Status::unavailable("this client has lost the server"))
     }
 
     /// The event stream, as it comes and with its end.
@@ -62,14 +90,15 @@ impl Api {
         &self,
         request: v1::SubscribeRequest,
     ) -> BoxStream<'static, Result<v1::Event, Status>> {
-        let mut service = self.0.clone();
-        let opened = async move { service.subscribe(request).await.map(Response::into_inner) };
+        let service = self.service();
+        let opened = async move { service?.subscribe(request).await.map(Response::into_inner) };
         Box::pin(opened.try_flatten_stream())
     }
 
     commands! {
         place_call(PlaceCallRequest) -> CallResponse;
         accept_call(CallCommand) -> CallResponse;
+        decline_call(CallCommand) -> CallResponse;
         hang_up(CallCommand) -> CallResponse;
         connect_leg(ConnectLegRequest) -> ConnectLegResponse;
         get_call(GetCallRequest) -> CallResponse;

@@ -1,6 +1,7 @@
 //! The script of one call: two clients sign in, one rings the other, both talk until the run stops.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,31 +14,37 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::accounts::Account;
-use super::device::Device;
+use super::device::{Device, Rejoin};
 use super::failure::{Failure, Stage};
 use super::generator;
+use super::incidents::{RingOutcome, SwitchOutcome};
 use super::live::Live;
-use super::plan::CallPlan;
-use super::scenario::Group;
+use super::plan::{CallPlan, Script};
+use super::scenario::{Group, Reconnect, Switches};
+use super::{ring, switching};
 use crate::lane::{LaneLink, LegLink, LegState, NetworkConfig, NetworkReport, NewLeg};
-use crate::net;
+use crate::net::{self, Path};
 use crate::peer::{LegConfig, LegReport, Speech};
 
 /// From PlaceCall to the callee's ringing.
-const RING_MAX: Duration = Duration::from_secs(15);
+pub(super) const RING_MAX: Duration = Duration::from_secs(15);
 
 /// From AcceptCall to the caller's knowledge of it.
 const ACCEPT_MAX: Duration = Duration::from_secs(10);
 
 /// From accept to audio decoded on both sides.
-const MEDIA_MAX: Duration = Duration::from_secs(10);
+pub(super) const MEDIA_MAX: Duration = Duration::from_secs(10);
 
 /// From the last packet sent to the hang-up, besides what conditions hold: what is on its way arrives meanwhile. Longer than a
 /// resend on a bad path.
 pub(super) const DRAIN: Duration = Duration::from_millis(400);
 
 /// From HangUp to both sides' knowledge of it.
-const END_MAX: Duration = Duration::from_secs(5);
+pub(super) const END_MAX: Duration = Duration::from_secs(5);
+
+/// From the end of a call to its clients' being signed in again, where the scenario took the server away: the SDK's longest
+/// wait between two attempts is 15 s, after being away for longer than this allows.
+const RETURN_MAX: Duration = Duration::from_secs(10);
 
 /// A party that heard nothing for this long before the end had lost its media: audio is sent all the time.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
@@ -86,14 +93,30 @@ pub(crate) struct Shared {
     /// From the start on.
     pub(crate) steady_from: Duration,
     pub(crate) speech: Arc<Speech>,
+    /// `None`: the built-in voice.
+    pub(crate) speech_file: Option<PathBuf>,
     pub(crate) video: Option<SyntheticVideoConfig>,
     /// Clients with network conditions.
     pub(crate) groups: Vec<Group>,
+    pub(crate) reconnect: Option<Reconnect>,
+    pub(crate) switches: Option<Switches>,
     pub(crate) seed: u64,
     /// From the last packet sent to the hang-up: what is on its way arrives meanwhile.
     pub(crate) drain: Duration,
     pub(crate) stop: Arc<Stop>,
     pub(crate) live: Arc<Live>,
+}
+
+impl Shared {
+    pub(super) async fn sleep_until(&self, since_start: Duration) {
+        tokio::time::sleep_until((self.start + since_start).into()).await;
+    }
+
+    /// A call is up.
+    pub(super) fn note_up(&self) {
+        self.live.up.fetch_add(1, Ordering::Relaxed);
+        self.live.came_up.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of a call. Pairs are caller, callee.
@@ -125,6 +148,17 @@ pub(crate) struct CallOutcome {
     pub(crate) stream_breaks: u64,
     /// Datagrams that its sockets dropped, if it ended before the run did; `None`: they are seen at the run's end.
     pub(crate) socket_drops: Option<u64>,
+    /// Of a call that nobody answers, how it ended.
+    pub(crate) ring_end: Option<RingOutcome>,
+    /// The scenario took something from one of its clients.
+    pub(crate) is_hit: bool,
+    /// How often it took the control plane from them, and how they came back.
+    pub(crate) losses: u64,
+    pub(crate) rejoins: Vec<Rejoin>,
+    /// Longest time in which caller and callee got no audio packet.
+    pub(crate) audio_gap: [Option<Duration>; 2],
+    /// Of a call that changes its legs, what came of it.
+    pub(crate) switching: Option<SwitchOutcome>,
 }
 
 struct Seat {
@@ -146,13 +180,27 @@ struct Call<'a> {
     outcome: CallOutcome,
 }
 
-/// Runs a call from sign-in to hang-up. Every wait in it is bounded.
+/// Runs a call from sign-in to its end. Every wait in it is bounded.
 pub(crate) async fn run(
     shared: &Shared,
     plan: &CallPlan,
     lane: &LaneLink,
-    accounts: &[Account; 2],
+    accounts: &[Account],
 ) -> CallOutcome {
+    let outcome = match plan.script {
+        Script::Talk => talk(shared, plan, lane, accounts).await,
+        Script::Switch => switching::run(shared, plan, accounts).await,
+        Script::Ring(end) => ring::run(shared, plan, end, accounts).await,
+    };
+    if outcome.came_up {
+        shared.live.up.fetch_sub(1, Ordering::Relaxed);
+    }
+    shared.live.failed.fetch_add(outcome.failure.is_some().into(), Ordering::Relaxed);
+    shared.live.over.fetch_add(1, Ordering::Relaxed);
+    outcome
+}
+
+async fn talk(shared: &Shared, plan: &CallPlan, lane: &LaneLink, accounts: &[Account]) -> CallOutcome {
     let mut call = Call {
         shared,
         plan,
@@ -163,7 +211,11 @@ pub(crate) async fn run(
         call_id: None,
         accepted_at: None,
         seats: [None, None],
-        outcome: CallOutcome { groups: plan.groups, ..CallOutcome::default() },
+        outcome: CallOutcome {
+            groups: plan.groups,
+            is_hit: plan.reconnects.contains(&true),
+            ..CallOutcome::default()
+        },
     };
     let stopped = tokio::select! {
         biased;
@@ -171,19 +223,16 @@ pub(crate) async fn run(
         ended = call.talk(accounts) => ended.map(|()| StopReason::Planned),
     };
     call.judge(stopped);
-    call.end().await;
-    let outcome = call.outcome;
-    if outcome.came_up {
-        shared.live.up.fetch_sub(1, Ordering::Relaxed);
+    if call.outcome.came_up {
+        shared.live.on_lanes.fetch_sub(1, Ordering::Relaxed);
     }
-    shared.live.failed.fetch_add(outcome.failure.is_some().into(), Ordering::Relaxed);
-    shared.live.over.fetch_add(1, Ordering::Relaxed);
-    outcome
+    call.end().await;
+    call.outcome
 }
 
 impl Call<'_> {
     /// Gets the call up and keeps it up. Comes back when it has lasted as long as planned, or with a failure.
-    async fn talk(&mut self, accounts: &[Account; 2]) -> Result<(), Failure> {
+    async fn talk(&mut self, accounts: &[Account]) -> Result<(), Failure> {
         self.set_up(accounts).await?;
         match self.plan.lasts {
             None => Err(self.stay_up().await),
@@ -194,8 +243,8 @@ impl Call<'_> {
         }
     }
 
-    async fn set_up(&mut self, accounts: &[Account; 2]) -> Result<(), Failure> {
-        self.sleep_until(self.plan.join_at).await;
+    async fn set_up(&mut self, accounts: &[Account]) -> Result<(), Failure> {
+        self.shared.sleep_until(self.plan.join_at).await;
         self.has_begun = true;
         self.outcome.joined_at = self.shared.start.elapsed();
         let join = |party: usize| {
@@ -204,7 +253,7 @@ impl Call<'_> {
         let ((caller, caller_took), (callee, callee_took)) = tokio::try_join!(join(0), join(1))?;
         self.outcome.join = [Some(caller_took), Some(callee_took)];
         self.devices = Some([caller, callee]);
-        self.sleep_until(self.plan.place_at).await;
+        self.shared.sleep_until(self.plan.place_at).await;
         let rang_at = self.ring(&accounts[1]).await?;
         tokio::time::sleep_until((rang_at + self.plan.ring_for).into()).await;
         self.accept().await?;
@@ -220,7 +269,7 @@ impl Call<'_> {
             session_id: caller_device.session_id(),
             request_id: format!("{:032x}", rand::random::<u128>()),
             callee_handle: callee.handle.clone(),
-            video: self.shared.video.is_some(),
+            video: self.plan.has_video,
         };
         let answer = caller_device.api.place_call(request).await.map_err(failed(Stage::Place))?;
         let call_id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
@@ -246,8 +295,7 @@ impl Call<'_> {
     async fn connect_leg(&self, party: usize, call_id: &str) -> Result<Seat, Failure> {
         let device = &self.devices.as_ref().expect("both have joined")[party];
         let offered_at = Instant::now();
-        let config =
-            PeerConfig { video: self.shared.video.is_some(), stats_interval: None, ..PeerConfig::default() };
+        let config = PeerConfig { video: self.plan.has_video, stats_interval: None, ..PeerConfig::default() };
         let (peer, sdp_offer) = Peer::offer(offered_at, config);
         let request = v1::ConnectLegRequest {
             session_id: device.session_id(),
@@ -261,7 +309,7 @@ impl Call<'_> {
             answer: answer.sdp_answer,
             config: LegConfig {
                 speech: Arc::clone(&self.shared.speech),
-                video: self.shared.video,
+                video: self.shared.video.filter(|_| self.plan.has_video),
                 decodes: self.plan.decodes[party],
                 groups: (!self.shared.groups.is_empty())
                     .then(|| [self.plan.groups[party], self.plan.groups[1 - party]]),
@@ -277,9 +325,22 @@ impl Call<'_> {
     }
 
     fn network(&self, party: usize) -> Option<NetworkConfig> {
-        let group = self.shared.groups.get(self.plan.groups[party].checked_sub(1)?)?;
         let client = 2 * self.plan.index as u64 + party as u64;
-        Some(NetworkConfig { path: Arc::clone(&group.path), seed: net::seed(self.shared.seed, client) })
+        Some(NetworkConfig { path: self.path(party)?, seed: net::seed(self.shared.seed, client) })
+    }
+
+    /// What the scenario does to this party's packets.
+    fn path(&self, party: usize) -> Option<Arc<Path>> {
+        let group = self.plan.groups[party].checked_sub(1).and_then(|group| self.shared.groups.get(group));
+        let outage = self.shared.reconnect.filter(|lost| self.plan.reconnects[party] && lost.loses.media());
+        match (group, outage) {
+            (None, None) => None,
+            (Some(group), None) => Some(Arc::clone(&group.path)),
+            (group, Some(outage)) => {
+                let path = group.map(|group| (*group.path).clone()).unwrap_or_default();
+                Some(Arc::new(outage.on(path)))
+            }
+        }
     }
 
     async fn accept(&mut self) -> Result<(), Failure> {
@@ -323,9 +384,27 @@ impl Call<'_> {
         }
         self.stage = Stage::Call;
         self.outcome.came_up = true;
-        self.shared.live.up.fetch_add(1, Ordering::Relaxed);
-        self.shared.live.came_up.fetch_add(1, Ordering::Relaxed);
+        self.shared.note_up();
+        self.shared.live.on_lanes.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes the server away from those of its clients whose turn it is, again and again. Does not come back.
+    async fn lose_server(&self) {
+        let devices = self.devices.as_ref().expect("both have joined");
+        let lost = self.shared.reconnect.filter(|lost| lost.loses.control());
+        let moments = lost.into_iter().flat_map(|lost| lost.moments().map(move |at| (at, lost.away)));
+        for (at, away) in moments {
+            let at = self.shared.start + self.shared.steady_from + at;
+            if at < Instant::now() {
+                continue;
+            }
+            tokio::time::sleep_until(at.into()).await;
+            for (device, _) in devices.iter().zip(self.plan.reconnects).filter(|(_, loses)| *loses) {
+                device.lose_until(at + away).await;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Waits for an end that nobody planned.
@@ -335,6 +414,7 @@ impl Call<'_> {
         let ended = tokio::select! {
             state = first.wait_for(super::device::DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
             state = second.wait_for(super::device::DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
+            () = self.lose_server() => None,
         };
         ended_early(Stage::Call, &ended)
     }
@@ -366,6 +446,7 @@ impl Call<'_> {
         if self.seats.iter().any(Option::is_some) {
             tokio::time::sleep(self.shared.drain).await;
         }
+        self.await_return().await;
         if let Err(failure) = self.hang_up().await {
             self.outcome.failure.get_or_insert(failure);
         }
@@ -378,7 +459,25 @@ impl Call<'_> {
             }
         }
         if let Some(devices) = self.devices.take() {
-            self.outcome.stream_breaks = devices.iter().map(|device| device.state.borrow().breaks).sum();
+            for device in &devices {
+                let state = device.state.borrow();
+                self.outcome.stream_breaks += state.breaks;
+                self.outcome.losses += state.losses;
+                self.outcome.rejoins.extend(&state.rejoins);
+            }
+        }
+    }
+
+    /// Gives clients from which the scenario took the server the time to come back, so that they can hang up.
+    async fn await_return(&mut self) {
+        for device in self.devices.iter().flatten() {
+            if device.state.borrow().losses > 0 {
+                let is_back = |state: &super::device::DeviceState| state.is_online;
+                if let Err(failure) = device.wait(RETURN_MAX, Stage::Call, "NOT_ONLINE_AGAIN", is_back).await
+                {
+                    self.outcome.failure.get_or_insert(failure);
+                }
+            }
         }
     }
 
@@ -414,9 +513,9 @@ impl Call<'_> {
     /// Whether the scenario itself kept one party's packets away, in the time in which silence counts.
     fn is_silenced(&self, stopped_at: Instant) -> bool {
         let steady_from = self.shared.start + self.shared.steady_from;
-        let paths = self.plan.groups.iter().filter_map(|group| self.shared.groups.get(group.checked_sub(1)?));
         let moments = [stopped_at, stopped_at.checked_sub(SILENCE_MAX).unwrap_or(stopped_at)];
-        paths.into_iter().any(|group| moments.iter().any(|at| group.path.is_black(steady_from, *at)))
+        let mut paths = [0, 1].into_iter().filter_map(|party| self.path(party));
+        paths.any(|path| moments.iter().any(|at| path.is_black(steady_from, *at)))
     }
 
     async fn collect(&mut self, party: usize, seat: Seat, stopped_at: Instant) {
@@ -427,6 +526,9 @@ impl Call<'_> {
         self.outcome.first_video[party] = since(self.accepted_at, state.first_video_at);
         let (report, network) = seat.leg.close().await;
         self.outcome.networks[party] = network;
+        self.outcome.audio_gap[party] = report
+            .last_audio_at
+            .map(|last| report.longest_gap.max(stopped_at.saturating_duration_since(last)));
         let fell_silent =
             report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
         if self.outcome.came_up
@@ -442,10 +544,6 @@ impl Call<'_> {
     fn command(&self, device: &Device) -> v1::CallCommand {
         v1::CallCommand { session_id: device.session_id(), call_id: self.call_id.clone().unwrap_or_default() }
     }
-
-    async fn sleep_until(&self, since_start: Duration) {
-        tokio::time::sleep_until((self.shared.start + since_start).into()).await;
-    }
 }
 
 async fn stop(seat: &Option<Seat>) {
@@ -460,7 +558,7 @@ async fn hears(mut state: watch::Receiver<LegState>) -> bool {
     known.is_ok_and(|state| state.first_audio_at.is_some())
 }
 
-fn failed(stage: Stage) -> impl Fn(Status) -> Failure {
+pub(super) fn failed(stage: Stage) -> impl Fn(Status) -> Failure {
     move |status| Failure::of(stage, &status)
 }
 

@@ -37,7 +37,8 @@ enum Better {
 }
 
 /// Counts that should be low.
-const LOW: [&str; 12] = [
+const LOW: [&str; 13] = [
+    "switches_failed",
     "calls_failed",
     "calls_skipped",
     "stream_breaks",
@@ -59,7 +60,7 @@ fn better(name: &str, unit: &str) -> Better {
     match unit {
         "ms" | "%" | "µs" | "cores" | "MB" | "kB" => Better::Lower,
         _ if LOW.contains(&name) => Better::Lower,
-        _ if name == "calls_up" => Better::Higher,
+        "calls" | "count" if ["calls_up", "reconnect_calls_kept"].contains(&name) => Better::Higher,
         _ => Better::Neither,
     }
 }

@@ -9,8 +9,8 @@ use duocast_client::{CallInfo, ChannelConfig};
 use duocast_model::CallId;
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryFutureExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
@@ -23,8 +23,8 @@ use super::live::Live;
 /// How long signing in may take: connecting and the first event.
 const JOIN_MAX: Duration = Duration::from_secs(15);
 
-/// Answers to commands that wait for the session: a call has five.
-const LEARNED_MAX: usize = 16;
+/// Notices that wait for the session: a call has five answers to commands.
+const NOTICES_MAX: usize = 16;
 
 /// What a client knows.
 #[derive(Debug, Clone, Default)]
@@ -36,10 +36,31 @@ pub(crate) struct DeviceState {
     pub(crate) call: Option<CallInfo>,
     /// When it learned that it is being called.
     pub(crate) rang_at: Option<Instant>,
-    /// How often the event stream broke.
+    /// How often the event stream broke by itself.
     pub(crate) breaks: u64,
+    /// How often the scenario took the server away.
+    pub(crate) losses: u64,
+    /// What came of them.
+    pub(crate) rejoins: Vec<Rejoin>,
     last_end: Option<Failure>,
     is_refused: bool,
+}
+
+/// A client that lost the server is signed in again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rejoin {
+    /// From the moment at which there was a way to the server again.
+    pub(crate) took: Duration,
+    /// Its session was still there.
+    pub(crate) is_resumed: bool,
+}
+
+/// What a client's task is told.
+enum Notice {
+    /// A call, from the answer to a command.
+    Learned(Box<CallInfo>),
+    /// There is no way to the server before this moment.
+    Lost(Instant),
 }
 
 impl DeviceState {
@@ -53,7 +74,7 @@ impl DeviceState {
 pub(crate) struct Device {
     pub(crate) api: Api,
     pub(crate) state: watch::Receiver<DeviceState>,
-    learned: mpsc::Sender<CallInfo>,
+    notices: mpsc::Sender<Notice>,
     task: JoinHandle<()>,
     live: Arc<Live>,
 }
@@ -76,11 +97,11 @@ impl Device {
     ) -> Result<(Self, Duration), Failure> {
         let started = Instant::now();
         let joined = async {
-            let channel = Channel::connect(config).await.map_err(|error| {
+            let channel = Channel::connect(config.clone()).await.map_err(|error| {
                 tracing::debug!(%error, "a client cannot connect");
                 Failure::own(Stage::Join, Code::Unavailable, "NOT_CONNECTED")
             })?;
-            let mut device = Self::start(Api::new(channel, account.bearer.clone()), live);
+            let mut device = Self::start(config, Api::new(channel, account.bearer.clone()), live);
             let state = device.state.wait_for(|state| state.is_online || state.is_refused).await;
             let state =
                 state.map_err(|_| Failure::own(Stage::Join, Code::Internal, "CLIENT_TASK_ENDED"))?.clone();
@@ -92,21 +113,37 @@ impl Device {
         tokio::time::timeout(JOIN_MAX, joined).await.unwrap_or_else(|_| Err(too_slow()))
     }
 
-    fn start(api: Api, live: Arc<Live>) -> Self {
+    fn start(server: ChannelConfig, api: Api, live: Arc<Live>) -> Self {
         let (state, changes) = watch::channel(DeviceState::default());
-        let (learned, inbox) = mpsc::channel(LEARNED_MAX);
+        let (notices, inbox) = mpsc::channel(NOTICES_MAX);
         let device_id = format!("load-{:016x}", rand::random::<u64>());
         let session = Session::new(Instant::now(), device_id);
-        let shell = Shell { api: api.clone(), session, state, inbox, stream: None, live: Arc::clone(&live) };
-        Self { api, state: changes, learned, task: tokio::spawn(shell.run()), live }
+        let shell = Shell {
+            server,
+            api: api.clone(),
+            session,
+            state,
+            inbox,
+            stream: None,
+            lost_until: None,
+            live: Arc::clone(&live),
+        };
+        Self { api, state: changes, notices, task: tokio::spawn(shell.run()), live }
     }
 
     /// Takes in the answer to a command, as the SDK does.
     pub(crate) async fn learn(&self, answer: v1::CallResponse) {
         if let Some(call) = answer.call.and_then(|call| CallInfo::try_from(call).ok()) {
             // The task ends only with this value.
-            let _ = self.learned.send(call).await;
+            let _ = self.notices.send(Notice::Learned(Box::new(call))).await;
         }
+    }
+
+    /// Takes the connection away, as a lost network does, and with it the way to a new one until this moment. The session
+    /// then does what the SDK's does.
+    pub(crate) async fn lose_until(&self, until: Instant) {
+        // The task ends only with this value.
+        let _ = self.notices.send(Notice::Lost(until)).await;
     }
 
     pub(crate) fn session_id(&self) -> String {
@@ -134,11 +171,14 @@ fn too_slow() -> Failure {
 }
 
 struct Shell {
+    server: ChannelConfig,
     api: Api,
     session: Session,
     state: watch::Sender<DeviceState>,
-    inbox: mpsc::Receiver<CallInfo>,
+    inbox: mpsc::Receiver<Notice>,
     stream: Option<BoxStream<'static, Result<v1::Event, Status>>>,
+    /// It lost the server and is not back yet; until then there is no way.
+    lost_until: Option<Instant>,
     live: Arc<Live>,
 }
 
@@ -152,8 +192,9 @@ impl Shell {
             let deadline = self.session.poll_timeout().map(|(at, _)| at);
             tokio::select! {
                 event = next(&mut self.stream) => self.on_event(event),
-                learned = self.inbox.recv() => match learned {
-                    Some(call) => self.session.handle_call(call),
+                notice = self.inbox.recv() => match notice {
+                    Some(Notice::Learned(call)) => self.session.handle_call(*call),
+                    Some(Notice::Lost(until)) => self.on_lost(until),
                     None => return,
                 },
                 () = until(deadline) => self.session.handle_timeout(Instant::now(), jitter()),
@@ -176,9 +217,32 @@ impl Shell {
         self.session.handle_stream_end(now, end, jitter());
     }
 
+    fn on_lost(&mut self, until: Instant) {
+        self.api.lose();
+        self.stream = None;
+        self.lost_until = Some(until);
+        self.state.send_modify(|state| state.losses += 1);
+        self.session.handle_stream_end(Instant::now(), StreamEnd::Broken, jitter());
+    }
+
+    /// Subscribes; over a new connection if the old one was taken away, and in vain while there is no way.
+    fn open(&self, request: v1::SubscribeRequest) -> BoxStream<'static, Result<v1::Event, Status>> {
+        let Some(until) = self.lost_until else { return self.api.subscribe(request) };
+        let (api, server) = (self.api.clone(), self.server.clone());
+        let opened = async move {
+            if Instant::now() < until {
+                return Err(Status::unavailable("the network is unreachable"));
+            }
+            let channel = Channel::connect(server).await;
+            api.find(channel.map_err(|error| Status::unavailable(error.to_string()))?);
+            Ok(api.subscribe(request))
+        };
+        Box::pin(opened.try_flatten_stream())
+    }
+
     async fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::OpenStream(request) => self.stream = Some(self.api.subscribe(request)),
+            Effect::OpenStream(request) => self.stream = Some(self.open(request)),
             Effect::CloseStream => self.stream = None,
             Effect::LookUp(id) => self.look_up(id).await,
             Effect::Tell(News::Connection(connection)) => self.note_connection(&connection),
@@ -195,11 +259,18 @@ impl Shell {
         }
     }
 
-    fn note_connection(&self, connection: &Connection) {
+    fn note_connection(&mut self, connection: &Connection) {
         let session_id = self.session.session_id().to_owned();
+        let is_online = *connection == Connection::Online;
+        let is_lost = self.lost_until.is_some();
+        let found = self.lost_until.take_if(|_| is_online);
         self.state.send_modify(|state| {
             let was_online = state.is_online;
-            state.is_online = *connection == Connection::Online;
+            state.is_online = is_online;
+            if let Some(since) = found {
+                let is_resumed = state.session_id == session_id;
+                state.rejoins.push(Rejoin { took: since.elapsed(), is_resumed });
+            }
             match (was_online, state.is_online) {
                 (false, true) => {
                     self.live.online.fetch_add(1, Ordering::Relaxed);
@@ -207,7 +278,7 @@ impl Shell {
                 }
                 (true, false) => {
                     self.live.online.fetch_sub(1, Ordering::Relaxed);
-                    state.breaks += 1;
+                    state.breaks += u64::from(!is_lost);
                 }
                 _ => {}
             }

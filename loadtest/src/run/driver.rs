@@ -4,25 +4,26 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use duocast_client::ChannelConfig;
 use duocast_client::media::SyntheticVideoConfig;
 use tokio::task::JoinSet;
 
-use super::accounts::{self, Account, AccountsError};
+use super::accounts::{self, Account, AccountsError, Wanted};
 use super::call::{self, CallOutcome, Shared, Stop, StopReason};
 use super::failure::{Failure, Stage};
 use super::generator;
 use super::history::History;
 use super::live::Live;
-use super::plan::{Plan, plan};
+use super::plan::{Part, Plan, plan};
 use super::progress::{self, Progress, say};
 use super::scenario::{Group, Scenario, Video};
 use super::server::{Sample, Watch};
 use super::stats::{self, Server, Summary, Surroundings};
 use crate::histogram::Histogram;
 use crate::lane::{Lane, LaneLink};
+use crate::net::Path;
 use crate::over_time::{OverTime, window_width};
 use crate::peer::{Speech, SpeechError};
 
@@ -36,10 +37,17 @@ const SERVER_SILENCE_MAX: Duration = Duration::from_secs(8);
 /// From the stop to the end of the last call's script, besides what conditions hold. Its own waits add up to less.
 const END_MAX: Duration = Duration::from_secs(25);
 
+/// A generator that starts later than this after the common start says so.
+const LATE_START_MAX: Duration = Duration::from_millis(250);
+
 /// What the command line asks for.
 pub(crate) struct Options {
     pub(crate) scenario: Scenario,
     pub(crate) target: Target,
+    /// One share of the calls, if others take the rest.
+    pub(crate) part: Option<Part>,
+    /// When to start, so that several do together; `None`, or in the past: as soon as everything is there.
+    pub(crate) start_at: Option<SystemTime>,
 }
 
 /// The server, and how this program meets it.
@@ -65,15 +73,30 @@ pub(crate) enum RunError {
 
 /// Runs it to its end, or to `stop`.
 pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, RunError> {
-    let Options { scenario, target: Target { server, accounts, watch, lanes } } = options;
-    let plan = plan(&scenario);
+    let Options { scenario, target, part, start_at } = options;
+    let Target { server, accounts, watch, lanes } = target;
+    let mut plan = plan(&scenario);
+    if let Some(part) = part {
+        plan.keep(part);
+    }
     let speech = Arc::new(Speech::encode(scenario.speech.as_deref())?);
-    let calls = plan.calls.len();
-    say(&format!("{calls} calls, {} Opus packets encoded once; making accounts", speech.len()));
-    let accounts = accounts::prepare(&accounts, &server, calls, plan.stop_at).await?;
+    let wanted: Vec<Wanted> =
+        plan.calls.iter().map(|call| Wanted { call: call.index, clients: call.clients() }).collect();
+    let rings = plan.calls.iter().filter(|call| call.is_ring()).count();
+    let besides = if rings > 0 { format!(", {rings} that nobody answers") } else { String::new() };
+    say(&format!(
+        "{} calls{besides}, {} Opus packets encoded once; making accounts",
+        wanted.len() - rings,
+        speech.len()
+    ));
+    let accounts = accounts::prepare(&accounts, &server, &wanted, plan.stop_at).await?;
     let (before, unseen) = watch.sample().await;
 
-    let start = Instant::now();
+    let late = match start_at {
+        Some(at) => wait_for(at, &stop).await,
+        None => None,
+    };
+    let (start, started) = (Instant::now(), SystemTime::now());
     let over_time = OverTime::new(start, window_width(plan.stop_at));
     let lanes: Vec<Lane> =
         (0..lanes).map(|index| Lane::start(index, over_time.clone())).collect::<Result<_, _>>()?;
@@ -86,6 +109,9 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
         video: scenario.video.map(video_config),
         drain: call::DRAIN + drain_of(&scenario.groups),
         groups: scenario.groups.clone(),
+        speech_file: scenario.speech.clone(),
+        reconnect: scenario.reconnect,
+        switches: scenario.switches,
         seed: scenario.seed,
         stop,
         live: Arc::new(Live::default()),
@@ -100,9 +126,34 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
 
     let mut around = run.samples.surroundings(start, before, unseen.map(|e| e.to_string()));
     around.notes.extend(run.plan.note.take());
+    around.notes.extend(late);
+    around.part = part;
+    around.started_unix_ms = unix_ms(started);
     let stop = run.shared.stop.reason().unwrap_or(StopReason::Planned);
     let around = Surroundings { stop, run: ended - start, ..around };
     Ok(stats::summarize(&scenario, &outcomes, reports, around))
+}
+
+/// Waits for a start that several have in common. Gives a sentence if it is past.
+async fn wait_for(start_at: SystemTime, stop: &Stop) -> Option<String> {
+    let Ok(wait) = start_at.duration_since(SystemTime::now()) else {
+        let late = start_at.elapsed().unwrap_or_default();
+        let late = (late > LATE_START_MAX).then_some(late)?;
+        return Some(format!(
+            "this generator was {:.1} s late for the common start: the others were ahead of it all the time",
+            late.as_secs_f64()
+        ));
+    };
+    tokio::select! {
+        _ = stop.stopped() => {}
+        () = tokio::time::sleep(wait) => {}
+    }
+    None
+}
+
+fn unix_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 struct Run {
@@ -127,14 +178,14 @@ struct Samples {
 }
 
 impl Run {
-    async fn start_calls(&mut self, accounts: Vec<[Account; 2]>) {
+    async fn start_calls(&mut self, accounts: Vec<Vec<Account>>) {
         let start = self.shared.start;
         for link in &self.links {
             link.set_steady(start + self.plan.steady_from, start + self.plan.stop_at).await;
         }
-        for (plan, accounts) in self.plan.calls.iter().cloned().zip(accounts) {
+        for (position, (plan, accounts)) in self.plan.calls.iter().cloned().zip(accounts).enumerate() {
             let shared = Arc::clone(&self.shared);
-            let lane = self.links[plan.index % self.links.len()].clone();
+            let lane = self.links[position % self.links.len()].clone();
             self.calls.spawn(async move { call::run(&shared, &plan, &lane, &accounts).await });
         }
     }
@@ -202,9 +253,11 @@ async fn show_and_guard(shared: &Shared, links: &[LaneLink], calls: usize, plan:
         let now = Instant::now();
         progress.update(now, &shared.live, links);
         let received: u64 = links.iter().map(|link| link.gauges().received()).sum();
-        let has_calls = shared.live.up.load(Ordering::Relaxed) > 0;
+        let has_calls = shared.live.on_lanes.load(Ordering::Relaxed) > 0;
         // What a scenario itself keeps away is no sign of the server.
-        let is_black = shared.groups.iter().any(|group| group.path.is_black(steady_from, now));
+        let outage = shared.reconnect.filter(|lost| lost.loses.media()).map(|lost| lost.on(Path::default()));
+        let mut paths = shared.groups.iter().map(|group| &*group.path).chain(&outage);
+        let is_black = paths.any(|path| path.is_black(steady_from, now));
         if received != heard.1 || !has_calls || is_black {
             heard = (now, received);
         } else if now - heard.0 > SERVER_SILENCE_MAX {
@@ -259,6 +312,8 @@ impl Samples {
             notes.push("the server's memory is not known: give its process id with --server-pid".into());
         }
         Surroundings {
+            part: None,
+            started_unix_ms: 0,
             stop: StopReason::Planned,
             run: Duration::ZERO,
             steady,

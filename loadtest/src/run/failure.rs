@@ -1,11 +1,15 @@
 //! How a call failed: at which stage, with which gRPC code and reason.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use tonic::{Code, Status};
 
 /// Where in its life a call was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
     /// Connecting and subscribing.
     #[default]
@@ -22,6 +26,8 @@ pub(crate) enum Stage {
     Media,
     /// While the call was up.
     Call,
+    /// On the way to a direct leg, or back.
+    Switch,
     /// HangUp, and both sides hearing of it.
     HangUp,
 }
@@ -36,17 +42,18 @@ impl Stage {
             Self::Accept => "accept",
             Self::Media => "media",
             Self::Call => "call",
+            Self::Switch => "switch",
             Self::HangUp => "hang_up",
         }
     }
 }
 
 /// Why a call failed. Holds no address, handle or account.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Failure {
     pub(crate) stage: Stage,
     /// The name of a gRPC code; for what failed on this side the one that fits.
-    pub(crate) code: &'static str,
+    pub(crate) code: Cow<'static, str>,
     /// The server's reason, or this program's own; empty if a library or a proxy answered.
     pub(crate) reason: String,
 }
@@ -54,13 +61,13 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that this program found by itself.
     pub(crate) fn own(stage: Stage, code: Code, reason: &str) -> Self {
-        Self { stage, code: code_name(code), reason: reason.into() }
+        Self { stage, code: code_name(code).into(), reason: reason.into() }
     }
 
     pub(crate) fn of(stage: Stage, status: &Status) -> Self {
         Self {
             stage,
-            code: code_name(status.code()),
+            code: code_name(status.code()).into(),
             reason: duocast_wire::error::reason(status).unwrap_or_default(),
         }
     }

@@ -41,7 +41,7 @@ pub(crate) fn assign(scenario: &Scenario, calls: usize) -> Vec<[usize; 2]> {
 }
 
 /// What one group's clients sent and heard. Of clients without conditions only what they sent and heard among themselves.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct GroupFigures {
     pub(crate) name: String,
     pub(crate) clients: u64,
@@ -68,9 +68,41 @@ impl GroupFigures {
     }
 }
 
+/// Adds those of another generator of the same run.
+pub(crate) fn merge(groups: &mut [GroupFigures], others: Vec<GroupFigures>) {
+    for (group, other) in groups.iter_mut().zip(others) {
+        let GroupFigures {
+            name: _,
+            clients,
+            calls_failed,
+            received,
+            sent,
+            times,
+            jitter,
+            first_audio,
+            sound,
+            down,
+            up,
+            address_changes,
+        } = other;
+        group.clients += clients;
+        group.calls_failed += calls_failed;
+        group.received = group.received.plus(received);
+        group.sent = group.sent.plus(sent);
+        group.times.received.merge(&times.received);
+        group.times.sent.merge(&times.sent);
+        group.jitter.merge(&jitter);
+        group.first_audio.merge(&first_audio);
+        group.sound = group.sound.plus(sound);
+        group.down.add(&down);
+        group.up.add(&up);
+        group.address_changes += address_changes;
+    }
+}
+
 /// Adds what became of a call.
 pub(crate) fn add_call(groups: &mut [GroupFigures], call: &CallOutcome) {
-    if groups.is_empty() {
+    if groups.is_empty() || call.ring_end.is_some() {
         return;
     }
     for party in 0..2 {

@@ -14,7 +14,7 @@ const EVERY_MIN: Duration = Duration::from_secs(1);
 const LOOKS_MAX: u32 = 300;
 
 /// One look.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 struct Look {
     at: Duration,
     sample: Sample,
@@ -37,7 +37,7 @@ pub(crate) struct Moment {
 }
 
 /// All looks of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct History {
     looks: Vec<Look>,
 }
@@ -56,6 +56,21 @@ impl History {
                 failed: live.failed.load(Ordering::Relaxed),
             });
             tokio::time::sleep(every).await;
+        }
+    }
+
+    /// Adds what another generator of the same run saw: its calls and its own CPU, at the nearest moments. The server is the
+    /// same one, so its figures stay.
+    pub(super) fn merge(&mut self, other: &Self) {
+        if self.looks.is_empty() {
+            self.looks.clone_from(&other.looks);
+            return;
+        }
+        for look in &mut self.looks {
+            let Some(near) = other.looks.iter().min_by_key(|near| near.at.abs_diff(look.at)) else { return };
+            look.up += near.up;
+            look.failed += near.failed;
+            look.generator_cpu = look.generator_cpu.zip(near.generator_cpu).map(|(own, other)| own + other);
         }
     }
 
@@ -106,5 +121,23 @@ mod tests {
         assert_eq!(coarse.moments()[0].server_cores, None, "whole seconds say nothing");
         assert_eq!((moments[1].memory_mb, moments[1].router_cores), (Some(50.0), None));
         assert!(History::default().moments().is_empty());
+    }
+
+    #[test]
+    fn two_generators_calls_and_cpu_add_up_and_the_server_stays_one() {
+        let look = |ms: u64, up, cpu: f64| Look {
+            at: Duration::from_millis(ms),
+            sample: Sample { cpu_seconds: Some(ms as f64 / 1e3 + 0.5), ..Sample::default() },
+            generator_cpu: Some(cpu),
+            up,
+            failed: 1,
+        };
+        let mut one = History { looks: vec![look(0, 0, 1.0), look(1_000, 5, 1.5), look(2_000, 6, 2.0)] };
+        let other = History { looks: vec![look(40, 0, 3.0), look(1_040, 7, 3.25), look(2_040, 7, 3.5)] };
+        one.merge(&other);
+        let moments = one.moments();
+        assert_eq!(moments.iter().map(|m| m.calls_up).collect::<Vec<_>>(), [12, 13]);
+        assert_eq!((moments[0].generator_cores, moments[0].server_cores), (Some(0.75), Some(1.0)));
+        assert_eq!(moments[1].calls_failed, 2);
     }
 }

@@ -4,10 +4,10 @@ use std::fmt::{self, Display, Write as _};
 
 use serde_json::Value;
 
-use super::groups;
 use super::keys::keys;
 use super::report::{grouped, show};
 use super::stats::Summary;
+use super::{groups, incidents};
 use crate::histogram::Histogram;
 use crate::plot::{Axis, Chart, Scale, Series, escape};
 
@@ -45,7 +45,7 @@ fn write_page(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result {
         out,
         "<p class=\"s\">{run:.1} s, {steady:.1} s of them steady; seed {}; ended: {}; duocast-loadtest {}</p></header>",
         s.seed,
-        escape(s.ended),
+        escape(&s.ended),
         env!("CARGO_PKG_VERSION")
     )?;
     for note in &s.notes {
@@ -63,6 +63,7 @@ fn write_page(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result {
     writeln!(out, "</section>")?;
     write_failures(out, s)?;
     write_times(out, s)?;
+    incidents::write_html(out, &s.incidents)?;
     write_groups(out, s)?;
     write_figures(out, s)?;
     writeln!(out, "</body></html>")
@@ -243,7 +244,7 @@ fn write_failures(out: &mut String, s: &Summary) -> fmt::Result {
     )?;
     for (failure, count) in &s.failures {
         let reason = if failure.reason.is_empty() { "none given" } else { &failure.reason };
-        let (stage, code, reason) = (failure.stage.name(), failure.code, escape(reason));
+        let (stage, code, reason) = (failure.stage.name(), &failure.code, escape(reason));
         let share = *count as f64 * 100.0 / most as f64;
         writeln!(
             out,

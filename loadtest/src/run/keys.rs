@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::figure::{number, percent};
 use super::groups;
 use super::history::Moment;
+use super::join::Health;
 use super::scenario::{FIELDS, Field, groups as groups_fields};
 use super::stats::Summary;
 use crate::histogram::Histogram;
@@ -50,6 +51,34 @@ const TIMES: &[(&str, &str, Times)] = &[
     ("one_way_ramp", "one-way latency of all packets outside the steady phase", |s| &s.latency_ramp),
     ("jitter_audio", "interarrival jitter of audio at its end, over receivers", |s| &s.jitter_audio),
     ("jitter_video", "interarrival jitter of video at its end, over receivers", |s| &s.jitter_video),
+    ("audio_gap", "longest time without an audio packet, each receiver", |s| &s.audio_gap),
+    ("ring_end", "decline, or the caller's giving up, to both parties' knowledge of it", |s| {
+        &s.incidents.ring_told
+    }),
+    ("ring_refused", "PlaceCall to the caller's knowledge that the callee is busy or offline", |s| {
+        &s.incidents.ring_refused
+    }),
+    ("rejoin", "a way back to the server to being signed in again, of clients that had lost it", |s| {
+        &s.incidents.rejoin
+    }),
+    ("reconnect_audio_gap", "longest time without an audio packet, in calls with such clients", |s| {
+        &s.incidents.hit_audio_gap
+    }),
+    ("switch_to_direct", "both parties' consents to both parties' media on the direct leg", |s| {
+        &s.incidents.to_direct
+    }),
+    ("switch_to_routed", "one party's going private to both parties' media through the router", |s| {
+        &s.incidents.to_routed
+    }),
+    ("switch_made_up", "sound made up within a second of a change of legs, each party", |s| {
+        &s.incidents.switch_made_up
+    }),
+    ("switch_video_gap", "longest time without a new picture around a change of legs, each party", |s| {
+        &s.incidents.switch_video_gap
+    }),
+    ("switch_last_packet", "going private to the last packet to the other party's address", |s| {
+        &s.incidents.switch_last_packet
+    }),
     ("generator_media_lag", "the generator's media thread being late, steady phase", |s| {
         &s.generator.media_lag
     }),
@@ -82,14 +111,31 @@ fn run_keys() -> Vec<Key> {
         ),
         key("scenario", "text", "the scenario's name", |s| s.scenario.as_str().into()),
         key("seed", "number", "the seed that the plan was drawn from", |s| s.seed.into()),
-        key("ended", "text", "why the run ended: planned, interrupted or server_lost", |s| s.ended.into()),
+        key("started_unix_ms", "number", "when the run started: milliseconds since 1970", |s| {
+            s.started_unix_ms.into()
+        }),
+        key("part", "text", "which share of the run this generator had, such as 2/3; null: all of it", |s| {
+            s.part.map(|part| part.to_string()).into()
+        }),
+        key(
+            "generators",
+            "list",
+            "objects with part, started_unix_ms, ended, calls_planned, calls_up, calls_failed, cpu_cores, lane_cpu_cores and \
+             is_bottleneck, one for each generator whose report was joined",
+            |s| s.generators.iter().map(Health::json).collect(),
+        ),
+        key("ended", "text", "why the run ended: planned, interrupted or server_lost", |s| {
+            (&*s.ended).into()
+        }),
         key("run_seconds", "s", "from the first sign-in to the last hang-up", |s| {
             number(Some(s.run.as_secs_f64()))
         }),
         key("steady_seconds", "s", "length of the steady phase: all calls up, ramp over", |s| {
             number(Some(s.steady.as_secs_f64()))
         }),
-        key("calls_planned", "calls", "calls that the scenario asks for", |s| s.calls_planned.into()),
+        key("calls_planned", "calls", "calls that the scenario asks for, unanswered ones aside", |s| {
+            s.calls_planned.into()
+        }),
         key("calls_up", "calls", "calls in which both parties decoded the other's audio", |s| {
             s.calls_up.into()
         }),
@@ -118,6 +164,43 @@ fn run_keys() -> Vec<Key> {
         key("stream_breaks", "count", "event streams that broke and had to be resumed", |s| {
             s.stream_breaks.into()
         }),
+        key("rings", "calls", "calls that nobody was to answer", |s| s.incidents.rings.into()),
+        key(
+            "rings_as_expected",
+            "calls",
+            "of those, how many ended as they should; each of the others failed",
+            |s| s.incidents.rings_as_expected.into(),
+        ),
+        key(
+            "ring_ends",
+            "list",
+            "objects with callee (declined, unanswered, busy or offline), expected, ended and count",
+            |s| s.incidents.ring_ends_json(),
+        ),
+        key("reconnects", "count", "times that the scenario took the control plane from a client", |s| {
+            s.incidents.losses.into()
+        }),
+        key("reconnects_done", "count", "of those, how often the client signed in again", |s| {
+            s.incidents.rejoin.count().into()
+        }),
+        key("reconnects_resumed", "count", "of those, how often its session was still there", |s| {
+            s.incidents.resumed.into()
+        }),
+        key("reconnect_calls", "calls", "calls with a client from which the scenario took something", |s| {
+            s.incidents.hit_calls.into()
+        }),
+        key("reconnect_calls_kept", "calls", "of those, how many came up and did not fail", |s| {
+            s.incidents.hit_calls_kept.into()
+        }),
+        key("switches", "count", "changes between the router and a direct leg", |s| {
+            s.incidents.switches().into()
+        }),
+        key(
+            "switches_failed",
+            "count",
+            "changes that did not come to it within 12 s; their calls count as failed",
+            |s| s.incidents.switches_failed.into(),
+        ),
         key("notes", "list", "sentences on what limits these figures", |s| s.notes.clone().into()),
         key(
             "latency_over_time",
@@ -137,6 +220,12 @@ fn run_keys() -> Vec<Key> {
             "object",
             "figures of each group of clients by its name, see below; empty without groups",
             |s| groups::json(&s.groups),
+        ),
+        key(
+            "mergeable",
+            "object",
+            "what `duocast-loadtest join` adds up: all counters, and distributions as pairs of microseconds and how often",
+            |s| serde_json::to_value(s).unwrap_or_default(),
         ),
     ]
 }

@@ -9,6 +9,8 @@ pub(crate) struct Live {
     pub(crate) online: AtomicI64,
     /// Calls in which both sides hear each other.
     pub(crate) up: AtomicI64,
+    /// Of those, the ones whose media this program carries itself, so that it sees every packet of them.
+    pub(crate) on_lanes: AtomicI64,
     /// Calls that came up at any time.
     pub(crate) came_up: AtomicU64,
     /// Calls that failed.

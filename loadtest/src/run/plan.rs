@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::groups;
-use super::scenario::Scenario;
+use super::scenario::{RINGS_MARGIN, RingEnd, Rings, Scenario};
 use crate::net;
 
 /// Clients sign in this long before their call is placed. Higher separates sign-in from ringing on slow servers, lower
@@ -22,8 +23,24 @@ const CALL_MIN: Duration = Duration::from_secs(1);
 /// Calls of a run in which they come and go, at most: each has accounts of its own.
 const ARRIVALS_MAX: usize = 20_000;
 
-/// The stream of random numbers that arrivals are drawn from.
+/// The streams of random numbers that arrivals, unanswered calls, and who loses the server, switches legs and shows video are
+/// drawn from.
 const ARRIVALS: u64 = u64::MAX - 1;
+const RINGS: u64 = u64::MAX - 2;
+const RECONNECTS: u64 = u64::MAX - 3;
+const SWITCHES: u64 = u64::MAX - 4;
+const VIDEOS: u64 = u64::MAX - 5;
+
+/// What a call's two clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// Both talk until one hangs up.
+    Talk,
+    /// The same by the whole SDK, on a direct leg and back again and again.
+    Switch,
+    /// Nobody answers.
+    Ring(RingEnd),
+}
 
 /// One call. Times count from the start of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +58,52 @@ pub(crate) struct CallPlan {
     pub(crate) groups: [usize; 2],
     /// How long it stays up, before one of them hangs up; `None`: to the end of the run.
     pub(crate) lasts: Option<Duration>,
+    pub(crate) has_video: bool,
+    /// Whether caller and callee lose the server when the scenario says so.
+    pub(crate) reconnects: [bool; 2],
+    pub(crate) script: Script,
+}
+
+impl CallPlan {
+    /// Clients that it takes: caller, callee, and who keeps the callee busy.
+    pub(crate) fn clients(&self) -> usize {
+        if self.script == Script::Ring(RingEnd::Busy) { 3 } else { 2 }
+    }
+
+    /// Nobody answers it.
+    pub(crate) fn is_ring(&self) -> bool {
+        matches!(self.script, Script::Ring(_))
+    }
+}
+
+/// One of several generators that share a run's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Part {
+    /// From 1.
+    pub(crate) number: u32,
+    pub(crate) of: u32,
+}
+
+/// Generators of a run at most: who needs more joins reports of reports.
+pub(crate) const PARTS_MAX: u32 = 64;
+
+impl std::str::FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |text: &str| text.parse::<u32>().ok();
+        let part = text.split_once('/').and_then(|(number, of)| Some((parse(number)?, parse(of)?)));
+        let part = part.filter(|(number, of)| (1..=*of).contains(number) && *of <= PARTS_MAX);
+        let (number, of) =
+            part.ok_or_else(|| format!("allowed is I/N, such as 2/3, with N up to {PARTS_MAX}"))?;
+        Ok(Self { number, of })
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
 }
 
 /// The whole run. Times count from its start.
@@ -55,25 +118,34 @@ pub(crate) struct Plan {
     pub(crate) note: Option<String>,
 }
 
+impl Plan {
+    /// Leaves one generator's share of the calls. All shares together are the plan, with the same phases.
+    pub(crate) fn keep(&mut self, part: Part) {
+        let (number, of) = (part.number as usize - 1, part.of as usize);
+        self.calls.retain(|call| call.index % of == number);
+    }
+}
+
 /// Draws the plan: the same scenario and seed give the same one.
 pub(crate) fn plan(scenario: &Scenario) -> Plan {
     let mut random = StdRng::seed_from_u64(scenario.seed);
     let gap = Duration::from_secs_f64(1.0 / scenario.calls_per_second);
+    let coming = scenario.mean_call.map_or(0, |_| share_of(scenario.calls, scenario.churn_share));
+    let staying = scenario.calls - coming;
     let mut note = None;
-    let arrivals: Vec<Duration> = match scenario.mean_call {
-        None => (0..scenario.calls).map(|index| gap.mul_f64(index as f64)).collect(),
-        Some(mean) => {
-            let (arrivals, is_cut) = arrivals(scenario, mean, ARRIVALS_MAX);
-            note = is_cut.then(|| cut(&arrivals));
-            arrivals
-        }
-    };
+    let mut arrivals: Vec<(Duration, bool)> =
+        (0..staying).map(|index| (gap.mul_f64(index as f64), false)).collect();
+    if let Some(mean) = scenario.mean_call.filter(|_| coming > 0) {
+        let (come, is_cut) = self::arrivals(scenario, mean, coming, ARRIVALS_MAX);
+        note = is_cut.then(|| cut(&come));
+        arrivals.extend(come.into_iter().map(|at| (at, true)));
+    }
     let groups = groups::assign(scenario, arrivals.len());
-    let calls: Vec<CallPlan> = arrivals
+    let mut calls: Vec<CallPlan> = arrivals
         .into_iter()
         .zip(groups)
         .enumerate()
-        .map(|(index, (join_at, groups))| CallPlan {
+        .map(|(index, ((join_at, goes), groups))| CallPlan {
             index,
             join_at,
             place_at: join_at + JOIN_LEAD,
@@ -81,14 +153,114 @@ pub(crate) fn plan(scenario: &Scenario) -> Plan {
             caller_hangs_up: random.random(),
             decodes: [0, 1].map(|party| is_sampled(2 * index + party, scenario.decode_share)),
             groups,
-            lasts: scenario.mean_call.map(|mean| CALL_MIN.max(exponential(mean, &mut random))),
+            lasts: scenario
+                .mean_call
+                .filter(|_| goes)
+                .map(|mean| CALL_MIN.max(exponential(mean, &mut random))),
+            has_video: scenario.video.is_some(),
+            reconnects: [false; 2],
+            script: Script::Talk,
         })
         .collect();
-    let steady_from = match scenario.mean_call {
-        None => calls.iter().map(|call| call.place_at + call.ring_for).max().unwrap_or_default() + SETTLE,
-        Some(mean) => filled_at(scenario, mean),
-    };
-    Plan { calls, steady_from, stop_at: steady_from + scenario.duration, note }
+    assign_incidents(scenario, &mut calls);
+    let answered = calls.iter().filter(|call| call.lasts.is_none());
+    let answered = answered.map(|call| call.place_at + call.ring_for + SETTLE).max().unwrap_or_default();
+    let filled = scenario.mean_call.filter(|_| coming > 0).map(|mean| filled_at(scenario, mean));
+    let steady_from = answered.max(filled.unwrap_or_default());
+    let stop_at = steady_from + scenario.duration;
+    if let Some(rings) = &scenario.rings {
+        note = add_rings(scenario, rings, steady_from..stop_at, &mut calls).or(note);
+    }
+    Plan { calls, steady_from, stop_at, note }
+}
+
+/// How many of `count` a share is; one at least of a share that is more than nothing.
+fn share_of(count: usize, share: f64) -> usize {
+    let rounded = (count as f64 * share).round() as usize;
+    if share > 0.0 { rounded.max(1) } else { 0 }
+}
+
+/// Draws who switches legs, who loses the server, and who shows video.
+fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
+    let draw = |stream| StdRng::seed_from_u64(net::seed(scenario.seed, stream));
+    if let Some(switches) = scenario.switches {
+        // The SDK has sockets of its own, which no conditions of ours apply to.
+        let mut eligible: Vec<usize> = calls
+            .iter()
+            .filter(|call| call.lasts.is_none() && call.groups == [0, 0])
+            .map(|c| c.index)
+            .collect();
+        eligible.shuffle(&mut draw(SWITCHES));
+        for index in eligible.into_iter().take(share_of(calls.len(), switches.share)) {
+            calls[index].script = Script::Switch;
+        }
+    }
+    if let Some(reconnect) = scenario.reconnect {
+        let talking = calls.iter().filter(|call| call.script == Script::Talk);
+        let mut clients: Vec<(usize, usize)> =
+            talking.flat_map(|call| [(call.index, 0), (call.index, 1)]).collect();
+        let count = share_of(clients.len(), reconnect.share);
+        clients.shuffle(&mut draw(RECONNECTS));
+        clients.into_iter().take(count).for_each(|(call, party)| calls[call].reconnects[party] = true);
+    }
+    if scenario.video.is_some() && scenario.video_share < 1.0 {
+        let mut order: Vec<usize> = (0..calls.len()).collect();
+        order.shuffle(&mut draw(VIDEOS));
+        let without = share_of(calls.len(), 1.0 - scenario.video_share);
+        order.into_iter().take(without).for_each(|index| calls[index].has_video = false);
+    }
+}
+
+/// Adds calls that nobody answers, so that all are over before the end. Gives a sentence if there would be too many.
+fn add_rings(
+    scenario: &Scenario,
+    rings: &Rings,
+    steady: std::ops::Range<Duration>,
+    calls: &mut Vec<CallPlan>,
+) -> Option<String> {
+    let mut random = StdRng::seed_from_u64(net::seed(scenario.seed, RINGS));
+    let between = Duration::from_secs_f64(1.0 / rings.per_second);
+    let longest = rings.patience.max(scenario.answer_after + scenario.answer_spread);
+    let until = steady.end.saturating_sub(longest + RINGS_MARGIN);
+    let mut place_at = steady.start;
+    for count in 0.. {
+        place_at += exponential(between, &mut random);
+        if place_at >= until {
+            return None;
+        }
+        if count == ARRIVALS_MAX {
+            let at = place_at.as_secs();
+            return Some(format!(
+                "no unanswered call was placed after {at} s: {count} are the most of a run; use a shorter duration or a lower \
+                 rings.per_second"
+            ));
+        }
+        let mut rest = random.random::<f64>() * rings.weights.iter().sum::<f64>();
+        let drawn = RingEnd::ALL.into_iter().zip(rings.weights).find(|(_, weight)| {
+            rest -= weight;
+            rest < 0.0
+        });
+        // Rounding may leave a crumb past the last weight.
+        let end = drawn.map_or(RingEnd::Declined, |(end, _)| end);
+        let ring_for = match end {
+            RingEnd::Unanswered => rings.patience,
+            _ => scenario.answer_after + scenario.answer_spread.mul_f64(random.random()),
+        };
+        calls.push(CallPlan {
+            index: calls.len(),
+            join_at: place_at.saturating_sub(JOIN_LEAD),
+            place_at,
+            ring_for,
+            caller_hangs_up: true,
+            decodes: [false; 2],
+            groups: [0; 2],
+            lasts: None,
+            has_video: false,
+            reconnects: [false; 2],
+            script: Script::Ring(end),
+        });
+    }
+    None
 }
 
 fn cut(arrivals: &[Duration]) -> String {
@@ -111,11 +283,11 @@ fn mean_length(mean: Duration) -> Duration {
 
 /// When clients sign in: at random, at the rate that keeps as many calls up as the scenario asks for. The last one can
 /// still come up before the end. True: there would have been more than `most`.
-fn arrivals(scenario: &Scenario, mean: Duration, most: usize) -> (Vec<Duration>, bool) {
+fn arrivals(scenario: &Scenario, mean: Duration, calls: usize, most: usize) -> (Vec<Duration>, bool) {
     let mut random = StdRng::seed_from_u64(net::seed(scenario.seed, ARRIVALS));
     let setting_up = JOIN_LEAD + scenario.answer_after + scenario.answer_spread + SETTLE;
     let until = (filled_at(scenario, mean) + scenario.duration).saturating_sub(setting_up);
-    let between = mean_length(mean).div_f64(scenario.calls as f64);
+    let between = mean_length(mean).div_f64(calls as f64);
     let mut at = Duration::ZERO;
     let mut arrivals = vec![at];
     loop {
@@ -156,6 +328,79 @@ mod tests {
         assert_ne!(plan(&scenario("seed = 7")), plan(&scenario("seed = 8")));
     }
 
+    /// Everything at once, as mixed.toml has it.
+    const MIXED: &str = "churn = { mean_call = \"8s\", share = 0.3 }\nvideo = { enabled = true, share = 0.4 }\n\
+        rings.per_second = 5\nreconnect.share = 0.25\nswitches.share = 0.2\n\
+        groups = [{ name = \"far\", share = 0.1 }]\n";
+
+    #[test]
+    fn whatever_happens_in_a_run_is_drawn_from_its_seed() {
+        let mixed = |seed: u32| plan(&scenario(&format!("seed = {seed}\n{MIXED}")));
+        assert_eq!(mixed(7), mixed(7));
+        let differs = |what: fn(&CallPlan) -> String| {
+            let all = |seed| mixed(seed).calls.iter().map(what).collect::<Vec<_>>();
+            assert_ne!(all(7), all(8), "{}", all(7).join(" "));
+        };
+        differs(|call| format!("{:?}", call.script));
+        differs(|call| format!("{:?}", call.reconnects));
+        differs(|call| format!("{:?}", call.has_video));
+        differs(|call| format!("{:?}", call.groups));
+        differs(|call| format!("{:?}", call.lasts));
+        differs(|call| format!("{:?}", call.place_at));
+    }
+
+    #[test]
+    fn the_generators_of_a_run_share_its_plan() {
+        let whole = plan(&scenario(MIXED));
+        let parts = ["1/3", "2/3", "3/3"].map(|part| {
+            let mut plan = whole.clone();
+            plan.keep(part.parse().unwrap());
+            plan
+        });
+        let mut together: Vec<CallPlan> = parts.iter().flat_map(|part| part.calls.clone()).collect();
+        together.sort_by_key(|call| call.index);
+        assert_eq!(together, whole.calls);
+        assert!(
+            parts.iter().all(|part| part.steady_from == whole.steady_from && part.stop_at == whole.stop_at)
+        );
+        for bad in ["", "1", "0/2", "3/2", "1/65", "a/2", "1/2/3"] {
+            assert_eq!(
+                bad.parse::<Part>().unwrap_err(),
+                "allowed is I/N, such as 2/3, with N up to 64",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_share() {
+        let plan = plan(&scenario(MIXED));
+        let calls: Vec<&CallPlan> = plan.calls.iter().filter(|call| !call.is_ring()).collect();
+        let count = |what: fn(&&CallPlan) -> bool| calls.iter().copied().filter(what).count();
+        assert_eq!(count(|call| call.lasts.is_none()), 28);
+        assert_eq!(count(|call| call.script == Script::Switch), share_of(calls.len(), 0.2));
+        assert_eq!(count(|call| !call.has_video), share_of(calls.len(), 0.6));
+        let talking = count(|call| call.script == Script::Talk);
+        let lost: usize = calls.iter().map(|call| call.reconnects.iter().filter(|is| **is).count()).sum();
+        assert_eq!(lost, share_of(2 * talking, 0.25));
+        assert_eq!(count(|call| call.script == Script::Switch && call.reconnects != [false; 2]), 0);
+        assert!(calls.iter().enumerate().all(|(index, call)| call.index == index), "calls come before rings");
+    }
+
+    #[test]
+    fn unanswered_calls_come_at_their_rate_by_weight_and_are_over_before_the_end() {
+        let text = "duration = \"200s\"\nrings = { per_second = 10, declined = 2, busy = 0, offline = 1 }";
+        let plan = plan(&scenario(text));
+        let rings: Vec<&CallPlan> = plan.calls.iter().filter(|call| call.is_ring()).collect();
+        let count = |end| rings.iter().filter(|call| call.script == Script::Ring(end)).count() as f64;
+        assert!((rings.len() as f64 / 1940.0 - 1.0).abs() < 0.1, "{} in 194 s", rings.len());
+        assert!((count(RingEnd::Declined) / rings.len() as f64 - 0.5).abs() < 0.05);
+        assert!((count(RingEnd::Offline) / rings.len() as f64 - 0.25).abs() < 0.05);
+        assert_eq!(count(RingEnd::Busy), 0.0);
+        assert!(rings.iter().all(|call| call.place_at >= plan.steady_from));
+        assert!(rings.iter().all(|call| call.place_at + call.ring_for + RINGS_MARGIN <= plan.stop_at));
+    }
+
     #[test]
     fn calls_come_at_the_rate_of_the_ramp_and_everybody_is_up_for_the_duration() {
         let plan = plan(&scenario("duration = \"30s\"\nramp.calls_per_second = 4"));
@@ -189,9 +434,9 @@ mod tests {
     #[test]
     fn a_run_that_would_have_too_many_calls_says_when_they_stopped_coming() {
         let scenario = scenario("duration = \"60s\"\nchurn.mean_call = \"5s\"");
-        let (all, is_cut) = arrivals(&scenario, Duration::from_secs(5), ARRIVALS_MAX);
+        let (all, is_cut) = arrivals(&scenario, Duration::from_secs(5), 40, ARRIVALS_MAX);
         assert!(!is_cut && plan(&scenario).note.is_none());
-        let (some, is_cut) = arrivals(&scenario, Duration::from_secs(5), 100);
+        let (some, is_cut) = arrivals(&scenario, Duration::from_secs(5), 40, 100);
         assert!(is_cut && some == all[..100]);
         let note = cut(&some);
         assert!(

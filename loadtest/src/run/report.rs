@@ -43,6 +43,7 @@ fn write_table(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result 
     write_calls(out, s)?;
     write_times(out, s)?;
     write_media(out, s)?;
+    write_incidents(out, s)?;
     write_groups(out, s)?;
     write_server(out, s)?;
     write_generator(out, s)?;
@@ -93,6 +94,7 @@ fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
     if s.has_video {
         times(out, "jitter, video", &s.jitter_video)?;
     }
+    times(out, "longest gap in audio", &s.audio_gap)?;
     times(out, "hang-up → both know", &s.hang_up)?;
     writeln!(out)
 }
@@ -122,6 +124,19 @@ fn write_media(out: &mut String, s: &Summary) -> fmt::Result {
         line(out, "sound", &text)?;
     }
     writeln!(out)
+}
+
+fn write_incidents(out: &mut String, s: &Summary) -> fmt::Result {
+    for table in s.incidents.tables() {
+        heading(out, &format!("{}, ms", table.heading), &["p50", "p95", "p99", "longest"])?;
+        let style = if table.is_good { GOOD } else { BAD };
+        writeln!(out, "  {style}{}{style:#}", table.words)?;
+        for (name, histogram) in table.times.into_iter().filter(|(_, times)| times.count() > 0) {
+            times(out, name, histogram)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 fn write_groups(out: &mut String, s: &Summary) -> fmt::Result {

@@ -46,7 +46,7 @@ pub(crate) struct Watch {
 }
 
 /// The server at one moment. What it does not publish is `None`.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sample {
     pub(crate) router_busy_seconds: Option<f64>,
     pub(crate) packets_forwarded: Option<f64>,

@@ -1,5 +1,6 @@
 //! From what each call, lane and sample showed to the figures of a run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use super::call::{CallOutcome, StopReason};
 use super::failure::Failure;
 use super::groups::{self, GroupFigures};
 use super::history::History;
+use super::incidents::{Incidents, SwitchOutcome};
+use super::join::Health;
+use super::plan::Part;
 use super::scenario::Scenario;
 use super::server::Sample;
 use crate::histogram::{Histogram, quantile};
@@ -20,14 +24,21 @@ const BUSY_MAX: f64 = 0.85;
 /// Lateness (p99) from which the generator distorts what it measures: most of an audio frame.
 const LAG_MAX_MS: f64 = 15.0;
 
-/// Everything that a report is made of.
-#[derive(Debug, Default)]
+/// Everything that a report is made of. What is here is also in the JSON report, as it is: that is what can be joined.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Summary {
     pub(crate) scenario: String,
     pub(crate) description: String,
     pub(crate) seed: u64,
+    /// Which of the run's generators this is; `None`: the only one, or all of them.
+    pub(crate) part: Option<Part>,
+    /// When it started: milliseconds since 1970.
+    pub(crate) started_unix_ms: u64,
+    /// Each generator, if these are the figures of several.
+    pub(crate) generators: Vec<Health>,
     pub(crate) has_video: bool,
-    pub(crate) ended: &'static str,
+    /// `planned`, `interrupted` or `server_lost`.
+    pub(crate) ended: Cow<'static, str>,
     pub(crate) run: Duration,
     /// How long the steady phase was; zero if the run ended before it.
     pub(crate) steady: Duration,
@@ -56,6 +67,8 @@ pub(crate) struct Summary {
     pub(crate) latency_ramp: Histogram,
     pub(crate) jitter_audio: Histogram,
     pub(crate) jitter_video: Histogram,
+    /// Longest time without an audio packet, of each receiver.
+    pub(crate) audio_gap: Histogram,
 
     pub(crate) audio: Traffic,
     pub(crate) video: Traffic,
@@ -65,13 +78,16 @@ pub(crate) struct Summary {
     /// Share of played sound that one of those made up; one entry for each.
     pub(crate) concealed_of_receivers: Vec<f64>,
     /// When sign-ins began, and what they took.
+    #[serde(with = "micros")]
     pub(crate) joins: Vec<(Duration, Duration)>,
     /// When calls were accepted, and how long it then took to the first audio.
+    #[serde(with = "micros")]
     pub(crate) first_audios: Vec<(Duration, Duration)>,
     pub(crate) keyframes_wanted: u64,
     pub(crate) keyframes_asked: u64,
     pub(crate) whole_video_frames: u64,
 
+    pub(crate) incidents: Incidents,
     /// Empty without groups.
     pub(crate) groups: Vec<GroupFigures>,
     pub(crate) server: Server,
@@ -79,8 +95,31 @@ pub(crate) struct Summary {
     pub(crate) notes: Vec<String>,
 }
 
+/// Pairs of times, in microseconds.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        pairs: &[(Duration, Duration)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer
+            .collect_seq(pairs.iter().map(|(at, took)| (at.as_micros() as u64, took.as_micros() as u64)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Duration, Duration)>, D::Error> {
+        let pairs = <Vec<(u64, u64)>>::deserialize(deserializer)?;
+        let time = Duration::from_micros;
+        Ok(pairs.into_iter().map(|(at, took)| (time(at), time(took))).collect())
+    }
+}
+
 /// Packets of one kind, over all receivers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Traffic {
     pub(crate) expected: u64,
     pub(crate) received: u64,
@@ -112,7 +151,7 @@ impl Traffic {
 }
 
 /// What the receivers that decoded to the end heard.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sound {
     pub(crate) receivers: u64,
     pub(crate) played: Duration,
@@ -122,6 +161,16 @@ pub(crate) struct Sound {
 }
 
 impl Sound {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            receivers: self.receivers + other.receivers,
+            played: self.played + other.played,
+            concealed: self.concealed + other.concealed,
+            late_packets: self.late_packets + other.late_packets,
+            undecodable: self.undecodable + other.undecodable,
+        }
+    }
+
     pub(crate) fn add_receiver(&mut self, receiver: &LegReport) {
         let Some(heard) = &receiver.heard else { return };
         let frames = |count: u64| Duration::from_millis(20) * u32::try_from(count).unwrap_or(u32::MAX);
@@ -132,6 +181,13 @@ impl Sound {
         self.undecodable += heard.undecodable;
     }
 
+    /// Both receivers of a call that the SDK made by itself.
+    fn add_call_of_sdk(&mut self, switching: &SwitchOutcome) {
+        self.receivers += 2;
+        self.played += switching.played;
+        self.concealed += switching.concealed;
+    }
+
     /// Share of played sound that was made up.
     pub(crate) fn concealed_share(&self) -> Option<f64> {
         (!self.played.is_zero()).then(|| self.concealed.as_secs_f64() / self.played.as_secs_f64())
@@ -139,7 +195,7 @@ impl Sound {
 }
 
 /// The server between two samples.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Server {
     pub(crate) busy_seconds: Option<f64>,
     pub(crate) packets_forwarded: Option<f64>,
@@ -170,7 +226,7 @@ impl Server {
 }
 
 /// This program in the steady phase.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Generator {
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) busiest_lane_cpu: Duration,
@@ -184,6 +240,8 @@ pub(crate) struct Generator {
 
 /// What the driver hands over besides calls and lanes.
 pub(crate) struct Surroundings {
+    pub(crate) part: Option<Part>,
+    pub(crate) started_unix_ms: u64,
     pub(crate) stop: StopReason,
     pub(crate) run: Duration,
     pub(crate) steady: Duration,
@@ -208,17 +266,20 @@ pub(crate) fn summarize(
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
         seed: scenario.seed,
+        part: around.part,
+        started_unix_ms: around.started_unix_ms,
         has_video: scenario.video.is_some(),
         ended: match around.stop {
             StopReason::Planned => "planned",
             StopReason::Interrupted => "interrupted",
             StopReason::ServerLost => "server_lost",
-        },
+        }
+        .into(),
         run: around.run,
         steady: around.steady,
         steady_span: around.steady_span,
         history: around.history,
-        calls_planned: calls.len() as u64,
+        calls_planned: calls.iter().filter(|call| call.ring_end.is_none()).count() as u64,
         calls_up_at_end: around.calls_up_at_end,
         server: around.server,
         generator: Generator {
@@ -234,6 +295,7 @@ pub(crate) fn summarize(
     let mut failures = BTreeMap::new();
     for call in calls {
         summary.add_call(call);
+        summary.incidents.add_call(call);
         groups::add_call(&mut summary.groups, call);
         if let Some(failure) = &call.failure {
             *failures.entry(failure.clone()).or_insert(0) += 1;
@@ -261,6 +323,7 @@ impl Summary {
             (&mut self.first_audio, &call.first_audio),
             (&mut self.first_video, &call.first_video),
             (&mut self.hang_up, &[call.hang_up]),
+            (&mut self.audio_gap, &call.audio_gap),
         ];
         for (histogram, times) in times {
             times.iter().flatten().for_each(|time| histogram.add(*time));
@@ -269,6 +332,9 @@ impl Summary {
         let accepted = call.accepted_at.into_iter();
         let heard = accepted.flat_map(|at| call.first_audio.iter().flatten().map(move |took| (at, *took)));
         self.first_audios.extend(heard);
+        if let Some(switching) = &call.switching {
+            self.sound.add_call_of_sdk(switching);
+        }
         self.add_media(call);
     }
 
@@ -388,6 +454,8 @@ pub(crate) mod tests {
 
     pub(crate) fn surroundings() -> Surroundings {
         Surroundings {
+            part: None,
+            started_unix_ms: 0,
             stop: StopReason::Planned,
             run: Duration::from_secs(30),
             steady: Duration::from_secs(20),

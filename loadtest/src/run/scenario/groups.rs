@@ -81,7 +81,7 @@ pub(crate) struct Group {
 
 /// Checks the value of `groups`.
 pub(super) fn read(file: &str, groups: toml::Value) -> Result<Vec<Group>, ScenarioError> {
-    let wrong = |sentence: String| ScenarioError::Groups { file: file.into(), sentence };
+    let wrong = |sentence: String| ScenarioError::Together { file: file.into(), sentence };
     let allowed = || wrong(format!("groups: allowed are up to {GROUPS_MAX} tables [[groups]]"));
     let toml::Value::Array(tables) = groups else { return Err(allowed()) };
     if tables.len() > GROUPS_MAX {
@@ -138,7 +138,7 @@ fn conditions(
     let share = |name: &str| values.number(&key(name)).map(|percent| percent / 100.0);
     let (loss, density) = (share("burst_loss_percent")?, share("burst_density_percent")?);
     let packets = values.number(&key("burst_packets"))?;
-    let impossible = || ScenarioError::Groups {
+    let impossible = || ScenarioError::Together {
         file: file.into(),
         sentence: format!(
             "groups[{index}].{} = {}: bursts of {packets} packets with {} % lost cannot lose that much: allowed is less of it, or longer or denser bursts",

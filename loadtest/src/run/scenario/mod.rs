@@ -1,109 +1,25 @@
 //! What is to be run: a TOML file, checked key by key.
 //!
 //! [`FIELDS`] is the one list of keys, with what each allows and means; docs/loadtest.md shows the same list. [`groups`] has
-//! those of `[[groups]]`.
+//! those of `[[groups]]`, and [`incidents`] what becomes of the rest of what goes wrong on purpose.
 
+mod fields;
 pub(crate) mod groups;
+mod incidents;
 mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use fields::FIELDS;
 pub(crate) use groups::Group;
+pub(crate) use incidents::{RINGS_MARGIN, Reconnect, RingEnd, Rings, Switches};
+use values::Values;
 pub(crate) use values::{Allowed, Field, parse_time, show_time};
-use values::{Values, time};
 
 /// Largest scenario file, in bytes. Higher only helps files that are none.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-
-/// Every key of a scenario file.
-pub(crate) const FIELDS: &[Field] = &[
-    Field {
-        key: "description",
-        allowed: Allowed::Text,
-        default: "",
-        meaning: "One line for `duocast-loadtest scenarios`",
-    },
-    Field {
-        key: "calls",
-        allowed: Allowed::Whole { min: 1, max: 20_000 },
-        default: "10",
-        meaning: "Calls that are up at the same time, two clients each (`--calls`)",
-    },
-    Field {
-        key: "duration",
-        allowed: time(1_000, 24 * 3600),
-        default: "\"20s\"",
-        meaning: "How long all calls stay up after the last was answered (`--duration`)",
-    },
-    Field {
-        key: "seed",
-        allowed: Allowed::Whole { min: 0, max: i64::MAX },
-        default: "1",
-        meaning: "Same seed, same calls at the same moments (`--seed`)",
-    },
-    Field {
-        key: "ramp.calls_per_second",
-        allowed: Allowed::Number { min: 0.01, max: 1_000.0 },
-        default: "10",
-        meaning: "New calls a second",
-    },
-    Field {
-        key: "churn.mean_call",
-        allowed: time(0, 3600),
-        default: "\"0s\"",
-        meaning: "Calls end after this long on average (exponentially spread), and new ones arrive at random (Poisson) so that `calls` are up on average; 0s: all stay up to the end",
-    },
-    Field {
-        key: "answer.after",
-        allowed: time(0, 40),
-        default: "\"500ms\"",
-        meaning: "How long a callee rings before it answers",
-    },
-    Field {
-        key: "answer.spread",
-        allowed: time(0, 4),
-        default: "\"500ms\"",
-        meaning: "Up to this much, at random, is added to `answer.after`",
-    },
-    Field {
-        key: "audio.speech",
-        allowed: Allowed::Text,
-        default: "\"builtin\"",
-        meaning: "What is said: `builtin` (a synthetic voice) or a WAV file, relative to the scenario",
-    },
-    Field {
-        key: "audio.decode_share",
-        allowed: Allowed::Number { min: 0.0, max: 1.0 },
-        default: "1.0",
-        meaning: "Share of receivers that decode to the end; the others decode their first second",
-    },
-    Field {
-        key: "video.enabled",
-        allowed: Allowed::YesNo,
-        default: "false",
-        meaning: "Whether both parties send video as well",
-    },
-    Field {
-        key: "video.bitrate_kbps",
-        allowed: Allowed::Whole { min: 50, max: 20_000 },
-        default: "1056",
-        meaning: "Video payload of each direction",
-    },
-    Field {
-        key: "video.frames_per_second",
-        allowed: Allowed::Whole { min: 1, max: 120 },
-        default: "30",
-        meaning: "Video frames a second",
-    },
-    Field {
-        key: "video.keyframe_bytes",
-        allowed: Allowed::Whole { min: 1_000, max: 500_000 },
-        default: "30000",
-        meaning: "Size of a key frame",
-    },
-];
 
 /// A checked scenario.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,12 +33,22 @@ pub(crate) struct Scenario {
     pub(crate) calls_per_second: f64,
     /// Mean length of a call; `None`: to the end.
     pub(crate) mean_call: Option<Duration>,
+    /// Share of `calls` that come and go, if there is a mean length.
+    pub(crate) churn_share: f64,
     pub(crate) answer_after: Duration,
     pub(crate) answer_spread: Duration,
     /// `None`: the built-in voice.
     pub(crate) speech: Option<PathBuf>,
     pub(crate) decode_share: f64,
     pub(crate) video: Option<Video>,
+    /// Share of calls with video, where there is some.
+    pub(crate) video_share: f64,
+    /// Calls besides that nobody answers.
+    pub(crate) rings: Option<Rings>,
+    /// Clients that lose the server and come back.
+    pub(crate) reconnect: Option<Reconnect>,
+    /// Calls that go to a direct leg and back.
+    pub(crate) switches: Option<Switches>,
     /// Clients with network conditions.
     pub(crate) groups: Vec<Group>,
 }
@@ -151,7 +77,7 @@ pub(crate) enum ScenarioError {
     #[error("{place}{key} = {value}: allowed is {allowed}")]
     Value { place: String, key: String, value: String, allowed: Allowed },
     #[error("{file}: {sentence}")]
-    Groups { file: String, sentence: String },
+    Together { file: String, sentence: String },
 }
 
 /// What the command line puts in the place of the file's values.
@@ -200,19 +126,25 @@ impl Scenario {
             keyframe_bytes: keys.whole("video.keyframe_bytes")? as usize,
         };
         let speech = keys.text("audio.speech")?;
+        let duration = keys.time("duration")?;
         Ok(Self {
             name: name.into(),
             description: keys.text("description")?,
             calls: keys.whole("calls")? as usize,
-            duration: keys.time("duration")?,
+            duration,
             seed: keys.whole("seed")?,
             calls_per_second: keys.number("ramp.calls_per_second")?,
             mean_call: Some(keys.time("churn.mean_call")?).filter(|mean| !mean.is_zero()),
+            churn_share: keys.number("churn.share")?,
             answer_after: keys.time("answer.after")?,
             answer_spread: keys.time("answer.spread")?,
             speech: (speech != "builtin").then(|| speech.into()),
             decode_share: keys.number("audio.decode_share")?,
             video: keys.yes_no("video.enabled")?.then_some(video),
+            video_share: keys.number("video.share")?,
+            rings: incidents::rings(file, &keys, duration)?,
+            reconnect: incidents::reconnect(file, &keys, duration)?,
+            switches: incidents::switches(file, &keys, duration)?,
             groups: groups.transpose()?.unwrap_or_default(),
         })
     }
@@ -309,6 +241,17 @@ mod tests {
             names.push(scenario.name);
         }
         names.sort();
-        assert_eq!(names, ["bad-networks", "churn", "one-bad-client", "two-party", "voice"]);
+        let expected = [
+            "bad-networks",
+            "churn",
+            "leg-switches",
+            "mixed",
+            "one-bad-client",
+            "reconnect-storm",
+            "ring-storm",
+            "two-party",
+            "voice",
+        ];
+        assert_eq!(names, expected);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) enum Allowed {
     YesNo,
     Text,
     Name,
+    OneOf(&'static [&'static str]),
 }
 
 impl fmt::Display for Allowed {
@@ -27,6 +28,17 @@ impl fmt::Display for Allowed {
             }
             Self::YesNo => f.write_str("true or false"),
             Self::Text => f.write_str("a text in quotes"),
+            Self::OneOf(names) => {
+                for (index, name) in names.iter().enumerate() {
+                    let before = match index {
+                        0 => "",
+                        _ if index + 1 == names.len() => " or ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}\"{name}\"")?;
+                }
+                Ok(())
+            }
             Self::Name => f.write_str("a name of up to 24 of a-z, 0-9 and - in quotes, and not \"rest\""),
         }
     }
@@ -135,7 +147,12 @@ impl<'a> Values<'a> {
     pub(super) fn text(&self, key: &str) -> Result<String, ScenarioError> {
         self.get(key, |value, allowed| {
             let text = value.as_str().filter(|text| !text.is_empty())?;
-            (allowed != Allowed::Name || is_name(text)).then(|| text.to_owned())
+            let is_allowed = match allowed {
+                Allowed::Name => is_name(text),
+                Allowed::OneOf(names) => names.contains(&text),
+                _ => true,
+            };
+            is_allowed.then(|| text.to_owned())
         })
     }
 }
@@ -151,7 +168,7 @@ fn written(text: &str, allowed: Allowed) -> toml::Value {
         Allowed::Whole { .. } => text.parse().ok().map(toml::Value::Integer),
         Allowed::Number { .. } => text.parse().ok().map(toml::Value::Float),
         Allowed::YesNo => text.parse().ok().map(toml::Value::Boolean),
-        Allowed::Time { .. } | Allowed::Text | Allowed::Name => None,
+        Allowed::Time { .. } | Allowed::Text | Allowed::Name | Allowed::OneOf(_) => None,
     };
     value.unwrap_or_else(|| toml::Value::String(text.into()))
 }

@@ -1,0 +1,249 @@
+//! The script of a call that nobody answers: it is placed, and ends as the scenario has it, or not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duocast_client::{CallState, EndReason};
+use duocast_wire::v1;
+use tonic::{Code, Status};
+
+use super::accounts::Account;
+use super::call::{CallOutcome, END_MAX, RING_MAX, Shared, StopReason, failed};
+use super::device::{Device, DeviceState};
+use super::failure::{Failure, Stage};
+use super::incidents::RingOutcome;
+use super::plan::CallPlan;
+use super::scenario::RingEnd;
+
+/// The server ends a call itself that rings for this long.
+const SERVER_RING: Duration = Duration::from_secs(45);
+
+/// Who keeps a callee busy rings it this long before.
+const BUSY_LEAD: Duration = Duration::from_secs(1);
+
+/// How a call ended that was refused because nobody is there.
+const OFFLINE: &str = "offline";
+
+/// Runs it from sign-in to its end. Every wait in it is bounded.
+pub(super) async fn run(shared: &Shared, plan: &CallPlan, end: RingEnd, accounts: &[Account]) -> CallOutcome {
+    let mut ring = Ring { shared, plan, outcome: CallOutcome::default(), has_begun: false };
+    let mut found = RingOutcome::new(end, expected(end, plan.ring_for));
+    let stopped = tokio::select! {
+        biased;
+        reason = shared.stop.stopped() => Err(reason),
+        ended = ring.ring(end, accounts, &mut found) => Ok(ended),
+    };
+    let (has_begun, mut outcome) = (ring.has_begun, ring.outcome);
+    match stopped {
+        Ok(Ok(())) if found.is_as_expected() => {}
+        Ok(Ok(())) => {
+            let reason = format!("ENDED_AS_{}", found.ended.to_uppercase());
+            outcome.failure = Some(Failure::own(Stage::Ring, Code::Aborted, &reason));
+        }
+        Ok(Err(failure)) => outcome.failure = Some(failure),
+        Err(StopReason::Planned) if has_begun => {
+            outcome.failure = Some(Failure::own(Stage::Ring, Code::DeadlineExceeded, "RUN_ENDED"));
+        }
+        Err(StopReason::ServerLost) if has_begun => {
+            outcome.failure = Some(Failure::own(Stage::Ring, Code::Unavailable, "SERVER_LOST"));
+        }
+        Err(_) => outcome.is_skipped = true,
+    }
+    outcome.ring_end = Some(found);
+    outcome
+}
+
+/// How it should end.
+fn expected(end: RingEnd, patience: Duration) -> &'static str {
+    match end {
+        RingEnd::Declined => end_name(EndReason::Declined),
+        RingEnd::Busy => end_name(EndReason::Busy),
+        RingEnd::Unanswered if patience >= SERVER_RING => end_name(EndReason::TimedOut),
+        RingEnd::Unanswered => end_name(EndReason::Cancelled),
+        RingEnd::Offline => OFFLINE,
+    }
+}
+
+fn end_name(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::HungUp => "hung_up",
+        EndReason::Declined => "declined",
+        EndReason::TimedOut => "timed_out",
+        EndReason::Busy => "busy",
+        EndReason::Cancelled => "cancelled",
+        EndReason::AnsweredElsewhere => "answered_elsewhere",
+        EndReason::PartyLost => "party_lost",
+        EndReason::MediaFailed => "media_failed",
+        EndReason::NodeLost => "node_lost",
+    }
+}
+
+/// How the call that this device knows of ended.
+fn ended_as(state: &DeviceState) -> String {
+    match state.call.as_ref().map(|call| call.state) {
+        Some(CallState::Ended(reason)) => end_name(reason).into(),
+        _ => "open".into(),
+    }
+}
+
+/// An unanswered call under way.
+struct Ring<'a> {
+    shared: &'a Shared,
+    plan: &'a CallPlan,
+    outcome: CallOutcome,
+    has_begun: bool,
+}
+
+impl Ring<'_> {
+    async fn ring(
+        &mut self,
+        end: RingEnd,
+        accounts: &[Account],
+        found: &mut RingOutcome,
+    ) -> Result<(), Failure> {
+        self.shared.sleep_until(self.plan.join_at).await;
+        self.has_begun = true;
+        self.outcome.joined_at = self.shared.start.elapsed();
+        match end {
+            RingEnd::Offline => {
+                let (caller, took) = self.join(&accounts[0]).await?;
+                self.outcome.join[0] = Some(took);
+                self.shared.sleep_until(self.plan.place_at).await;
+                self.refused(&caller, &accounts[1], found).await
+            }
+            RingEnd::Busy => {
+                let [caller, callee] = self.join_both(accounts).await?;
+                let (third, _) = self.join(&accounts[2]).await?;
+                self.shared.sleep_until(self.plan.place_at.saturating_sub(BUSY_LEAD)).await;
+                let occupied = self.place(&third, &accounts[1]).await.map_err(failed(Stage::Place))?;
+                callee.wait(RING_MAX, Stage::Ring, "DID_NOT_RING", |s| s.rang_at.is_some()).await?;
+                self.shared.sleep_until(self.plan.place_at).await;
+                let heard = self.refused(&caller, &accounts[1], found).await;
+                hang_up(&third, occupied).await.map_err(failed(Stage::HangUp))?;
+                heard
+            }
+            RingEnd::Declined | RingEnd::Unanswered => {
+                let [caller, callee] = self.join_both(accounts).await?;
+                self.shared.sleep_until(self.plan.place_at).await;
+                self.rings(end, &caller, &callee, &accounts[1], found).await
+            }
+        }
+    }
+
+    async fn join(&self, account: &Account) -> Result<(Device, Duration), Failure> {
+        Device::join(self.shared.server.clone(), account, Arc::clone(&self.shared.live)).await
+    }
+
+    async fn join_both(&mut self, accounts: &[Account]) -> Result<[Device; 2], Failure> {
+        let ((caller, first), (callee, second)) =
+            tokio::try_join!(self.join(&accounts[0]), self.join(&accounts[1]))?;
+        self.outcome.join = [Some(first), Some(second)];
+        Ok([caller, callee])
+    }
+
+    /// Gives the call's id.
+    async fn place(&self, caller: &Device, callee: &Account) -> Result<String, Status> {
+        let request = v1::PlaceCallRequest {
+            session_id: caller.session_id(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            callee_handle: callee.handle.clone(),
+            video: false,
+        };
+        let answer = caller.api.place_call(request).await?;
+        let id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
+        caller.learn(answer).await;
+        Ok(id)
+    }
+
+    /// Calls somebody who cannot be rung, and hears of it.
+    async fn refused(
+        &self,
+        caller: &Device,
+        callee: &Account,
+        found: &mut RingOutcome,
+    ) -> Result<(), Failure> {
+        let placed_at = Instant::now();
+        match self.place(caller, callee).await {
+            Ok(id) => {
+                let known = caller.wait(END_MAX, Stage::Ring, "RINGS", DeviceState::has_ended).await;
+                found.refused = known.is_ok().then(|| placed_at.elapsed());
+                found.ended = ended_as(&caller.state.borrow());
+                if known.is_err() {
+                    hang_up(caller, id).await.map_err(failed(Stage::HangUp))?;
+                }
+            }
+            Err(status) => {
+                let reason = duocast_wire::error::reason(&status).unwrap_or_default();
+                if reason != "CALLEE_OFFLINE" {
+                    return Err(Failure::of(Stage::Place, &status));
+                }
+                found.refused = Some(placed_at.elapsed());
+                found.ended = OFFLINE.into();
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls somebody who does not answer.
+    async fn rings(
+        &mut self,
+        end: RingEnd,
+        caller: &Device,
+        callee: &Device,
+        account: &Account,
+        found: &mut RingOutcome,
+    ) -> Result<(), Failure> {
+        let placed_at = Instant::now();
+        let id = self.place(caller, account).await.map_err(failed(Stage::Place))?;
+        let rang =
+            callee.wait(RING_MAX, Stage::Ring, "DID_NOT_RING", |state| state.rang_at.is_some()).await?;
+        let rang_at = rang.rang_at.unwrap_or(placed_at);
+        self.outcome.ring = Some(rang_at.saturating_duration_since(placed_at));
+        let by_server = end == RingEnd::Unanswered && self.plan.ring_for >= SERVER_RING;
+        if by_server {
+            let longest = self.plan.ring_for + END_MAX;
+            caller.wait(longest, Stage::Ring, "RINGS_ON", DeviceState::has_ended).await?;
+        } else {
+            tokio::time::sleep_until((rang_at + self.plan.ring_for).into()).await;
+        }
+        let acted_at = Instant::now();
+        match end {
+            _ if by_server => {}
+            RingEnd::Declined => {
+                let command = v1::CallCommand { session_id: callee.session_id(), call_id: id };
+                let answer = callee.api.decline_call(command).await.map_err(failed(Stage::HangUp))?;
+                callee.learn(answer).await;
+            }
+            _ => hang_up(caller, id).await.map_err(failed(Stage::HangUp))?,
+        }
+        for device in [caller, callee] {
+            device.wait(END_MAX, Stage::HangUp, "NOT_TOLD", DeviceState::has_ended).await?;
+        }
+        found.told = (!by_server).then(|| acted_at.elapsed());
+        found.ended = ended_as(&caller.state.borrow());
+        Ok(())
+    }
+}
+
+async fn hang_up(device: &Device, call_id: String) -> Result<(), Status> {
+    let command = v1::CallCommand { session_id: device.session_id(), call_id };
+    let answer = device.api.hang_up(command).await?;
+    device.learn(answer).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_patient_enough_leaves_the_end_to_the_server() {
+        let expected = |end, seconds| expected(end, Duration::from_secs(seconds));
+        assert_eq!(expected(RingEnd::Unanswered, 44), "cancelled");
+        assert_eq!(expected(RingEnd::Unanswered, 45), "timed_out");
+        assert_eq!(
+            [RingEnd::Declined, RingEnd::Busy, RingEnd::Offline].map(|end| expected(end, 3)),
+            ["declined", "busy", "offline"]
+        );
+    }
+}
