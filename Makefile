@@ -6,7 +6,7 @@ SHELL := /bin/bash
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 
-.PHONY: help run test check bench bench-forward bench-peers hostile fuzz quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
+.PHONY: help run test check bench bench-forward bench-peers bench-edge hostile fuzz quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ bench-peers: setup-bench web ## Our router, coturn, Janus and a bare loop under 
 	cargo build --release -p duocast -p duocast-loadtest
 	@mkdir -p out
 	target/release/duocast-loadtest compare-peers --json out/peers.json
+
+bench-edge: ## 100,000 short sessions that must leave nothing behind, 2,000 idle legs (ten minutes)
+	cargo bench -p duocast-router-core --bench edge
 
 hostile: setup-bench web ## 50,000 packets of junk a second at one core with running calls (wants a quiet machine)
 	cargo build --release -p duocast -p duocast-loadtest
