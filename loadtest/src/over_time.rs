@@ -111,7 +111,8 @@ impl<'de> serde::Deserialize<'de> for OverTime {
             window.max = max;
             for (bucket, count) in buckets {
                 window.count += u64::from(count);
-                window.buckets[bucket.min(PARTS * OCTAVES - 1)] += count;
+                let seen = &mut window.buckets[bucket.min(PARTS * OCTAVES - 1)];
+                *seen = seen.saturating_add(count);
             }
         }
         Ok(over_time)

@@ -150,7 +150,7 @@ pub(crate) struct CallOutcome {
     pub(crate) socket_drops: Option<u64>,
     /// Of a call that nobody answers, how it ended.
     pub(crate) ring_end: Option<RingOutcome>,
-    /// The scenario took something from one of its clients.
+    /// The scenario took something from one of its clients while it was up.
     pub(crate) is_hit: bool,
     /// How often it took the control plane from them, and how they came back.
     pub(crate) losses: u64,
@@ -211,11 +211,7 @@ async fn talk(shared: &Shared, plan: &CallPlan, lane: &LaneLink, accounts: &[Acc
         call_id: None,
         accepted_at: None,
         seats: [None, None],
-        outcome: CallOutcome {
-            groups: plan.groups,
-            is_hit: plan.reconnects.contains(&true),
-            ..CallOutcome::default()
-        },
+        outcome: CallOutcome { groups: plan.groups, ..CallOutcome::default() },
     };
     let stopped = tokio::select! {
         biased;
@@ -443,6 +439,7 @@ impl Call<'_> {
         let [caller, callee] = &self.seats;
         tokio::join!(stop(caller), stop(callee));
         let stopped_at = Instant::now();
+        self.outcome.is_hit = self.was_hit(stopped_at);
         if self.seats.iter().any(Option::is_some) {
             tokio::time::sleep(self.shared.drain).await;
         }
@@ -508,6 +505,17 @@ impl Call<'_> {
             return None;
         }
         tokio::task::spawn_blocking(move || generator::socket_drops(&ports)).await.ok()?
+    }
+
+    /// Whether the scenario took something from one of its clients while it was up.
+    fn was_hit(&self, stopped_at: Instant) -> bool {
+        let loses = self.outcome.came_up && self.plan.reconnects.contains(&true);
+        let (Some(lost), Some(accepted_at)) = (self.shared.reconnect.filter(|_| loses), self.accepted_at)
+        else {
+            return false;
+        };
+        let steady_from = self.shared.start + self.shared.steady_from;
+        lost.moments().any(|at| (accepted_at..stopped_at).contains(&(steady_from + at)))
     }
 
     /// Whether the scenario itself kept one party's packets away, in the time in which silence counts.

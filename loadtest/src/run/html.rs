@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::keys::keys;
 use super::report::{grouped, show};
 use super::stats::Summary;
-use super::{groups, incidents};
+use super::{groups, incidents, join};
 use crate::histogram::Histogram;
 use crate::plot::{Axis, Chart, Scale, Series, escape};
 
@@ -65,6 +65,7 @@ fn write_page(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result {
     write_times(out, s)?;
     incidents::write_html(out, &s.incidents)?;
     write_groups(out, s)?;
+    join::write_html(out, &s.generators)?;
     write_figures(out, s)?;
     writeln!(out, "</body></html>")
 }
@@ -256,7 +257,7 @@ fn write_failures(out: &mut String, s: &Summary) -> fmt::Result {
 }
 
 fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
-    let rows: [(&str, &Histogram); 12] = [
+    let rows: [(&str, &Histogram); 13] = [
         ("sign-in", &s.join),
         ("place → rings", &s.ring),
         ("leg prepared, while it rings", &s.leg_ready),
@@ -267,6 +268,7 @@ fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
         ("one-way, outside the steady phase", &s.latency_ramp),
         ("jitter, audio", &s.jitter_audio),
         ("jitter, video", &s.jitter_video),
+        ("longest gap in audio", &s.audio_gap),
         ("hang-up → both know", &s.hang_up),
         ("generator late, media", &s.generator.media_lag),
     ];

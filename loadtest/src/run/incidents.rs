@@ -242,7 +242,7 @@ pub(crate) struct Table<'a> {
 /// The tables of a page.
 pub(crate) fn write_html(out: &mut String, incidents: &Incidents) -> fmt::Result {
     for Table { heading, words, is_good, times } in incidents.tables() {
-        let class = if is_good { "note" } else { "note bad" };
+        let class = if is_good { "" } else { "note bad" };
         writeln!(
             out,
             "<section><h2>{heading}, ms</h2><p class=\"{class}\">{}</p><div class=\"wide\"><table>\

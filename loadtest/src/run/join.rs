@@ -1,6 +1,7 @@
 //! One report of several generators': distributions and counters are added up, never percentiles. Pure.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,9 @@ use super::failure::Failure;
 use super::figure::number;
 use super::groups;
 use super::plan::Part;
+use super::report::show;
 use super::stats::{Generator, Summary};
+use crate::plot::escape;
 
 /// Generators that start further apart than this were not in one phase together.
 const APART_MAX: Duration = Duration::from_secs(1);
@@ -47,6 +50,22 @@ impl Health {
         }
     }
 
+    pub(super) fn name(&self) -> String {
+        self.part.map_or_else(|| "one of them".into(), |part| format!("generator {part}"))
+    }
+
+    /// How it did, for people.
+    pub(super) fn words(&self) -> String {
+        let Self { calls_up, calls_planned, calls_failed, ended, .. } = self;
+        let cores = |cores: Option<f64>| show(cores, 2);
+        let bottleneck = if self.is_bottleneck { "; THE BOTTLENECK" } else { "" };
+        format!(
+            "{calls_up} of {calls_planned} calls up, {calls_failed} failed, ended: {ended}; {} cores, busiest media thread {}{bottleneck}",
+            cores(self.cpu_cores),
+            cores(self.lane_cpu_cores),
+        )
+    }
+
     pub(super) fn json(&self) -> Value {
         json!({
             "part": self.part.map(|part| part.to_string()), "started_unix_ms": self.started_unix_ms,
@@ -72,6 +91,19 @@ pub(crate) enum JoinError {
     Twice { name: String, first: String, part: Part },
     #[error("nothing to join")]
     Nothing,
+}
+
+/// How each generator did, on the page.
+pub(super) fn write_html(out: &mut String, generators: &[Health]) -> fmt::Result {
+    if generators.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "<section><h2>Generators</h2><div class=\"wide\"><table>")?;
+    for health in generators {
+        let class = if health.is_bottleneck || health.ended != "planned" { "worse" } else { "" };
+        writeln!(out, "<tr><td>{}<td class=\"{class}\">{}</tr>", health.name(), escape(&health.words()))?;
+    }
+    writeln!(out, "</table></div></section>")
 }
 
 /// What can be joined of a JSON report.

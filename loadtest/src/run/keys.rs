@@ -186,10 +186,13 @@ fn run_keys() -> Vec<Key> {
         key("reconnects_resumed", "count", "of those, how often its session was still there", |s| {
             s.incidents.resumed.into()
         }),
-        key("reconnect_calls", "calls", "calls with a client from which the scenario took something", |s| {
-            s.incidents.hit_calls.into()
-        }),
-        key("reconnect_calls_kept", "calls", "of those, how many came up and did not fail", |s| {
+        key(
+            "reconnect_calls",
+            "calls",
+            "calls with a client from which the scenario took something while it was up",
+            |s| s.incidents.hit_calls.into(),
+        ),
+        key("reconnect_calls_kept", "calls", "of those, how many did not fail", |s| {
             s.incidents.hit_calls_kept.into()
         }),
         key("switches", "count", "changes between the router and a direct leg", |s| {

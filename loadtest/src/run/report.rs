@@ -206,6 +206,9 @@ fn write_generator(out: &mut String, s: &Summary) -> fmt::Result {
     let lag = |histogram: &Histogram| show(histogram.ms_at(0.99), 1);
     let (media, task) = (lag(&s.generator.media_lag), lag(&s.generator.task_lag));
     line(out, "late (p99)", &format!("media {media} ms, signalling {task} ms"))?;
+    for health in &s.generators {
+        line(out, &health.name(), &health.words())?;
+    }
     writeln!(out)
 }
 
