@@ -95,6 +95,9 @@ struct RunArgs {
     assertions: Vec<run::Assertion>,
     #[command(flatten)]
     reports: ReportArgs,
+    /// Write what was said and what the scored receivers heard of it, as 16 kHz WAV files.
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
 }
 
 /// One generator or several.
@@ -298,7 +301,7 @@ fn run_scenario(args: RunArgs) -> Result<u8, String> {
     };
     let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
     let alike = args.of_each();
-    let RunArgs { target: server, generators, assertions, reports, .. } = args;
+    let RunArgs { target: server, generators, assertions, reports, recordings, .. } = args;
     let target = target(server)?;
     let reports = Reports::create(reports)?;
     let summary = until_interrupted(async |stop| {
@@ -311,7 +314,8 @@ fn run_scenario(args: RunArgs) -> Result<u8, String> {
             std::thread::spawn(move || stop_with_stdin(&stop));
         }
         let GeneratorArgs { part, start_at, .. } = generators;
-        run::run(run::Options { scenario, target, part, start_at }, stop).await.map_err(|e| e.to_string())
+        let options = run::Options { scenario, target, part, start_at, recordings };
+        run::run(options, stop).await.map_err(|e| e.to_string())
     })??;
     report(&summary, &assertions, reports)
 }
@@ -346,7 +350,17 @@ fn stop_with_stdin(stop: &run::Stop) {
 impl RunArgs {
     /// What each of several generators is told, as it was told this one.
     fn of_each(&self) -> Vec<OsString> {
-        let Self { scenario, calls, duration, seed, target, generators: _, assertions: _, reports: _ } = self;
+        let Self {
+            scenario,
+            calls,
+            duration,
+            seed,
+            target,
+            recordings,
+            generators: _,
+            assertions: _,
+            reports: _,
+        } = self;
         let TargetArgs { target: url, door, data_dir, ca, dev_key, tokens, metrics_url, server_pid, lanes } =
             target;
         let door = door.to_possible_value().map(|value| value.get_name().to_owned());
@@ -360,7 +374,14 @@ impl RunArgs {
             ("--server-pid", server_pid.map(|pid| pid.to_string())),
             ("--lanes", Some(lanes.to_string())),
         ];
-        let paths = [("--data-dir", data_dir), ("--ca", ca), ("--dev-key", dev_key), ("--tokens", tokens)];
+        let paths = [
+            ("--data-dir", data_dir),
+            ("--ca", ca),
+            ("--dev-key", dev_key),
+            ("--tokens", tokens),
+            // Each names its files by the calls of the whole run.
+            ("--recordings", recordings),
+        ];
         let texts = texts.into_iter().map(|(flag, value)| (flag, value.map(OsString::from)));
         let paths = paths.into_iter().map(|(flag, path)| (flag, path.clone().map(OsString::from)));
         let mut args = vec![OsString::from("run"), scenario.clone().into_os_string()];

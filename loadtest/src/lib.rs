@@ -6,6 +6,7 @@
 //! - `net`: what a client's network does to its packets, pure.
 //! - `over_time`: distributions by when they were seen, pure.
 //! - `lane`: the threads that carry many participants' media.
+//! - `score`: how received speech sounds beside what was said, pure.
 //! - `plot`: charts as SVG, pure.
 //! - `peers`: what one core of our server and of others costs under the same calls.
 
@@ -21,6 +22,7 @@ mod peer;
 mod peers;
 mod plot;
 mod run;
+mod score;
 
 use std::process::ExitCode;
 

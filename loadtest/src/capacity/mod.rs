@@ -124,6 +124,7 @@ async fn run_once(options: &Options, calls: usize, stop: &Arc<Stop>) -> Result<r
         target: options.target.clone(),
         part: None,
         start_at: None,
+        recordings: None,
     };
     let summary = run::run(options, step).await;
     forward.abort();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duocast_client::audio::{AudioError, Discard, FRAME, FRAME_SAMPLES, Listener, ListenerStats};
+use duocast_client::audio::{AudioError, AudioSink, Discard, FRAME, FRAME_SAMPLES, Listener, ListenerStats};
 use duocast_client::media::{
     ConnectionState, Peer, PeerCounters, PeerError, PeerEvent, ReceivedRtp, SyntheticVideo,
     SyntheticVideoConfig, Transmit, mark,
@@ -15,6 +15,7 @@ use super::video_frames::VideoFrames;
 use super::{Moment, Reception, SentBook, Speech};
 use crate::histogram::Histogram;
 use crate::over_time::OverTime;
+use crate::score::{Recorder, Recording};
 
 /// A sender that is later than this leaves the missed time out instead of sending a burst.
 const LATE_MAX: Duration = Duration::from_millis(200);
@@ -33,6 +34,8 @@ pub(crate) struct LegConfig {
     pub(crate) video: Option<SyntheticVideoConfig>,
     /// Decode to the end, not the first second only.
     pub(crate) decodes: bool,
+    /// Keep what is heard, to score it. Those decode to the end.
+    pub(crate) records: bool,
     /// Its own group and its peer's, where latencies are to be kept by group.
     pub(crate) groups: Option<[usize; 2]>,
 }
@@ -106,6 +109,15 @@ pub(crate) struct Totals {
     pub(crate) received: u64,
 }
 
+/// What a leg heard.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    /// When its first sample was played.
+    pub(crate) from: Instant,
+    /// At 16 kHz, up to a minute.
+    pub(crate) samples: Vec<i16>,
+}
+
 /// What a leg has done at its end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LegReport {
@@ -115,9 +127,9 @@ pub(crate) struct LegReport {
     pub(crate) video_in: Reception,
     /// Set on legs that decoded to the end.
     pub(crate) heard: Option<ListenerStats>,
+    /// Set on legs that record.
+    pub(crate) recorded: Option<Recorded>,
     pub(crate) last_audio_at: Option<Instant>,
-    /// Longest time between two packets of audio.
-    pub(crate) longest_gap: Duration,
     /// Frames of audio that were not sent because the generator was late.
     pub(crate) audio_frames_skipped: u64,
     pub(crate) whole_video_frames: u64,
@@ -141,6 +153,7 @@ pub(crate) struct Leg {
     talking: Option<Talking>,
     showing: Option<Showing>,
     listener: Option<Listener>,
+    recording: Option<(Instant, Recording)>,
     first_audio_at: Option<Instant>,
     ask_keyframe_at: Option<Instant>,
     frames: VideoFrames,
@@ -170,6 +183,7 @@ impl Leg {
             talking: None,
             showing: None,
             listener: None,
+            recording: None,
             first_audio_at: None,
             ask_keyframe_at: None,
             frames: VideoFrames::default(),
@@ -192,10 +206,20 @@ impl Leg {
     pub(crate) fn handle_open(&mut self, at: Moment) -> Result<(), AudioError> {
         if !self.is_open {
             self.is_open = true;
-            self.listener = Some(Listener::new(at.now, Box::new(Discard))?);
+            self.listener = Some(Listener::new(at.now, self.sink(at.now))?);
             self.start_sending(at);
         }
         Ok(())
+    }
+
+    /// Where sound goes.
+    fn sink(&mut self, now: Instant) -> Box<dyn AudioSink> {
+        if !self.config.records {
+            return Box::new(Discard);
+        }
+        let (recorder, recording) = Recorder::new();
+        self.recording = Some((now, recording));
+        Box::new(recorder)
     }
 
     /// Stops sending; what is on its way is still heard.
@@ -351,15 +375,20 @@ impl Leg {
             self.first_audio_at = Some(first);
             self.events.push_back(LegEvent::FirstAudio(first));
         }
+        let decodes = self.config.decodes || self.config.records;
         let has_enough = self.first_audio_at.is_some_and(|first| now - first >= DECODED_AT_LEAST);
-        if has_enough && !self.config.decodes {
+        if has_enough && !decodes {
             self.listener = None;
         }
     }
 
     fn listener_ends(&mut self) {
-        if let Some(listener) = self.listener.take().filter(|_| self.config.decodes) {
+        let decodes = self.config.decodes || self.config.records;
+        if let Some(listener) = self.listener.take().filter(|_| decodes) {
             self.report.heard = Some(listener.stats());
+        }
+        if let Some((from, recording)) = self.recording.take() {
+            self.report.recorded = Some(Recorded { from, samples: recording.take() });
         }
     }
 
@@ -386,10 +415,7 @@ impl Leg {
     }
 
     fn on_audio(&mut self, now: Instant, arrived: u64, packet: ReceivedRtp, timings: &mut Timings) {
-        if let Some(before) = self.report.last_audio_at.replace(now) {
-            let gap = now.saturating_duration_since(before);
-            self.report.longest_gap = self.report.longest_gap.max(gap);
-        }
+        self.report.last_audio_at = Some(now);
         let mark = mark::read(&packet.payload);
         if let Some(latency) = self.report.audio_in.handle_packet(packet.sequence, mark, arrived) {
             timings.add(now, true, self.config.groups, latency);

@@ -9,15 +9,15 @@ mod leg;
 mod reception;
 mod speech;
 mod video_frames;
-mod voice;
 mod wheel;
 
 use std::time::Instant;
 
-pub(crate) use leg::{GroupTimings, Leg, LegConfig, LegEvent, LegReport, Timings, Totals, counts_for};
+pub(crate) use leg::{
+    GroupTimings, Leg, LegConfig, LegEvent, LegReport, Recorded, Timings, Totals, counts_for,
+};
 pub(crate) use reception::{Reception, SentBook};
-pub(crate) use speech::{Speech, SpeechError};
-pub(crate) use voice::Voice;
+pub(crate) use speech::{Sentences, Speech, SpeechError};
 pub(crate) use wheel::Wheel;
 
 /// A moment on both clocks, read together.

@@ -37,6 +37,16 @@ impl SentBook {
     }
 }
 
+/// A time in which nothing came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// When the packet before it arrived, in microseconds since 1970.
+    pub(crate) from: u64,
+    pub(crate) micros: u64,
+    /// Packets that are missing between the two at its ends.
+    pub(crate) missing: u64,
+}
+
 /// What one party received of one kind of media.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reception {
@@ -49,6 +59,9 @@ pub(crate) struct Reception {
     /// Interarrival jitter (RFC 3550 section 6.4.1) in microseconds, taken from the marks: it holds the path's variation
     /// and not the sender's.
     pub(crate) jitter_micros: f64,
+    /// The longest time without a packet.
+    pub(crate) longest_gap: Gap,
+    last_arrival: Option<u64>,
     first_sequence: Option<u64>,
     highest: u64,
     seen: [u64; (WINDOW / 64) as usize],
@@ -63,11 +76,13 @@ impl Reception {
         mark: Option<u64>,
         arrived_unix_micros: u64,
     ) -> Option<u64> {
+        let highest = self.highest;
         if !self.is_new(sequence) {
             self.repeats += 1;
             return None;
         }
         self.packets += 1;
+        self.note_arrival(sequence, highest, arrived_unix_micros);
         let mark = mark?;
         self.first_mark.get_or_insert(mark);
         let transit = i64::try_from(arrived_unix_micros).ok()?.checked_sub(i64::try_from(mark).ok()?)?;
@@ -76,6 +91,17 @@ impl Reception {
         }
         // A clock that was set back between send and arrival gives no negative latency.
         Some(u64::try_from(transit).unwrap_or(0))
+    }
+
+    fn note_arrival(&mut self, sequence: u64, highest: u64, arrived: u64) {
+        if let Some(from) = self.last_arrival {
+            let micros = arrived.saturating_sub(from);
+            if micros > self.longest_gap.micros {
+                let missing = sequence.saturating_sub(highest + 1);
+                self.longest_gap = Gap { from, micros, missing };
+            }
+        }
+        self.last_arrival = Some(self.last_arrival.map_or(arrived, |last| last.max(arrived)));
     }
 
     /// Packets that are missing between the first and the highest sequence number.
@@ -173,6 +199,18 @@ mod tests {
             reception.handle_packet(sequence, None, 0);
         }
         assert_eq!((reception.packets, reception.repeats), (4000, 0));
+    }
+
+    #[test]
+    fn the_longest_gap_is_told_with_what_is_missing_in_it() {
+        let mut reception = Reception::default();
+        let arrivals = [(1, 20), (2, 40), (3, 1_040), (4, 1_041), (8, 1_500)];
+        for (sequence, ms) in arrivals {
+            reception.handle_packet(sequence, None, ms * 1_000);
+        }
+        assert_eq!(reception.longest_gap, Gap { from: 40_000, micros: 1_000_000, missing: 0 });
+        reception.handle_packet(108, None, 3_500_000);
+        assert_eq!(reception.longest_gap, Gap { from: 1_500_000, micros: 2_000_000, missing: 99 });
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) struct Shared {
     /// From the start on.
     pub(crate) steady_from: Duration,
     pub(crate) speech: Arc<Speech>,
-    /// `None`: the built-in voice.
+    /// `None`: the built-in sentences.
     pub(crate) speech_file: Option<PathBuf>,
     pub(crate) video: Option<SyntheticVideoConfig>,
     /// Clients with network conditions.
@@ -122,6 +122,8 @@ impl Shared {
 /// What became of a call. Pairs are caller, callee.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallOutcome {
+    /// Its place in the plan.
+    pub(crate) index: usize,
     /// When its clients began to sign in, and when it was accepted; from the start of the run.
     pub(crate) joined_at: Duration,
     pub(crate) accepted_at: Option<Duration>,
@@ -155,7 +157,7 @@ pub(crate) struct CallOutcome {
     /// How often it took the control plane from them, and how they came back.
     pub(crate) losses: u64,
     pub(crate) rejoins: Vec<Rejoin>,
-    /// Longest time in which caller and callee got no audio packet.
+    /// Longest time in which caller and callee got no audio packet, up to the stop.
     pub(crate) audio_gap: [Option<Duration>; 2],
     /// Of a call that changes its legs, what came of it.
     pub(crate) switching: Option<SwitchOutcome>,
@@ -211,7 +213,7 @@ async fn talk(shared: &Shared, plan: &CallPlan, lane: &LaneLink, accounts: &[Acc
         call_id: None,
         accepted_at: None,
         seats: [None, None],
-        outcome: CallOutcome { groups: plan.groups, ..CallOutcome::default() },
+        outcome: CallOutcome { index: plan.index, groups: plan.groups, ..CallOutcome::default() },
     };
     let stopped = tokio::select! {
         biased;
@@ -307,6 +309,7 @@ impl Call<'_> {
                 speech: Arc::clone(&self.shared.speech),
                 video: self.shared.video.filter(|_| self.plan.has_video),
                 decodes: self.plan.decodes[party],
+                records: self.plan.records[party],
                 groups: (!self.shared.groups.is_empty())
                     .then(|| [self.plan.groups[party], self.plan.groups[1 - party]]),
             },
@@ -534,9 +537,9 @@ impl Call<'_> {
         self.outcome.first_video[party] = since(self.accepted_at, state.first_video_at);
         let (report, network) = seat.leg.close().await;
         self.outcome.networks[party] = network;
-        self.outcome.audio_gap[party] = report
-            .last_audio_at
-            .map(|last| report.longest_gap.max(stopped_at.saturating_duration_since(last)));
+        let gap = Duration::from_micros(report.audio_in.longest_gap.micros);
+        self.outcome.audio_gap[party] =
+            report.last_audio_at.map(|last| gap.max(stopped_at.saturating_duration_since(last)));
         let fell_silent =
             report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
         if self.outcome.came_up

@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use duocast_client::ChannelConfig;
-use duocast_client::media::SyntheticVideoConfig;
+use duocast_client::media::{SyntheticVideoConfig, mark};
 use tokio::task::JoinSet;
 
 use super::accounts::{self, Account, AccountsError, Wanted};
+use super::audio_score;
 use super::call::{self, CallOutcome, Shared, Stop, StopReason};
 use super::failure::{Failure, Stage};
 use super::generator;
@@ -48,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) part: Option<Part>,
     /// When to start, so that several do together; `None`, or in the past: as soon as everything is there.
     pub(crate) start_at: Option<SystemTime>,
+    /// Folder for what was recorded to be scored.
+    pub(crate) recordings: Option<PathBuf>,
 }
 
 /// The server, and how this program meets it.
@@ -73,7 +77,7 @@ pub(crate) enum RunError {
 
 /// Runs it to its end, or to `stop`.
 pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, RunError> {
-    let Options { scenario, target, part, start_at } = options;
+    let Options { scenario, target, part, start_at, recordings } = options;
     let Target { server, accounts, watch, lanes } = target;
     let mut plan = plan(&scenario);
     if let Some(part) = part {
@@ -96,7 +100,7 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
         Some(at) => wait_for(at, &stop).await,
         None => None,
     };
-    let (start, started) = (Instant::now(), SystemTime::now());
+    let (start, start_unix_micros) = (Instant::now(), mark::now_unix_micros());
     let over_time = OverTime::new(start, window_width(plan.stop_at));
     let lanes: Vec<Lane> =
         (0..lanes).map(|index| Lane::start(index, over_time.clone())).collect::<Result<_, _>>()?;
@@ -120,17 +124,17 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
     let mut run = Run { plan, links, shared, watch, calls: JoinSet::new(), samples: Samples::default() };
     run.start_calls(accounts).await;
     run.watch_over(scenario.calls).await;
-    let outcomes = run.collect().await;
+    let mut outcomes = run.collect().await;
     let ended = Instant::now();
     let reports = lanes.into_iter().map(Lane::finish).collect();
 
-    let mut around = run.samples.surroundings(start, before, unseen.map(|e| e.to_string()));
-    around.notes.extend(run.plan.note.take());
-    around.notes.extend(late);
-    around.part = part;
-    around.started_unix_ms = unix_ms(started);
+    let (audio_scores, problem) =
+        audio_score::score(&mut outcomes, &run.shared.speech, start, recordings.as_deref());
+    let around = run.samples.surroundings(start, before, unseen.map(|e| e.to_string()));
     let stop = run.shared.stop.reason().unwrap_or(StopReason::Planned);
-    let around = Surroundings { stop, run: ended - start, ..around };
+    let mut around =
+        Surroundings { part, stop, start_unix_micros, audio_scores, run: ended - start, ..around };
+    around.notes.extend([run.plan.note.take(), late, problem].into_iter().flatten());
     Ok(stats::summarize(&scenario, &outcomes, reports, around))
 }
 
@@ -149,11 +153,6 @@ async fn wait_for(start_at: SystemTime, stop: &Stop) -> Option<String> {
         () = tokio::time::sleep(wait) => {}
     }
     None
-}
-
-fn unix_ms(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 struct Run {
@@ -313,8 +312,9 @@ impl Samples {
         }
         Surroundings {
             part: None,
-            started_unix_ms: 0,
             stop: StopReason::Planned,
+            start_unix_micros: 0,
+            audio_scores: Vec::new(),
             run: Duration::ZERO,
             steady,
             steady_span,

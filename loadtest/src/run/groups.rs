@@ -7,11 +7,12 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value};
 
+use super::audio_score::AudioScore;
 use super::call::CallOutcome;
 use super::figure::{number, percent};
 use super::scenario::{Group, Scenario};
 use super::stats::{Sound, Traffic};
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, quantile};
 use crate::net::{self, Injected};
 use crate::peer::{GroupTimings, counts_for};
 
@@ -51,6 +52,10 @@ pub(crate) struct GroupFigures {
     pub(crate) times: GroupTimings,
     pub(crate) jitter: Histogram,
     pub(crate) first_audio: Histogram,
+    /// Longest time without an audio packet, of each of its clients.
+    pub(crate) audio_gap: Histogram,
+    /// Of the passages that were scored, to its clients or from them.
+    pub(crate) audio_scores: Vec<f64>,
     pub(crate) sound: Sound,
     pub(crate) down: Injected,
     pub(crate) up: Injected,
@@ -66,6 +71,11 @@ impl GroupFigures {
         let names = std::iter::once(REST).chain(groups.iter().map(|group| group.name.as_str()));
         names.map(|name| Self { name: name.into(), ..Self::default() }).collect()
     }
+
+    /// The score that a share of its passages does not exceed.
+    pub(crate) fn score_at(&self, share: f64) -> Option<f64> {
+        quantile(&mut self.audio_scores.clone(), share)
+    }
 }
 
 /// Adds those of another generator of the same run.
@@ -80,6 +90,8 @@ pub(crate) fn merge(groups: &mut [GroupFigures], others: Vec<GroupFigures>) {
             times,
             jitter,
             first_audio,
+            audio_gap,
+            audio_scores,
             sound,
             down,
             up,
@@ -93,6 +105,8 @@ pub(crate) fn merge(groups: &mut [GroupFigures], others: Vec<GroupFigures>) {
         group.times.sent.merge(&times.sent);
         group.jitter.merge(&jitter);
         group.first_audio.merge(&first_audio);
+        group.audio_gap.merge(&audio_gap);
+        group.audio_scores.extend(audio_scores);
         group.sound = group.sound.plus(sound);
         group.down.add(&down);
         group.up.add(&up);
@@ -125,6 +139,7 @@ pub(crate) fn add_call(groups: &mut [GroupFigures], call: &CallOutcome) {
         if is_told_here {
             group.received = group.received.plus(traffic);
             group.sound.add_receiver(receiver);
+            call.audio_gap[party].iter().for_each(|gap| group.audio_gap.add(*gap));
             if receiver.audio_in.packets > 1 {
                 group.jitter.add_micros(receiver.audio_in.jitter_micros as u64);
             }
@@ -140,6 +155,15 @@ pub(crate) fn add_timings(groups: &mut [GroupFigures], timings: &[GroupTimings])
     for (group, timings) in groups.iter_mut().zip(timings) {
         group.times.received.merge(&timings.received);
         group.times.sent.merge(&timings.sent);
+    }
+}
+
+/// Adds the scores of its streams.
+pub(crate) fn add_scores(groups: &mut [GroupFigures], scores: &[AudioScore]) {
+    for score in scores {
+        if let Some(group) = groups.get_mut(score.group) {
+            group.audio_scores.push(score.score);
+        }
     }
 }
 
@@ -229,6 +253,24 @@ pub(crate) const KEYS: &[GroupKey] = &[
         unit: "%",
         meaning: "share of its decoding clients' sound that was made up",
         read: |g| percent(g.sound.concealed_share()),
+    },
+    GroupKey {
+        name: "audio_gap_p50_ms",
+        unit: "ms",
+        meaning: "longest time without an audio packet, each of its receivers: p50",
+        read: |g| number(g.audio_gap.ms_at(0.5)),
+    },
+    GroupKey {
+        name: "audio_score_p50",
+        unit: "score",
+        meaning: "audio score, 1 to 5, of scored passages to its clients or from them: p50",
+        read: |g| number(g.score_at(0.5)),
+    },
+    GroupKey {
+        name: "audio_score_min",
+        unit: "score",
+        meaning: "the same: least",
+        read: |g| number(g.score_at(0.0)),
     },
     GroupKey {
         name: "down_injected_loss_percent",

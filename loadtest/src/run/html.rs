@@ -55,6 +55,7 @@ fn write_page(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result {
     for assertion in broken {
         writeln!(out, "<p class=\"note bad\">Does not hold: {}</p>", escape(assertion))?;
     }
+    write_findings(out, s)?;
     write_tiles(out, s)?;
     writeln!(out, "<section class=\"charts\">")?;
     for chart in charts(s) {
@@ -70,6 +71,18 @@ fn write_page(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result {
     writeln!(out, "</body></html>")
 }
 
+fn write_findings(out: &mut String, s: &Summary) -> fmt::Result {
+    if s.findings.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "<section class=\"findings\"><h2>Findings</h2><ul>")?;
+    for finding in &s.findings {
+        let figures = escape(&finding.figures.join(", "));
+        writeln!(out, "<li>{} <span class=\"s\">{figures}</span></li>", escape(&finding.sentence))?;
+    }
+    writeln!(out, "</ul></section>")
+}
+
 fn write_tiles(out: &mut String, s: &Summary) -> fmt::Result {
     writeln!(out, "<section class=\"tiles\">")?;
     let is_good = |is_good| if is_good { "good" } else { "bad" };
@@ -83,6 +96,7 @@ fn write_tiles(out: &mut String, s: &Summary) -> fmt::Result {
     tile(out, "packets lost", unit(s.loss().map(|loss| loss * 100.0), 3, "%"), "")?;
     tile(out, "one-way latency, audio, p99", unit(s.latency_audio.ms_at(0.99), 1, "ms"), "")?;
     tile(out, "accept to first audio, p95", unit(s.first_audio.ms_at(0.95), 0, "ms"), "")?;
+    tile(out, "audio score, p5 (of 5)", unit(s.audio_score_at(0.05), 2, "").trim_end(), "")?;
     tile(out, "sign-in, p95", unit(s.join.ms_at(0.95), 0, "ms"), "")?;
     tile(out, "router CPU per packet", unit(s.server.cpu_us_per_packet(), 1, "µs"), "")?;
     tile(out, "server memory", unit(s.server.resident_bytes.map(|bytes| bytes / 1e6), 0, "MB"), "")?;
@@ -130,16 +144,11 @@ fn charts(s: &Summary) -> Vec<Chart<'_>> {
                 Series::line("longest", window(|point| point.max_ms)),
             ],
         ),
-        Chart {
-            title: "One-way latency, steady phase",
-            x: Axis { label: "share of packets that is faster", scale: Scale::Nines },
-            y: Axis { label: "ms", scale: Scale::Log },
-            series: vec![
-                Series::line("audio", percentiles(&s.latency_audio)),
-                Series::line("video", percentiles(&s.latency_video)),
-            ],
-            band: None,
-        },
+        distribution(
+            "One-way latency, steady phase",
+            "share of packets that is faster",
+            &[("audio", &s.latency_audio), ("video", &s.latency_video)],
+        ),
         over_time(
             "Calls",
             "calls",
@@ -158,17 +167,16 @@ fn charts(s: &Summary) -> Vec<Chart<'_>> {
                 Series::dots("accept to first audio", dots(&s.first_audios)),
             ],
         ),
-        Chart {
-            title: "Sign-in and first media",
-            x: Axis { label: "share of clients that is faster", scale: Scale::Nines },
-            y: Axis { label: "ms", scale: Scale::Log },
-            series: vec![
-                Series::line("sign-in", percentiles(&s.join)),
-                Series::line("accept to first audio", percentiles(&s.first_audio)),
-                Series::line("accept to first video", percentiles(&s.first_video)),
+        distribution(
+            "Sign-in and first media",
+            "share of clients that is faster",
+            &[
+                ("sign-in", &s.join),
+                ("accept to first audio", &s.first_audio),
+                ("accept to first video", &s.first_video),
             ],
-            band: None,
-        },
+        ),
+        over_time("Audio score of passages", "1 (bad) to 5 (like the original)", Scale::Linear, scores(s)),
         Chart {
             title: "Loss and concealment",
             x: Axis { label: "% of receivers that have less", scale: Scale::Linear },
@@ -202,6 +210,26 @@ fn charts(s: &Summary) -> Vec<Chart<'_>> {
             vec![Series::line("packets", moment(|m| m.packets_per_second))],
         ),
     ]
+}
+
+/// Times by how many are faster.
+fn distribution<'a>(title: &'a str, shares: &'a str, times: &[(&'a str, &Histogram)]) -> Chart<'a> {
+    Chart {
+        title,
+        x: Axis { label: shares, scale: Scale::Nines },
+        y: Axis { label: "ms", scale: Scale::Log },
+        series: times.iter().map(|(name, times)| Series::line(name, percentiles(times))).collect(),
+        band: None,
+    }
+}
+
+/// One series for each group of streams; one alone without groups.
+fn scores(s: &Summary) -> Vec<Series<'_>> {
+    let of = |group: usize| {
+        let own = s.audio_scores.iter().filter(|passage| passage.group == group);
+        own.map(|passage| (passage.at.as_secs_f64(), passage.score)).collect()
+    };
+    (0..s.groups.len().max(1)).map(|group| Series::dots(s.group_name(group), of(group))).collect()
 }
 
 /// Percentile by percentile, as far as there are values for.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::figure::number;
+use super::findings;
 use super::groups;
 use super::plan::Part;
 use super::report::show;
@@ -143,6 +144,7 @@ pub(crate) fn join(mut reports: Vec<(String, Summary)>) -> Result<Summary, JoinE
     reports.for_each(|report| all.merge(report));
     all.part = None;
     all.notes.extend(notes);
+    all.findings = findings::find(&all);
     Ok(all)
 }
 
@@ -230,6 +232,8 @@ impl Summary {
             audio,
             video,
             loss_of_receivers,
+            receivers,
+            audio_scores,
             sound,
             concealed_of_receivers,
             joins,
@@ -242,6 +246,7 @@ impl Summary {
             server,
             generator,
             notes: _,
+            findings: _,
         } = other;
         for (own, other) in [
             (&mut self.join, join),
@@ -286,6 +291,8 @@ impl Summary {
         self.audio = self.audio.plus(audio);
         self.video = self.video.plus(video);
         self.loss_of_receivers.extend(loss_of_receivers);
+        self.receivers.extend(receivers);
+        self.audio_scores.extend(audio_scores);
         self.sound = self.sound.plus(sound);
         self.concealed_of_receivers.extend(concealed_of_receivers);
         self.joins.extend(joins);
@@ -353,11 +360,12 @@ fn severity(ended: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::audio_score::AudioScore;
     use crate::run::call::CallOutcome;
     use crate::run::failure::Stage;
     use crate::run::report;
-    use crate::run::stats::summarize;
     use crate::run::stats::tests::{scenario, surroundings};
+    use crate::run::stats::{Receiver, summarize};
 
     /// The report of a generator whose calls' sign-ins took these milliseconds each; one call failed.
     fn report(part: Option<&str>, joins: &[u64]) -> Summary {
@@ -401,6 +409,31 @@ mod tests {
         assert_eq!(all.generators.len(), 2);
         assert_eq!(all.notes, ["generator 1/2: a note", "generator 2/2: a note"]);
         assert_eq!(all.generator.cpu_seconds, Some(20.0));
+    }
+
+    #[test]
+    fn what_is_found_is_found_in_all_of_them_together() {
+        let part = |part: &str, call: usize| {
+            let mut report = report(Some(part), &[1]);
+            let still = Receiver { call, packets: 500, gap_from_s: 9.0, gap_s: 1.0, ..Receiver::default() };
+            report.receivers = vec![still];
+            report.audio_scores = vec![AudioScore {
+                group: 0,
+                call,
+                is_caller: true,
+                at: Duration::from_secs(3),
+                score: 4.0 + call as f64 / 10.0,
+                recording: Some(format!("0-{call}-caller-0.wav")),
+            }];
+            written(&report)
+        };
+        let alone = joined(vec![part("1/2", 0)]).unwrap();
+        assert!(alone.findings.is_empty(), "one stream alone may have any reason");
+        let all = joined(vec![part("2/2", 1), part("1/2", 0)]).unwrap();
+        assert_eq!(all.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), ["standstill"]);
+        assert!(all.findings[0].sentence.starts_with("media of all calls stood still for 1.0 s at 9.0 s"));
+        assert_eq!((all.audio_score_at(0.0), all.audio_score_at(1.0)), (Some(4.0), Some(4.1)));
+        assert_eq!(all.audio_scores[1].recording.as_deref(), Some("0-1-caller-0.wav"));
     }
 
     #[test]

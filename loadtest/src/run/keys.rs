@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::figure::{number, percent};
+use super::findings::Finding;
 use super::groups;
 use super::history::Moment;
 use super::join::Health;
@@ -161,6 +162,12 @@ fn run_keys() -> Vec<Key> {
                 s.failures.iter().map(failure).collect()
             },
         ),
+        key(
+            "findings",
+            "list",
+            "objects with kind, finding (a sentence) and figures (keys of this report)",
+            |s| s.findings.iter().map(Finding::json).collect(),
+        ),
         key("stream_breaks", "count", "event streams that broke and had to be resumed", |s| {
             s.stream_breaks.into()
         }),
@@ -317,6 +324,20 @@ fn media_keys() -> Vec<Key> {
             "missing RTP sequence numbers between a receiver's first and last",
             |s| (s.audio.gaps + s.video.gaps).into(),
         ),
+        key("audio_score_p50", "score", "audio score, 1 to 5 (like the original), of each scored passage: p50", |s| {
+            number(s.audio_score_at(0.5))
+        }),
+        key("audio_score_p5", "score", "the same: p5", |s| number(s.audio_score_at(0.05))),
+        key("audio_score_min", "score", "the same: least", |s| number(s.audio_score_at(0.0))),
+        key("audio_passages_scored", "passages", "passages of speech that were scored", |s| {
+            s.audio_scores.len().into()
+        }),
+        key(
+            "audio_scores",
+            "list",
+            "objects with group, call, party (who heard it), at_seconds, score and recording (a file of --recordings, or null)",
+            |s| s.audio_scores.iter().map(|score| score.json(s.group_name(score.group))).collect(),
+        ),
         key("decoding_receivers", "receivers", "receivers that decoded Opus to the end", |s| {
             s.sound.receivers.into()
         }),
@@ -369,6 +390,9 @@ fn server_keys() -> Vec<Key> {
             number(
                 s.server.cpu_seconds.filter(|_| !s.steady.is_zero()).map(|cpu| cpu / s.steady.as_secs_f64()),
             )
+        }),
+        key("server_store_batch_ms", "ms", "mean time to write a batch of call records", |s| {
+            number(s.server.store_batch_ms())
         }),
         key("server_memory_mb", "MB", "resident memory of the server at the end of the steady phase", |s| {
             number(s.server.resident_bytes.map(|bytes| bytes / 1e6))

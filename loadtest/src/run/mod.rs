@@ -3,17 +3,21 @@
 //! - [`scenario`]: what is asked for, checked. [`plan`]: which call when. Pure.
 //! - [`driver`], [`call`], [`ring`], [`switching`], [`device`], [`api`], [`accounts`], [`server`]: do it.
 //! - [`fleet`]: does it with several processes. [`join`]: one report of several. Pure.
-//! - [`stats`], [`groups`], [`incidents`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what came out. Pure.
+//! - [`stats`], [`groups`], [`incidents`], [`findings`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what
+//!   came out. Pure.
+//! - [`audio_score`]: how it sounded.
 
 mod accounts;
 mod api;
 mod assertion;
+mod audio_score;
 mod call;
 mod compare;
 mod device;
 mod driver;
 mod failure;
 mod figure;
+mod findings;
 mod fleet;
 mod generator;
 mod groups;

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::groups;
 use super::scenario::{RINGS_MARGIN, RingEnd, Rings, Scenario};
+use super::{audio_score, groups};
 use crate::net;
 
 /// Clients sign in this long before their call is placed. Higher separates sign-in from ringing on slow servers, lower
@@ -54,6 +54,8 @@ pub(crate) struct CallPlan {
     pub(crate) caller_hangs_up: bool,
     /// Whether caller and callee decode to the end.
     pub(crate) decodes: [bool; 2],
+    /// Whether caller and callee record what they hear, to be scored.
+    pub(crate) records: [bool; 2],
     /// The group of caller and callee: 0 for none, else its place in the scenario plus one.
     pub(crate) groups: [usize; 2],
     /// How long it stays up, before one of them hangs up; `None`: to the end of the run.
@@ -152,6 +154,7 @@ pub(crate) fn plan(scenario: &Scenario) -> Plan {
             ring_for: scenario.answer_after + scenario.answer_spread.mul_f64(random.random()),
             caller_hangs_up: random.random(),
             decodes: [0, 1].map(|party| is_sampled(2 * index + party, scenario.decode_share)),
+            records: [false; 2],
             groups,
             lasts: scenario
                 .mean_call
@@ -180,7 +183,7 @@ fn share_of(count: usize, share: f64) -> usize {
     if share > 0.0 { rounded.max(1) } else { 0 }
 }
 
-/// Draws who switches legs, who loses the server, and who shows video.
+/// Draws who switches legs, who loses the server, and who shows video, and chooses who records.
 fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
     let draw = |stream| StdRng::seed_from_u64(net::seed(scenario.seed, stream));
     if let Some(switches) = scenario.switches {
@@ -209,6 +212,11 @@ fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
         let without = share_of(calls.len(), 1.0 - scenario.video_share);
         order.into_iter().take(without).for_each(|index| calls[index].has_video = false);
     }
+    // The SDK's own clients play what they hear, and keep none of it.
+    let (talking, groups): (Vec<usize>, Vec<[usize; 2]>) =
+        calls.iter().filter(|call| call.script == Script::Talk).map(|call| (call.index, call.groups)).unzip();
+    let records = audio_score::choose(&groups, scenario.scored_receivers);
+    talking.into_iter().zip(records).for_each(|(call, records)| calls[call].records = records);
 }
 
 /// Adds calls that nobody answers, so that all are over before the end. Gives a sentence if there would be too many.
@@ -253,6 +261,7 @@ fn add_rings(
             ring_for,
             caller_hangs_up: true,
             decodes: [false; 2],
+            records: [false; 2],
             groups: [0; 2],
             lasts: None,
             has_video: false,
@@ -411,6 +420,27 @@ mod tests {
             assert!(call.place_at + call.ring_for + SETTLE <= plan.steady_from);
             assert_eq!(call.place_at - call.join_at, JOIN_LEAD);
         }
+    }
+
+    #[test]
+    fn who_records_is_in_a_call_whose_sound_comes_here() {
+        let recording = |plan: &Plan| {
+            let calls = plan.calls.iter().filter(|call| call.records.contains(&true));
+            calls.map(|call| (call.script, call.groups)).collect::<Vec<_>>()
+        };
+        let all = plan(&scenario(MIXED));
+        let chosen = recording(&all);
+        let streams = |far: bool| {
+            let of = all.calls.iter().filter(|call| (call.groups != [0, 0]) == far);
+            of.flat_map(|call| call.records).filter(|records| *records).count()
+        };
+        assert_eq!((streams(false), streams(true)), (4, 4));
+        assert!(chosen.iter().all(|(script, _)| *script == Script::Talk), "{chosen:?}");
+        let mut shares = [all.clone(), all.clone()];
+        shares[0].keep("1/2".parse().unwrap());
+        shares[1].keep("2/2".parse().unwrap());
+        assert_eq!(shares.iter().map(|share| recording(share).len()).sum::<usize>(), chosen.len());
+        assert!(recording(&plan(&scenario(&format!("audio.scored_receivers = 0\n{MIXED}")))).is_empty());
     }
 
     #[test]

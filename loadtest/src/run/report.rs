@@ -47,6 +47,9 @@ fn write_table(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result 
     write_groups(out, s)?;
     write_server(out, s)?;
     write_generator(out, s)?;
+    for finding in &s.findings {
+        writeln!(out, "{BAD}→ {}{BAD:#}", finding.sentence)?;
+    }
     for note in &s.notes {
         let style = if note.starts_with("THE GENERATOR") { BAD } else { WARN };
         writeln!(out, "{style}! {note}{style:#}")?;
@@ -123,6 +126,13 @@ fn write_media(out: &mut String, s: &Summary) -> fmt::Result {
             format!("{ms} ms concealed, {:.3} % ({receivers} receivers decoded to the end)", share * 100.0);
         line(out, "sound", &text)?;
     }
+    if let [Some(p50), Some(p5), Some(least)] = [0.5, 0.05, 0.0].map(|share| s.audio_score_at(share)) {
+        let passages = s.audio_scores.len();
+        let text = format!(
+            "{p50:.2} p50, {p5:.2} p5, {least:.2} least, of 5 ({passages} passages; see docs/loadtest.md)"
+        );
+        line(out, "audio score", &text)?;
+    }
     writeln!(out)
 }
 
@@ -146,7 +156,7 @@ fn write_groups(out: &mut String, s: &Summary) -> fmt::Result {
     heading(
         out,
         "Groups, % and ms",
-        &["clients", "failed", "in: lost", "p50", "p99", "out: lost", "p50", "p99"],
+        &["clients", "failed", "in: lost", "p50", "p99", "out: lost", "p50", "p99", "score"],
     )?;
     for group in &s.groups {
         label(out, &group.name)?;
@@ -157,6 +167,7 @@ fn write_groups(out: &mut String, s: &Summary) -> fmt::Result {
             cell(out, Style::new(), show(times.ms_at(0.5), 2))?;
             cell(out, Style::new(), show(times.ms_at(0.99), 2))?;
         }
+        cell(out, Style::new(), show(group.score_at(0.5), 2))?;
         writeln!(out)?;
         let (down, up) = (group.down, group.up);
         if down.packets + up.packets > 0 {

@@ -26,7 +26,8 @@ const OFFLINE: &str = "offline";
 
 /// Runs it from sign-in to its end. Every wait in it is bounded.
 pub(super) async fn run(shared: &Shared, plan: &CallPlan, end: RingEnd, accounts: &[Account]) -> CallOutcome {
-    let mut ring = Ring { shared, plan, outcome: CallOutcome::default(), has_begun: false };
+    let outcome = CallOutcome { index: plan.index, ..CallOutcome::default() };
+    let mut ring = Ring { shared, plan, outcome, has_begun: false };
     let mut found = RingOutcome::new(end, expected(end, plan.ring_for));
     let stopped = tokio::select! {
         biased;

@@ -18,6 +18,8 @@ const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const BUSY: &str = "duocast_router_worker_busy_seconds_total";
 const FORWARDED: &str = "duocast_router_packets_forwarded_total";
+const STORE_SECONDS: &str = "duocast_control_store_batch_seconds_sum";
+const STORE_BATCHES: &str = "duocast_control_store_batch_seconds_count";
 const RSS: &str = "process_resident_memory_bytes";
 const CPU: &str = "process_cpu_seconds_total";
 
@@ -52,6 +54,8 @@ pub(crate) struct Sample {
     pub(crate) packets_forwarded: Option<f64>,
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) resident_bytes: Option<f64>,
+    pub(crate) store_batch_seconds: Option<f64>,
+    pub(crate) store_batches: Option<f64>,
 }
 
 impl Watch {
@@ -108,6 +112,8 @@ fn read(page: &str) -> Sample {
         packets_forwarded: sum(page, FORWARDED),
         cpu_seconds: sum(page, CPU),
         resident_bytes: sum(page, RSS),
+        store_batch_seconds: sum(page, STORE_SECONDS),
+        store_batches: sum(page, STORE_BATCHES),
     }
 }
 

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::audio_score::{self, AudioScore};
 use super::call::{CallOutcome, StopReason};
 use super::failure::Failure;
+use super::findings::{self, Finding};
 use super::groups::{self, GroupFigures};
 use super::history::History;
 use super::incidents::{Incidents, SwitchOutcome};
@@ -74,6 +76,9 @@ pub(crate) struct Summary {
     pub(crate) video: Traffic,
     /// Share of expected packets, both kinds together, that one receiver missed; one entry for each.
     pub(crate) loss_of_receivers: Vec<f64>,
+    /// One entry for each stream that was received, those aside that the scenario itself cut off.
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) audio_scores: Vec<AudioScore>,
     pub(crate) sound: Sound,
     /// Share of played sound that one of those made up; one entry for each.
     pub(crate) concealed_of_receivers: Vec<f64>,
@@ -93,6 +98,25 @@ pub(crate) struct Summary {
     pub(crate) server: Server,
     pub(crate) generator: Generator,
     pub(crate) notes: Vec<String>,
+    /// Faults that these figures point at. They are found anew where figures were joined.
+    #[serde(skip)]
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What one receiver's stream was like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Receiver {
+    pub(crate) call: usize,
+    /// Whose conditions it meets; 0: nobody's.
+    pub(crate) group: usize,
+    /// Its packets of both kinds, and which share of them did not come.
+    pub(crate) packets: u64,
+    pub(crate) loss: f64,
+    /// The longest time between two packets of audio, and when it began, from the start of the run.
+    pub(crate) gap_s: f64,
+    pub(crate) gap_from_s: f64,
+    /// Audio packets sent in that time that never came.
+    pub(crate) gap_missing: u64,
 }
 
 /// Pairs of times, in microseconds.
@@ -203,6 +227,9 @@ pub(crate) struct Server {
     pub(crate) resident_bytes: Option<f64>,
     /// Growth of its memory since before the first client.
     pub(crate) grown_bytes: Option<f64>,
+    /// Time to write call records in the whole run, and how many batches they were.
+    pub(crate) store_batch_seconds: Option<f64>,
+    pub(crate) store_batches: Option<f64>,
 }
 
 impl Server {
@@ -215,7 +242,16 @@ impl Server {
             cpu_seconds: grown(from.cpu_seconds, until.cpu_seconds),
             resident_bytes: until.resident_bytes,
             grown_bytes: grown(before.resident_bytes, until.resident_bytes),
+            // The page has no line of it before the first batch.
+            store_batch_seconds: grown(before.store_batch_seconds.or(Some(0.0)), until.store_batch_seconds),
+            store_batches: grown(before.store_batches.or(Some(0.0)), until.store_batches),
         }
+    }
+
+    /// Mean time to write a batch of call records, in milliseconds.
+    pub(crate) fn store_batch_ms(&self) -> Option<f64> {
+        let batches = self.store_batches.filter(|batches| *batches > 0.0)?;
+        Some(self.store_batch_seconds? * 1e3 / batches)
     }
 
     /// CPU time of the router's workers for each packet that they forwarded.
@@ -241,8 +277,10 @@ pub(crate) struct Generator {
 /// What the driver hands over besides calls and lanes.
 pub(crate) struct Surroundings {
     pub(crate) part: Option<Part>,
-    pub(crate) started_unix_ms: u64,
     pub(crate) stop: StopReason,
+    /// The start of the run, in microseconds since 1970.
+    pub(crate) start_unix_micros: u64,
+    pub(crate) audio_scores: Vec<AudioScore>,
     pub(crate) run: Duration,
     pub(crate) steady: Duration,
     pub(crate) steady_span: Option<(Duration, Duration)>,
@@ -267,7 +305,7 @@ pub(crate) fn summarize(
         description: scenario.description.clone(),
         seed: scenario.seed,
         part: around.part,
-        started_unix_ms: around.started_unix_ms,
+        started_unix_ms: around.start_unix_micros / 1000,
         has_video: scenario.video.is_some(),
         ended: match around.stop {
             StopReason::Planned => "planned",
@@ -289,12 +327,15 @@ pub(crate) fn summarize(
             ..Generator::default()
         },
         notes: around.notes,
+        audio_scores: around.audio_scores,
         groups: GroupFigures::all(&scenario.groups),
         ..Summary::default()
     };
     let mut failures = BTreeMap::new();
+    let takes_media = scenario.reconnect.is_some_and(|lost| lost.loses.media());
     for call in calls {
-        summary.add_call(call);
+        let is_cut_off = takes_media && call.is_hit;
+        summary.add_call(call, around.start_unix_micros, is_cut_off);
         summary.incidents.add_call(call);
         groups::add_call(&mut summary.groups, call);
         if let Some(failure) = &call.failure {
@@ -303,12 +344,15 @@ pub(crate) fn summarize(
     }
     summary.failures = failures.into_iter().collect();
     lanes.iter().for_each(|lane| summary.add_lane(lane));
+    groups::add_scores(&mut summary.groups, &summary.audio_scores);
     summary.judge_generator();
+    summary.findings = findings::find(&summary);
     summary
 }
 
 impl Summary {
-    fn add_call(&mut self, call: &CallOutcome) {
+    /// `is_cut_off`: the scenario itself kept its media away for a time.
+    fn add_call(&mut self, call: &CallOutcome, start_unix_micros: u64, is_cut_off: bool) {
         self.calls_up += u64::from(call.came_up);
         self.calls_failed += u64::from(call.failure.is_some());
         self.calls_skipped += u64::from(call.is_skipped);
@@ -335,10 +379,10 @@ impl Summary {
         if let Some(switching) = &call.switching {
             self.sound.add_call_of_sdk(switching);
         }
-        self.add_media(call);
+        self.add_media(call, start_unix_micros, is_cut_off);
     }
 
-    fn add_media(&mut self, call: &CallOutcome) {
+    fn add_media(&mut self, call: &CallOutcome, start_unix_micros: u64, is_cut_off: bool) {
         for (from, to) in [(0, 1), (1, 0)] {
             let (Some(sender), Some(receiver)) = (&call.legs[from], &call.legs[to]) else { continue };
             let audio = Traffic::of(&sender.audio_sent, &receiver.audio_in);
@@ -346,6 +390,18 @@ impl Summary {
             self.audio = self.audio.plus(audio);
             self.video = self.video.plus(video);
             self.loss_of_receivers.extend(audio.plus(video).loss());
+            if !is_cut_off {
+                let (both, gap) = (audio.plus(video), receiver.audio_in.longest_gap);
+                self.receivers.push(Receiver {
+                    call: call.index,
+                    group: audio_score::stream_group(call.groups[to], call.groups[from]),
+                    packets: both.expected,
+                    loss: both.loss().unwrap_or(0.0),
+                    gap_s: gap.micros as f64 / 1e6,
+                    gap_from_s: gap.from.saturating_sub(start_unix_micros) as f64 / 1e6,
+                    gap_missing: gap.missing,
+                });
+            }
             for (histogram, reception) in
                 [(&mut self.jitter_audio, &receiver.audio_in), (&mut self.jitter_video, &receiver.video_in)]
             {
@@ -396,6 +452,17 @@ impl Summary {
     pub(crate) fn busiest_lane_share(&self) -> Option<f64> {
         (!self.steady.is_zero())
             .then(|| self.generator.busiest_lane_cpu.as_secs_f64() / self.steady.as_secs_f64())
+    }
+
+    /// The name of a group as the report has it.
+    pub(crate) fn group_name(&self, group: usize) -> &str {
+        self.groups.get(group).map_or(groups::REST, |group| &group.name)
+    }
+
+    /// The score that a share of the scored passages does not exceed.
+    pub(crate) fn audio_score_at(&self, share: f64) -> Option<f64> {
+        let mut scores: Vec<f64> = self.audio_scores.iter().map(|passage| passage.score).collect();
+        quantile(&mut scores, share)
     }
 
     /// Loss of both kinds together.
@@ -455,8 +522,9 @@ pub(crate) mod tests {
     pub(crate) fn surroundings() -> Surroundings {
         Surroundings {
             part: None,
-            started_unix_ms: 0,
             stop: StopReason::Planned,
+            start_unix_micros: 0,
+            audio_scores: Vec::new(),
             run: Duration::from_secs(30),
             steady: Duration::from_secs(20),
             steady_span: None,
@@ -505,6 +573,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_stream_that_the_scenario_cut_off_points_at_nobody() {
+        let text = "description = \"d\"\ncalls = 2\nreconnect = { share = 1.0, loses = \"media\" }";
+        let cut = Scenario::parse("x", "x.toml", text, &Overrides::default()).unwrap();
+        let gone = || leg(500, 500, |n| !(100..300).contains(&n));
+        let hit = |is_hit| CallOutcome { is_hit, ..call([gone(), gone()]) };
+        let kinds = |scenario: &Scenario, is_hit| {
+            let summary = summarize(scenario, &[hit(is_hit), hit(is_hit)], vec![], surroundings());
+            assert_eq!(summary.loss(), Some(0.4), "the figures have it all the same");
+            summary.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(&cut, true), [""; 0]);
+        assert_eq!(kinds(&cut, false), ["standstill", "loss"]);
+        assert_eq!(kinds(&scenario(), true), ["standstill", "loss"], "control alone is not the media");
+    }
+
+    #[test]
     fn a_receiver_that_got_nothing_lost_everything() {
         let summary = summarize(
             &scenario(),
@@ -535,6 +619,7 @@ pub(crate) mod tests {
             packets_forwarded: Some(packets),
             cpu_seconds: None,
             resident_bytes: Some(rss),
+            ..Sample::default()
         };
         let server =
             Server::between(sample(0.0, 0.0, 50e6), sample(1.0, 1000.0, 60e6), sample(3.0, 101_000.0, 70e6));
@@ -547,6 +632,10 @@ pub(crate) mod tests {
         );
         summary.calls_up_at_end = 0;
         assert_eq!(summary.server_bytes_per_call(), None);
+        assert_eq!(server.store_batch_ms(), None, "no page, no figure");
+        let wrote = Sample { store_batch_seconds: Some(0.5), store_batches: Some(10.0), ..Sample::default() };
+        let server = Server::between(Sample::default(), Sample::default(), wrote);
+        assert_eq!(server.store_batch_ms(), Some(50.0), "its page begins with the first batch");
         let idle = Server::between(sample(0.0, 0.0, 1.0), sample(1.0, 5.0, 1.0), sample(2.0, 5.0, 1.0));
         assert_eq!(idle.cpu_us_per_packet(), None);
     }

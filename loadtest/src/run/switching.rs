@@ -16,7 +16,7 @@ use super::call::{CallOutcome, END_MAX, MEDIA_MAX, RING_MAX, Shared, StopReason}
 use super::failure::{Failure, Stage};
 use super::incidents::SwitchOutcome;
 use super::plan::CallPlan;
-use crate::peer::Voice;
+use crate::peer::Sentences;
 
 /// From the second yes to the direct leg's use, or from the no to the router's: the server gives up an attempt after 10 s.
 const SWITCH_MAX: Duration = Duration::from_secs(12);
@@ -29,7 +29,7 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, accounts: &[Account]) 
         stage: Stage::Join,
         has_begun: false,
         calls: None,
-        outcome: CallOutcome { groups: plan.groups, ..CallOutcome::default() },
+        outcome: CallOutcome { index: plan.index, groups: plan.groups, ..CallOutcome::default() },
         found: SwitchOutcome::default(),
     };
     let stopped = tokio::select! {
@@ -172,7 +172,7 @@ impl Switching<'_> {
 
     fn media(&self) -> Result<Media, Failure> {
         let media = match &self.shared.speech_file {
-            None => Media::audio(Voice::new(), Discard),
+            None => Media::audio(Sentences::new(), Discard),
             Some(file) => {
                 let source =
                     WavSource::open(file, true).map_err(|_| own(Stage::Place, "SPEECH_UNREADABLE"))?;

@@ -7,7 +7,11 @@ use duocast_client::media::{Peer, PeerConfig};
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
 use duocast_router_core::{Datagram, IceSecret, Link, Path, Shard, ShardConfig};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
 use super::*;
+use crate::score::Reference;
 
 const TICK: Duration = Duration::from_millis(1);
 const UNIX_START: u64 = 1_700_000_000_000_000;
@@ -36,6 +40,8 @@ struct World {
     events: [Vec<LegEvent>; 2],
     /// Of the media packets to the second leg, every so manieth is lost.
     lose_every: Option<u64>,
+    /// Or this share of them, at random.
+    lose_share: Option<(f64, StdRng)>,
     media_to_second: u64,
     lost: u64,
 }
@@ -71,6 +77,7 @@ impl World {
             timings: Default::default(),
             events: Default::default(),
             lose_every: None,
+            lose_share: None,
             media_to_second: 0,
             lost: 0,
         }
@@ -142,9 +149,12 @@ impl World {
 
     fn is_lost(&mut self, bytes: &[u8]) -> bool {
         let is_rtp = matches!(bytes, [128..=191, second, ..] if !(64..96).contains(&(second & 0x7f)));
-        let Some(every) = self.lose_every.filter(|_| is_rtp) else { return false };
+        if !is_rtp {
+            return false;
+        }
         self.media_to_second += 1;
-        let is_lost = self.media_to_second.is_multiple_of(every);
+        let is_lost = self.lose_every.is_some_and(|every| self.media_to_second.is_multiple_of(every))
+            || self.lose_share.as_mut().is_some_and(|(share, random)| random.random_bool(*share));
         self.lost += u64::from(is_lost);
         is_lost
     }
@@ -168,7 +178,7 @@ impl World {
 }
 
 fn voice(decodes: bool) -> LegConfig {
-    LegConfig { speech: speech(), video: None, decodes, groups: None }
+    LegConfig { speech: speech(), video: None, decodes, records: false, groups: None }
 }
 
 /// What `sender` sent from the first packet on that `receiver` got, and how many of those came.
@@ -242,4 +252,23 @@ fn a_leg_outside_the_sample_decodes_its_beginning_only() {
     let [a, b] = world.reports();
     assert!(a.heard.is_none() && b.heard.is_none());
     assert_eq!(audio(&a, &b).0, audio(&a, &b).1, "loss is measured all the same");
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn the_audio_score_falls_with_every_more_of_loss() {
+    let reference = Reference::new(speech().said()).unwrap();
+    let score = |share: f64| {
+        let config = LegConfig { records: true, ..voice(false) };
+        let mut world = World::connected_and_accepted(Duration::from_millis(20), &config);
+        world.lose_share = Some((share, StdRng::seed_from_u64(4)));
+        world.run(Duration::from_secs(17));
+        let [_, b] = world.reports();
+        let passages = reference.passages(&b.recorded.unwrap().samples);
+        assert_eq!(passages.len(), 2, "twice 8 s of 17");
+        passages.iter().map(|passage| passage.score).sum::<f64>() / 2.0
+    };
+    let scores = [0.0, 0.05, 0.1, 0.2].map(score);
+    println!("figure: audio score without loss and with 5, 10 and 20 %: {scores:.2?}");
+    assert!(scores[0] > 4.0 && scores.windows(2).all(|pair| pair[1] < pair[0] - 0.02), "{scores:?}");
 }

@@ -65,13 +65,19 @@ pub(crate) const FIELDS: &[Field] = &[
         key: "audio.speech",
         allowed: Allowed::Text,
         default: "\"builtin\"",
-        meaning: "What is said: `builtin` (a synthetic voice) or a WAV file, relative to the scenario",
+        meaning: "What is said: `builtin` (three sentences, 8 s) or a WAV file, relative to the scenario",
     },
     Field {
         key: "audio.decode_share",
         allowed: Allowed::Number { min: 0.0, max: 1.0 },
         default: "1.0",
         meaning: "Share of receivers that decode to the end; the others decode their first second",
+    },
+    Field {
+        key: "audio.scored_receivers",
+        allowed: Allowed::Whole { min: 0, max: 50 },
+        default: "4",
+        meaning: "Receivers of each group whose sound is scored against the speech, after the run",
     },
     Field {
         key: "video.enabled",

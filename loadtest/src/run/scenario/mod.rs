@@ -37,9 +37,11 @@ pub(crate) struct Scenario {
     pub(crate) churn_share: f64,
     pub(crate) answer_after: Duration,
     pub(crate) answer_spread: Duration,
-    /// `None`: the built-in voice.
+    /// `None`: the built-in sentences.
     pub(crate) speech: Option<PathBuf>,
     pub(crate) decode_share: f64,
+    /// Receivers of each group that record.
+    pub(crate) scored_receivers: usize,
     pub(crate) video: Option<Video>,
     /// Share of calls with video, where there is some.
     pub(crate) video_share: f64,
@@ -140,6 +142,7 @@ impl Scenario {
             answer_spread: keys.time("answer.spread")?,
             speech: (speech != "builtin").then(|| speech.into()),
             decode_share: keys.number("audio.decode_share")?,
+            scored_receivers: keys.whole("audio.scored_receivers")? as usize,
             video: keys.yes_no("video.enabled")?.then_some(video),
             video_share: keys.number("video.share")?,
             rings: incidents::rings(file, &keys, duration)?,
