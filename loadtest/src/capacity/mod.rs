@@ -1,7 +1,8 @@
 //! `capacity`: how many calls a server carries before a stated bound breaks.
 //!
-//! - [`search`]: which load to try next. [`report`]: the knee as JSON, table and page. Pure.
+//! - [`search`]: which load to try next. [`confidence`]: how sure the result is. [`report`]: the knee as JSON, table and page. Pure.
 
+mod confidence;
 mod report;
 mod search;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::run::{self, Assertion, RunError, Scenario, Stop, StopReason, Target, say};
+use confidence::Estimate;
 use search::{Limit, Search, Verdict};
 
 /// The bounds where none are asked for: nothing fails, and what people would hear as a fault stays away.
@@ -91,17 +93,16 @@ pub(crate) async fn find(options: Options, stop: Arc<Stop>) -> Result<Capacity, 
             break;
         }
         let broken: Vec<String> = bounds.iter().filter_map(|bound| bound.check(&summary).err()).collect();
-        let verdict = match (broken.is_empty(), summary.generator.is_bottleneck) {
-            (true, _) => Verdict::Holds,
-            (false, true) => Verdict::Unseen,
-            (false, false) => Verdict::Breaks,
+        let is_lost = summary.ended == "server_lost";
+        let verdict = match (is_lost, broken.is_empty(), summary.generator.is_bottleneck) {
+            (false, true, _) => Verdict::Holds,
+            (false, false, true) => Verdict::Unseen,
+            (true, ..) | (false, false, false) => Verdict::Breaks,
         };
         match broken.first() {
             None => say(&format!("  {calls} calls hold")),
             Some(first) => say(&format!("  {calls} calls do not: {first}")),
         }
-        let is_lost = summary.ended == "server_lost";
-        let verdict = if is_lost { Verdict::Breaks } else { verdict };
         found.search.tell(calls, verdict);
         found.steps.push(Step { calls, verdict, broken, report: short(run::json(&summary)) });
         if is_lost {
@@ -145,17 +146,13 @@ impl Capacity {
         self.ended_early.is_none() && self.search.limit() != Limit::Nothing
     }
 
-    /// A figure of the runs at the knee that held: its mean.
-    fn at_knee(&self, key: &str) -> Option<f64> {
+    /// Calls for each core that the router's workers used, in the runs at the knee that held.
+    fn calls_per_router_core(&self) -> Option<Estimate> {
         let knee = self.search.holds()?;
         let runs = self.steps.iter().filter(|step| step.calls == knee && step.verdict == Verdict::Holds);
-        let values: Vec<f64> = runs.filter_map(|step| step.report[key].as_f64()).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    }
-
-    /// Calls for each core that the router's workers used at the knee.
-    fn calls_per_router_core(&self) -> Option<f64> {
-        let cores = self.at_knee("router_cpu_cores").filter(|cores| *cores > 0.0)?;
-        Some(self.search.holds()? as f64 / cores)
+        let cores = runs.filter_map(|step| step.report["router_cpu_cores"].as_f64());
+        let per_core: Vec<f64> =
+            cores.filter(|cores| *cores > 0.0).map(|cores| knee as f64 / cores).collect();
+        Estimate::of(&per_core)
     }
 }

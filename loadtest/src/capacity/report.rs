@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
+use super::confidence::Estimate;
 use super::search::{Limit, Verdict};
 use super::{Capacity, Step};
 use crate::plot::{Axis, Chart, Scale, Series, escape};
@@ -76,6 +77,8 @@ impl Capacity {
             Limit::Ended => "ended",
             Limit::Nothing => "nothing",
         };
+        let per_core = self.calls_per_router_core();
+        let interval = per_core.and_then(|estimate| estimate.interval);
         json!({
             "schema": 1, "scenario": self.scenario, "seed": self.seed,
             "bounds": self.bounds.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -83,7 +86,9 @@ impl Capacity {
             "knee_calls": knee, "breaks_at_calls": self.search.breaks().map(|(calls, _)| calls),
             "knee_runs": runs.map(|runs| runs.0), "knee_runs_held": runs.map(|runs| runs.1),
             "limited_by": limit, "ended_early": self.ended_early,
-            "calls_per_router_core": self.calls_per_router_core(),
+            "calls_per_router_core": per_core.map(|estimate| estimate.mean),
+            "calls_per_router_core_low": interval.map(|interval| interval.0),
+            "calls_per_router_core_high": interval.map(|interval| interval.1),
             "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
         })
     }
@@ -115,8 +120,8 @@ impl Capacity {
             writeln!(out)?;
         }
         writeln!(out, "\n{STRONG}{}.{STRONG:#}", self.sentence())?;
-        if let Some(calls) = self.calls_per_router_core() {
-            writeln!(out, "{calls:.0} calls for each core that the router's workers used there.")?;
+        if let Some(estimate) = self.calls_per_router_core() {
+            writeln!(out, "{} calls for each core that the router's workers used there.", words(estimate))?;
         }
         if let Some(why) = &self.ended_early {
             writeln!(out, "{WARN}! ended early: {why}{WARN:#}")?;
@@ -150,7 +155,7 @@ impl Capacity {
             |calls: Option<usize>| calls.map_or_else(|| "not known".into(), |calls| calls.to_string());
         html_tile(out, "calls hold", calls(self.search.holds()), "good")?;
         html_tile(out, "calls do not", calls(self.search.breaks().map(|(calls, _)| calls)), "")?;
-        let per_core = self.calls_per_router_core().map_or_else(|| "not known".into(), |n| format!("{n:.0}"));
+        let per_core = self.calls_per_router_core().map_or_else(|| "not known".into(), words);
         html_tile(out, "calls per router core", per_core, "")?;
         html_tile(out, "runs", self.steps.len(), "")?;
         writeln!(out, "</section><section class=\"charts\">")?;
@@ -235,6 +240,12 @@ impl Capacity {
 fn by_calls(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let runs = points.chunk_by(|a, b| a.0 == b.0);
     runs.map(|runs| (runs[0].0, runs.iter().map(|run| run.1).sum::<f64>() / runs.len() as f64)).collect()
+}
+
+/// `400 (95 %: 375 to 425)`.
+fn words(estimate: Estimate) -> String {
+    let interval = estimate.interval.map(|(low, high)| format!(" (95 %: {low:.0} to {high:.0})"));
+    format!("{:.0}{}", estimate.mean, interval.unwrap_or_default())
 }
 
 fn show(report: &Value, key: &str, digits: usize) -> String {

@@ -58,6 +58,7 @@ fn better(name: &str, unit: &str) -> Better {
         return Better::Neither;
     }
     match unit {
+        "score" => Better::Higher,
         "ms" | "%" | "µs" | "cores" | "MB" | "kB" => Better::Lower,
         _ if LOW.contains(&name) => Better::Lower,
         "calls" | "count" if ["calls_up", "reconnect_calls_kept"].contains(&name) => Better::Higher,
@@ -71,6 +72,7 @@ fn noise(unit: &str) -> f64 {
         "ms" => 1.0,
         "%" => 0.05,
         "cores" => 0.02,
+        "score" => 0.1,
         "µs" => 0.5,
         "MB" | "kB" => 5.0,
         _ => 0.0,
@@ -147,7 +149,8 @@ impl Comparison {
         asserted: &[String],
     ) -> Result<Self, String> {
         for (name, report) in names.iter().zip(reports) {
-            match report.get("schema").and_then(Value::as_u64) {
+            let is_run = report.get("calls_planned").is_some();
+            match report.get("schema").and_then(Value::as_u64).filter(|_| is_run) {
                 Some(SCHEMA) => {}
                 Some(other) => {
                     return Err(format!(
@@ -416,7 +419,10 @@ mod tests {
         let good = report(0.0, 50, None);
         let error = compare(&json!({"a": 1}), &good, &[]).unwrap_err();
         assert!(error.starts_with("a.json: is no report"), "{error}");
-        let error = compare(&good, &json!({"schema": 9}), &[]).unwrap_err();
+        let capacity = json!({"schema": 1, "knee_calls": 40, "steps": []});
+        let error = compare(&good, &capacity, &[]).unwrap_err();
+        assert!(error.starts_with("b.json: is no report"), "{error}");
+        let error = compare(&good, &json!({"schema": 9, "calls_planned": 1}), &[]).unwrap_err();
         assert!(error.starts_with("b.json: has schema 9: allowed is 1"), "{error}");
     }
 
