@@ -69,8 +69,6 @@ stage load tests/load.sh
 stage conditions tests/conditions.sh
 stage hostile tests/hostile.sh
 stage storms tests/storms.sh
-stage faults tests/faults.sh
-stage capacity tests/capacity.sh
 beside leak tests/net/run.sh --short
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh

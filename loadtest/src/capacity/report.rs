@@ -20,9 +20,9 @@ const WARN: Style = AnsiColor::Yellow.on_default();
 const COLUMNS: [(&str, &str, usize); 7] = [
     ("failed", "calls_failed", 0),
     ("lost, %", "loss_percent", 3),
-    ("audio p50", "one_way_audio_p50_ms", 2),
-    ("audio p99", "one_way_audio_p99_ms", 2),
-    ("1st audio p95", "accept_to_first_audio_p95_ms", 0),
+    ("audio p50, ms", "one_way_audio_p50_ms", 2),
+    ("audio p99, ms", "one_way_audio_p99_ms", 2),
+    ("1st audio, ms", "accept_to_first_audio_p95_ms", 0),
     ("router cores", "router_cpu_cores", 2),
     ("generator", "generator_cpu_cores", 2),
 ];
