@@ -69,6 +69,7 @@ stage load tests/load.sh
 stage conditions tests/conditions.sh
 stage hostile tests/hostile.sh
 stage storms tests/storms.sh
+stage capacity tests/capacity.sh
 beside leak tests/net/run.sh --short
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh
