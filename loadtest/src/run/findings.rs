@@ -59,11 +59,14 @@ impl Finding {
 /// Everything that is found, the gravest first.
 pub(crate) fn find(s: &Summary) -> Vec<Finding> {
     let mut found = Vec::new();
-    found.extend(lost_server(s));
+    let lost_server = lost_server(s);
+    // What was sent to it is lost, and that is no second fault.
+    let is_server_lost = lost_server.is_some();
+    found.extend(lost_server);
     let standstill = standstill(s);
     let is_general = standstill.is_some();
     found.extend(standstill);
-    found.extend(general_loss(s));
+    found.extend(general_loss(s).filter(|_| !is_server_lost));
     found.extend(signalling(s));
     for (index, group) in s.groups.iter().enumerate().skip(1) {
         let blackout = standstill_of_group(s, index, group).filter(|_| !is_general);

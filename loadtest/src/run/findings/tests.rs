@@ -175,9 +175,11 @@ fn loss_of_everybody_is_nobody_s_own() {
 }
 
 #[test]
-fn a_server_that_dies_is_named_first() {
+fn a_server_that_dies_is_named_and_the_loss_that_it_causes_is_not() {
     let mut s = well();
+    s.receivers.iter_mut().for_each(|receiver| receiver.loss = 0.2);
+    assert_eq!(kinds(&s), ["loss"]);
     s.ended = "server_lost".into();
-    assert_eq!(find(&s)[0].kind, "server_lost");
+    assert_eq!(kinds(&s), ["server_lost"]);
     assert_eq!(find(&s)[0].json()["figures"][0], "ended");
 }
