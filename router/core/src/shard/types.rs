@@ -11,8 +11,8 @@ pub struct ShardConfig {
     pub announced: Vec<SocketAddr>,
     /// The addresses that answers name for media over TCP, after those for UDP. May be empty.
     pub announced_tcp: Vec<SocketAddr>,
-    /// Most legs with a client. At the bound an offer is refused with [`NodeFull`](crate::OfferError::NodeFull). Each costs about 70 KiB
-    /// idle and 300 KiB with video.
+    /// Most legs with a client. At the bound an offer is refused with [`NodeFull`](crate::OfferError::NodeFull). Each costs about 60 KiB
+    /// idle and 220 KiB with video.
     pub max_legs: usize,
 }
 
