@@ -67,10 +67,10 @@ stage web web
 stage build tests/lib/build.sh
 stage load tests/load.sh
 stage conditions tests/conditions.sh
+beside leak tests/net/run.sh --short
 stage hostile tests/hostile.sh
 stage storms tests/storms.sh
 stage capacity tests/capacity.sh
-beside leak tests/net/run.sh --short
 stage press target/debug/duocast demo press
 stage interop tests/interop/run.sh
 stage clients tests/interop/server.sh
