@@ -32,11 +32,3 @@ fn report(input: &[u8]) {
 #[cfg(test)]
 #[path = "../../fuzz/corpus.rs"]
 mod corpus;
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn all_that_fuzzing_kept_passes() {
-        super::corpus::run(super::TARGETS);
-    }
-}

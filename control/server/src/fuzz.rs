@@ -9,11 +9,3 @@ pub const TARGETS: &[Target] = &[("claims", crate::auth::fuzz), ("fields", crate
 #[cfg(test)]
 #[path = "../../../fuzz/corpus.rs"]
 mod corpus;
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn all_that_fuzzing_kept_passes() {
-        super::corpus::run(super::TARGETS);
-    }
-}

@@ -55,11 +55,3 @@ fn ids(input: &[u8]) {
 #[cfg(test)]
 #[path = "../../../fuzz/corpus.rs"]
 mod corpus;
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn all_that_fuzzing_kept_passes() {
-        super::corpus::run(super::TARGETS);
-    }
-}

@@ -161,11 +161,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn all_that_fuzzing_kept_passes() {
-        corpus::run(TARGETS);
-    }
-
     fn authentic_check(nominates: bool) -> Vec<u8> {
         let credentials = SECRETS[0].credentials();
         let user = format!("{}:abcd", credentials.ufrag);

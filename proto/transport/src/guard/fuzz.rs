@@ -25,11 +25,3 @@ fn lengths(input: &[u8]) {
 #[cfg(test)]
 #[path = "../../../../fuzz/corpus.rs"]
 mod corpus;
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn all_that_fuzzing_kept_passes() {
-        super::corpus::run(super::TARGETS);
-    }
-}
