@@ -1,6 +1,7 @@
 //! The command line.
 
 mod hostile;
+mod reports;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duocast_client::{ChannelConfig, DoorChoice, Roots};
 
+use self::reports::{Output, ReportArgs, Reports};
 use crate::{capacity, peers, run};
 
 /// Everything went as it should.
@@ -131,17 +133,6 @@ struct JoinArgs {
     assertions: Vec<run::Assertion>,
     #[command(flatten)]
     reports: ReportArgs,
-}
-
-/// Where a report goes, besides standard output.
-#[derive(Debug, Args)]
-struct ReportArgs {
-    /// Write the report as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write the report as one HTML page with plots, which needs nothing else.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
 }
 
 /// The server, and how it is reached.
@@ -518,58 +509,6 @@ fn until_interrupted<T>(work: impl AsyncFnOnce(Arc<run::Stop>) -> T) -> Result<T
         interrupts.abort();
         done
     }))
-}
-
-/// The files that a report goes to. They are made before the run: one that cannot be kept is known then.
-struct Reports {
-    json: Option<Output>,
-    /// HTML or SVG.
-    page: Option<Output>,
-}
-
-impl Reports {
-    fn create(args: ReportArgs) -> Result<Self, String> {
-        Ok(Self { json: Output::create(args.json)?, page: Output::create(args.html)? })
-    }
-
-    fn write(
-        self,
-        json: impl FnOnce() -> serde_json::Value,
-        page: impl FnOnce() -> String,
-    ) -> Result<(), String> {
-        if let Some(output) = self.json {
-            output.write_json(&json())?;
-        }
-        self.page.map_or(Ok(()), |output| output.write(page().as_bytes()))
-    }
-}
-
-/// A file that is open for writing.
-struct Output {
-    file: std::fs::File,
-    path: PathBuf,
-}
-
-impl Output {
-    fn create(path: Option<PathBuf>) -> Result<Option<Self>, String> {
-        let open = |path: PathBuf| match std::fs::File::create(&path) {
-            Ok(file) => Ok(Self { file, path }),
-            Err(error) => Err(unwritable(&path, &error)),
-        };
-        path.map(open).transpose()
-    }
-
-    fn write(mut self, bytes: &[u8]) -> Result<(), String> {
-        self.file.write_all(bytes).map_err(|error| unwritable(&self.path, &error))
-    }
-
-    fn write_json(self, value: &serde_json::Value) -> Result<(), String> {
-        self.write(format!("{value:#}\n").as_bytes())
-    }
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: cannot be written ({error}): name a file in a folder that exists", path.display())
 }
 
 /// One worker for signalling beside the main task; media has threads of its own.

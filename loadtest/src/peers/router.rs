@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use duocast_client::media::{Peer as Leg, PeerConfig, candidates, choose_target};
 use duocast_client::{ChannelConfig, Roots};
-use duocast_wire::v1;
 use tokio::sync::oneshot;
 
 use super::generator::{End, Link};
@@ -110,23 +109,13 @@ impl Router {
     async fn call(&mut self, call: usize, generator: &Link) -> Result<([Device; 2], Waiting), CallError> {
         let (caller_account, callee_account) = (&self.accounts[call][0], &self.accounts[call][1]);
         let (caller, callee) = tokio::try_join!(self.join(caller_account), self.join(callee_account))?;
-        let request = v1::PlaceCallRequest {
-            session_id: caller.session_id(),
-            request_id: format!("{:032x}", rand::random::<u128>()),
-            callee_handle: callee_account.handle.clone(),
-            video: true,
-        };
-        let placed = caller.api.place_call(request).await.map_err(|s| Failure::of(Stage::Place, &s))?;
-        let call_id = placed.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
-        caller.learn(placed).await;
+        let call_id = caller.place(callee_account, true).await.map_err(|s| Failure::of(Stage::Place, &s))?;
         callee.wait(TOLD_MAX, Stage::Ring, "DID_NOT_RING", |state| state.rang_at.is_some()).await?;
         let waiting = [
             self.connect_leg(&caller, &call_id, generator).await?,
             self.connect_leg(&callee, &call_id, generator).await?,
         ];
-        let command = v1::CallCommand { session_id: callee.session_id(), call_id };
-        let accepted = callee.api.accept_call(command).await.map_err(|s| Failure::of(Stage::Accept, &s))?;
-        callee.learn(accepted).await;
+        callee.accept(&call_id).await.map_err(|s| Failure::of(Stage::Accept, &s))?;
         let is_told = |state: &crate::run::DeviceState| {
             state.call.as_ref().is_some_and(duocast_client::CallInfo::carries_media)
         };
@@ -142,14 +131,8 @@ impl Router {
     ) -> Result<oneshot::Receiver<()>, CallError> {
         let config = PeerConfig { video: true, stats_interval: None, ..PeerConfig::default() };
         let (mut leg, sdp_offer) = Leg::offer(Instant::now(), config);
-        let request = v1::ConnectLegRequest {
-            session_id: device.session_id(),
-            call_id: call_id.into(),
-            leg_id: String::new(),
-            sdp_offer: sdp_offer.clone(),
-        };
-        let answer =
-            device.api.connect_leg(request).await.map_err(|s| Failure::of(Stage::Leg, &s))?.sdp_answer;
+        let answer = device.connect_leg(call_id, sdp_offer.clone()).await;
+        let answer = answer.map_err(|s| Failure::of(Stage::Leg, &s))?;
         let socket = Socket::towards(&answer, true)?;
         leg.accept_answer(clock::moment().now, &answer, socket.local())?;
         self.facts.extend(LegFacts::of(&sdp_offer, &answer));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::call::CallOutcome;
 use super::figure::number;
+use super::outcome::CallOutcome;
 use crate::peer::{Recorded, Speech};
 use crate::score::{RATE, Reference};
 

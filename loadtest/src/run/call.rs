@@ -2,29 +2,28 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use duocast_client::ChannelConfig;
 use duocast_client::media::{Peer, PeerConfig, SyntheticVideoConfig};
-use duocast_wire::v1;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::accounts::Account;
-use super::device::{Device, Rejoin};
+use super::device::{Device, DeviceState};
 use super::failure::{Failure, Stage};
 use super::generator;
-use super::incidents::{RingOutcome, SwitchOutcome};
 use super::live::Live;
+use super::outcome::CallOutcome;
 use super::plan::{CallPlan, Script};
 use super::scenario::{Group, Reconnect, Switches};
+use super::stop::{Stop, StopReason};
 use super::{ring, switching};
-use crate::lane::{LaneLink, LegLink, LegState, NetworkConfig, NetworkReport, NewLeg};
+use crate::lane::{LaneLink, LegLink, LegState, NetworkConfig, NewLeg};
 use crate::net::{self, Path};
-use crate::peer::{LegConfig, LegReport, Speech};
+use crate::peer::{LegConfig, Speech};
 
 /// From PlaceCall to the callee's ringing.
 pub(super) const RING_MAX: Duration = Duration::from_secs(15);
@@ -48,42 +47,6 @@ const RETURN_MAX: Duration = Duration::from_secs(10);
 
 /// A party that heard nothing for this long before the end had lost its media: audio is sent all the time.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-
-/// Why everybody stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StopReason {
-    /// The planned end.
-    Planned,
-    /// Ctrl-C.
-    Interrupted,
-    /// Nothing comes from the server any more.
-    ServerLost,
-}
-
-/// Tells all calls to stop, and why.
-#[derive(Debug, Default)]
-pub(crate) struct Stop {
-    token: CancellationToken,
-    reason: OnceLock<StopReason>,
-}
-
-impl Stop {
-    /// The first reason counts.
-    pub(crate) fn now(&self, reason: StopReason) {
-        let _ = self.reason.set(reason);
-        self.token.cancel();
-    }
-
-    /// Waits for the stop.
-    pub(crate) async fn stopped(&self) -> StopReason {
-        self.token.cancelled().await;
-        self.reason.get().copied().unwrap_or(StopReason::Planned)
-    }
-
-    pub(crate) fn reason(&self) -> Option<StopReason> {
-        self.reason.get().copied()
-    }
-}
 
 /// What all calls share.
 pub(crate) struct Shared {
@@ -119,50 +82,6 @@ impl Shared {
     }
 }
 
-/// What became of a call. Pairs are caller, callee.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CallOutcome {
-    /// Its place in the plan.
-    pub(crate) index: usize,
-    /// When its clients began to sign in, and when it was accepted; from the start of the run.
-    pub(crate) joined_at: Duration,
-    pub(crate) accepted_at: Option<Duration>,
-    pub(crate) join: [Option<Duration>; 2],
-    /// From PlaceCall to the callee's ringing.
-    pub(crate) ring: Option<Duration>,
-    /// From the offer to a connected leg.
-    pub(crate) leg_ready: [Option<Duration>; 2],
-    /// From AcceptCall to the first decoded audio.
-    pub(crate) first_audio: [Option<Duration>; 2],
-    /// From AcceptCall to the first whole key frame.
-    pub(crate) first_video: [Option<Duration>; 2],
-    /// From HangUp to both parties' knowledge of it.
-    pub(crate) hang_up: Option<Duration>,
-    pub(crate) legs: [Option<LegReport>; 2],
-    pub(crate) groups: [usize; 2],
-    /// What the conditions of those that have some did.
-    pub(crate) networks: [Option<NetworkReport>; 2],
-    pub(crate) came_up: bool,
-    pub(crate) failure: Option<Failure>,
-    /// The run stopped before this call had its turn, or while it was being set up.
-    pub(crate) is_skipped: bool,
-    /// How often event streams broke.
-    pub(crate) stream_breaks: u64,
-    /// Datagrams that its sockets dropped, if it ended before the run did; `None`: they are seen at the run's end.
-    pub(crate) socket_drops: Option<u64>,
-    /// Of a call that nobody answers, how it ended.
-    pub(crate) ring_end: Option<RingOutcome>,
-    /// The scenario took something from one of its clients while it was up.
-    pub(crate) is_hit: bool,
-    /// How often it took the control plane from them, and how they came back.
-    pub(crate) losses: u64,
-    pub(crate) rejoins: Vec<Rejoin>,
-    /// Longest time in which caller and callee got no audio packet, up to the stop.
-    pub(crate) audio_gap: [Option<Duration>; 2],
-    /// Of a call that changes its legs, what came of it.
-    pub(crate) switching: Option<SwitchOutcome>,
-}
-
 struct Seat {
     leg: LegLink,
     offered_at: Instant,
@@ -173,8 +92,8 @@ struct Call<'a> {
     shared: &'a Shared,
     plan: &'a CallPlan,
     lane: &'a LaneLink,
-    stage: Stage,
-    has_begun: bool,
+    /// `None`: its turn has not come.
+    stage: Option<Stage>,
     devices: Option<[Device; 2]>,
     call_id: Option<String>,
     accepted_at: Option<Instant>,
@@ -207,8 +126,7 @@ async fn talk(shared: &Shared, plan: &CallPlan, lane: &LaneLink, accounts: &[Acc
         shared,
         plan,
         lane,
-        stage: Stage::Join,
-        has_begun: false,
+        stage: None,
         devices: None,
         call_id: None,
         accepted_at: None,
@@ -220,7 +138,7 @@ async fn talk(shared: &Shared, plan: &CallPlan, lane: &LaneLink, accounts: &[Acc
         reason = shared.stop.stopped() => Ok(reason),
         ended = call.talk(accounts) => ended.map(|()| StopReason::Planned),
     };
-    call.judge(stopped);
+    call.outcome.judge(stopped, call.stage);
     if call.outcome.came_up {
         shared.live.on_lanes.fetch_sub(1, Ordering::Relaxed);
     }
@@ -243,7 +161,7 @@ impl Call<'_> {
 
     async fn set_up(&mut self, accounts: &[Account]) -> Result<(), Failure> {
         self.shared.sleep_until(self.plan.join_at).await;
-        self.has_begun = true;
+        self.stage = Some(Stage::Join);
         self.outcome.joined_at = self.shared.start.elapsed();
         let join = |party: usize| {
             Device::join(self.shared.server.clone(), &accounts[party], Arc::clone(&self.shared.live))
@@ -261,20 +179,12 @@ impl Call<'_> {
     /// Places the call and prepares both legs. Gives when the callee rang.
     async fn ring(&mut self, callee: &Account) -> Result<Instant, Failure> {
         let [caller_device, callee_device] = self.devices.as_ref().expect("both have joined");
-        self.stage = Stage::Place;
+        self.stage = Some(Stage::Place);
         let placed_at = Instant::now();
-        let request = v1::PlaceCallRequest {
-            session_id: caller_device.session_id(),
-            request_id: format!("{:032x}", rand::random::<u128>()),
-            callee_handle: callee.handle.clone(),
-            video: self.plan.has_video,
-        };
-        let answer = caller_device.api.place_call(request).await.map_err(failed(Stage::Place))?;
-        let call_id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
-        caller_device.learn(answer).await;
+        let call_id = caller_device.place(callee, self.plan.has_video).await.map_err(failed(Stage::Place))?;
         self.call_id = Some(call_id.clone());
 
-        self.stage = Stage::Ring;
+        self.stage = Some(Stage::Ring);
         let ring = async {
             let rang = callee_device
                 .wait(RING_MAX, Stage::Ring, "DID_NOT_RING", |state| {
@@ -295,16 +205,10 @@ impl Call<'_> {
         let offered_at = Instant::now();
         let config = PeerConfig { video: self.plan.has_video, stats_interval: None, ..PeerConfig::default() };
         let (peer, sdp_offer) = Peer::offer(offered_at, config);
-        let request = v1::ConnectLegRequest {
-            session_id: device.session_id(),
-            call_id: call_id.into(),
-            leg_id: String::new(),
-            sdp_offer,
-        };
-        let answer = device.api.connect_leg(request).await.map_err(failed(Stage::Leg))?;
+        let answer = device.connect_leg(call_id, sdp_offer).await.map_err(failed(Stage::Leg))?;
         let leg = NewLeg {
             peer: Box::new(peer),
-            answer: answer.sdp_answer,
+            answer,
             config: LegConfig {
                 speech: Arc::clone(&self.shared.speech),
                 video: self.shared.video.filter(|_| self.plan.has_video),
@@ -343,22 +247,21 @@ impl Call<'_> {
     }
 
     async fn accept(&mut self) -> Result<(), Failure> {
-        self.stage = Stage::Accept;
+        self.stage = Some(Stage::Accept);
         let [caller, callee] = self.devices.as_ref().expect("both have joined");
         let (Some(caller_seat), Some(callee_seat)) = (&self.seats[0], &self.seats[1]) else {
             return Err(Failure::own(Stage::Accept, Code::Internal, "NO_LEG"));
         };
-        let command = self.command(callee);
+        let call_id = self.call_id.as_deref().unwrap_or_default();
         self.accepted_at = Some(Instant::now());
         self.outcome.accepted_at = Some(self.shared.start.elapsed());
         let answered = async {
-            let answer = callee.api.accept_call(command).await.map_err(failed(Stage::Accept))?;
+            callee.accept(call_id).await.map_err(failed(Stage::Accept))?;
             callee_seat.leg.open().await;
-            callee.learn(answer).await;
             Ok(())
         };
         let heard_of = async {
-            let is_known = |state: &super::device::DeviceState| {
+            let is_known = |state: &DeviceState| {
                 state.has_ended() || state.call.as_ref().is_some_and(|call| call.carries_media())
             };
             let state = caller.wait(ACCEPT_MAX, Stage::Accept, "CALLER_NOT_TOLD", is_known).await?;
@@ -372,7 +275,7 @@ impl Call<'_> {
     }
 
     async fn hear_each_other(&mut self) -> Result<(), Failure> {
-        self.stage = Stage::Media;
+        self.stage = Some(Stage::Media);
         for seat in self.seats.iter().flatten() {
             let heard = tokio::time::timeout(MEDIA_MAX, hears(seat.leg.state.clone())).await;
             if heard != Ok(true) {
@@ -381,7 +284,7 @@ impl Call<'_> {
                 return Err(Failure::own(Stage::Media, Code::DeadlineExceeded, reason));
             }
         }
-        self.stage = Stage::Call;
+        self.stage = Some(Stage::Call);
         self.outcome.came_up = true;
         self.shared.note_up();
         self.shared.live.on_lanes.fetch_add(1, Ordering::Relaxed);
@@ -411,30 +314,11 @@ impl Call<'_> {
         let [caller, callee] = self.devices.as_ref().expect("both have joined");
         let (mut first, mut second) = (caller.state.clone(), callee.state.clone());
         let ended = tokio::select! {
-            state = first.wait_for(super::device::DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
-            state = second.wait_for(super::device::DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
+            state = first.wait_for(DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
+            state = second.wait_for(DeviceState::has_ended) => state.ok().and_then(|s| s.call.clone()),
             () = self.lose_server() => None,
         };
         ended_early(Stage::Call, &ended)
-    }
-
-    /// What the way in which the script came to its end means.
-    fn judge(&mut self, stopped: Result<StopReason, Failure>) {
-        let is_up = self.outcome.came_up;
-        self.outcome.failure = match stopped {
-            Err(failure) => Some(failure),
-            Ok(_) if !self.has_begun => {
-                self.outcome.is_skipped = true;
-                None
-            }
-            Ok(StopReason::ServerLost) => Some(Failure::own(self.stage, Code::Unavailable, "SERVER_LOST")),
-            Ok(_) if is_up => None,
-            Ok(StopReason::Interrupted) => {
-                self.outcome.is_skipped = true;
-                None
-            }
-            Ok(StopReason::Planned) => Some(Failure::own(self.stage, Code::DeadlineExceeded, "RUN_ENDED")),
-        };
     }
 
     /// Stops sending, hangs up, collects what the legs measured. Done after a failure as well.
@@ -472,7 +356,7 @@ impl Call<'_> {
     async fn await_return(&mut self) {
         for device in self.devices.iter().flatten() {
             if device.state.borrow().losses > 0 {
-                let is_back = |state: &super::device::DeviceState| state.is_online;
+                let is_back = |state: &DeviceState| state.is_online;
                 if let Err(failure) = device.wait(RETURN_MAX, Stage::Call, "NOT_ONLINE_AGAIN", is_back).await
                 {
                     self.outcome.failure.get_or_insert(failure);
@@ -482,20 +366,18 @@ impl Call<'_> {
     }
 
     async fn hang_up(&mut self) -> Result<(), Failure> {
-        let (Some(devices), Some(_)) = (&self.devices, &self.call_id) else { return Ok(()) };
+        let (Some(devices), Some(call_id)) = (&self.devices, &self.call_id) else { return Ok(()) };
         if devices.iter().any(|device| device.state.borrow().has_ended()) {
             return Ok(());
         }
         let device = &devices[usize::from(!self.plan.caller_hangs_up)];
         let hung_up_at = Instant::now();
-        let hung_up = tokio::time::timeout(END_MAX, device.api.hang_up(self.command(device))).await;
-        let answer = match hung_up {
-            Ok(answer) => answer.map_err(failed(Stage::HangUp))?,
+        match tokio::time::timeout(END_MAX, device.hang_up(call_id)).await {
+            Ok(hung_up) => hung_up.map_err(failed(Stage::HangUp))?,
             Err(_) => return Err(Failure::own(Stage::HangUp, Code::DeadlineExceeded, "NO_ANSWER")),
-        };
-        device.learn(answer).await;
+        }
         for device in devices {
-            device.wait(END_MAX, Stage::HangUp, "NOT_TOLD", super::device::DeviceState::has_ended).await?;
+            device.wait(END_MAX, Stage::HangUp, "NOT_TOLD", DeviceState::has_ended).await?;
         }
         self.outcome.hang_up = Some(hung_up_at.elapsed());
         Ok(())
@@ -550,10 +432,6 @@ impl Call<'_> {
             self.outcome.failure = Some(Failure::own(Stage::Call, Code::Unavailable, "AUDIO_STOPPED"));
         }
         self.outcome.legs[party] = Some(report);
-    }
-
-    fn command(&self, device: &Device) -> v1::CallCommand {
-        v1::CallCommand { session_id: device.session_id(), call_id: self.call_id.clone().unwrap_or_default() }
     }
 }
 

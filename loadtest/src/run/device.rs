@@ -72,7 +72,7 @@ impl DeviceState {
 
 /// A signed-in client. Dropping it ends its session's stream.
 pub(crate) struct Device {
-    pub(crate) api: Api,
+    api: Api,
     pub(crate) state: watch::Receiver<DeviceState>,
     notices: mpsc::Sender<Notice>,
     task: JoinHandle<()>,
@@ -132,7 +132,7 @@ impl Device {
     }
 
     /// Takes in the answer to a command, as the SDK does.
-    pub(crate) async fn learn(&self, answer: v1::CallResponse) {
+    async fn learn(&self, answer: v1::CallResponse) {
         if let Some(call) = answer.call.and_then(|call| CallInfo::try_from(call).ok()) {
             // The task ends only with this value.
             let _ = self.notices.send(Notice::Learned(Box::new(call))).await;
@@ -146,7 +146,54 @@ impl Device {
         let _ = self.notices.send(Notice::Lost(until)).await;
     }
 
-    pub(crate) fn session_id(&self) -> String {
+    /// Calls somebody. Gives the call's id.
+    pub(crate) async fn place(&self, callee: &Account, video: bool) -> Result<String, Status> {
+        let request = v1::PlaceCallRequest {
+            session_id: self.session_id(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            callee_handle: callee.handle.clone(),
+            video,
+        };
+        let answer = self.api.place_call(request).await?;
+        let id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
+        self.learn(answer).await;
+        Ok(id)
+    }
+
+    /// Prepares a leg. Gives the SDP answer.
+    pub(crate) async fn connect_leg(&self, call_id: &str, sdp_offer: String) -> Result<String, Status> {
+        let request = v1::ConnectLegRequest {
+            session_id: self.session_id(),
+            call_id: call_id.into(),
+            leg_id: String::new(),
+            sdp_offer,
+        };
+        Ok(self.api.connect_leg(request).await?.sdp_answer)
+    }
+
+    pub(crate) async fn accept(&self, call_id: &str) -> Result<(), Status> {
+        let answer = self.api.accept_call(self.command(call_id)).await?;
+        self.learn(answer).await;
+        Ok(())
+    }
+
+    pub(crate) async fn decline(&self, call_id: &str) -> Result<(), Status> {
+        let answer = self.api.decline_call(self.command(call_id)).await?;
+        self.learn(answer).await;
+        Ok(())
+    }
+
+    pub(crate) async fn hang_up(&self, call_id: &str) -> Result<(), Status> {
+        let answer = self.api.hang_up(self.command(call_id)).await?;
+        self.learn(answer).await;
+        Ok(())
+    }
+
+    fn command(&self, call_id: &str) -> v1::CallCommand {
+        v1::CallCommand { session_id: self.session_id(), call_id: call_id.into() }
+    }
+
+    fn session_id(&self) -> String {
         self.state.borrow().session_id.clone()
     }
 

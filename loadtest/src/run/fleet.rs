@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 
-use super::call::{Stop, StopReason};
 use super::join::{self, JoinError};
 use super::plan::{Part, plan};
 use super::progress::say;
 use super::scenario::Scenario;
 use super::stats::Summary;
+use super::stop::{Stop, StopReason};
 
 /// From the start of the processes to that of the run: speech is encoded and accounts are made by then.
 const LEAD: Duration = Duration::from_secs(3);

@@ -8,8 +8,8 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value};
 
 use super::audio_score::AudioScore;
-use super::call::CallOutcome;
 use super::figure::{number, percent};
+use super::outcome::CallOutcome;
 use super::scenario::{Group, Scenario};
 use super::stats::{Sound, Traffic};
 use crate::histogram::{Histogram, quantile};

@@ -374,8 +374,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::run::call::CallOutcome;
     use crate::run::failure::{Failure, Stage};
+    use crate::run::outcome::CallOutcome;
     use crate::run::stats::summarize;
     use crate::run::stats::tests::{scenario, surroundings};
 

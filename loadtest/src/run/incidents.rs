@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::call::CallOutcome;
+use super::outcome::CallOutcome;
 use super::scenario::RingEnd;
 use crate::histogram::Histogram;
 

@@ -361,8 +361,8 @@ fn severity(ended: &str) -> u8 {
 mod tests {
     use super::*;
     use crate::run::audio_score::AudioScore;
-    use crate::run::call::CallOutcome;
     use crate::run::failure::Stage;
+    use crate::run::outcome::CallOutcome;
     use crate::run::report;
     use crate::run::stats::tests::{scenario, surroundings};
     use crate::run::stats::{Receiver, summarize};

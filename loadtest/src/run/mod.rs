@@ -3,7 +3,7 @@
 //! - [`scenario`]: what is asked for, checked. [`plan`]: which call when. Pure.
 //! - [`driver`], [`call`], [`ring`], [`switching`], [`device`], [`api`], [`accounts`], [`server`]: do it.
 //! - [`fleet`]: does it with several processes. [`join`]: one report of several. Pure.
-//! - [`stats`], [`groups`], [`incidents`], [`findings`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what
+//! - [`outcome`], [`stats`], [`groups`], [`incidents`], [`findings`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what
 //!   came out. Pure.
 //! - [`audio_score`]: how it sounded.
 
@@ -27,6 +27,7 @@ mod incidents;
 mod join;
 mod keys;
 mod live;
+mod outcome;
 mod plan;
 mod progress;
 mod report;
@@ -34,11 +35,11 @@ mod ring;
 mod scenario;
 mod server;
 mod stats;
+mod stop;
 mod switching;
 
 pub(crate) use accounts::{Account, CERT_FILE, DEV_KEY_FILE, Source, Wanted, prepare as prepare_accounts};
 pub(crate) use assertion::Assertion;
-pub(crate) use call::{Stop, StopReason};
 pub(crate) use compare::Comparison;
 pub(crate) use device::{Device, DeviceState};
 pub(crate) use driver::{Options, RunError, Target, run};
@@ -55,3 +56,4 @@ pub(crate) use report::{json, table};
 pub(crate) use scenario::{Overrides, Scenario, parse_time};
 pub(crate) use server::{ScrapeError, Watch, labelled, resident_bytes};
 pub(crate) use stats::Summary;
+pub(crate) use stop::{Stop, StopReason};

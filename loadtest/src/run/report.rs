@@ -276,8 +276,8 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::call::CallOutcome;
     use crate::run::failure::{Failure, Stage};
+    use crate::run::outcome::CallOutcome;
     use crate::run::stats::summarize;
     use crate::run::stats::tests::{scenario, surroundings};
     use std::time::Duration;

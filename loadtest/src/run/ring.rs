@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duocast_client::{CallState, EndReason};
-use duocast_wire::v1;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use super::accounts::Account;
-use super::call::{CallOutcome, END_MAX, RING_MAX, Shared, StopReason, failed};
+use super::call::{END_MAX, RING_MAX, Shared, failed};
 use super::device::{Device, DeviceState};
 use super::failure::{Failure, Stage};
 use super::incidents::RingOutcome;
+use super::outcome::CallOutcome;
 use super::plan::CallPlan;
 use super::scenario::RingEnd;
 
@@ -27,14 +27,14 @@ const OFFLINE: &str = "offline";
 /// Runs it from sign-in to its end. Every wait in it is bounded.
 pub(super) async fn run(shared: &Shared, plan: &CallPlan, end: RingEnd, accounts: &[Account]) -> CallOutcome {
     let outcome = CallOutcome { index: plan.index, ..CallOutcome::default() };
-    let mut ring = Ring { shared, plan, outcome, has_begun: false };
+    let mut ring = Ring { shared, plan, outcome, stage: None };
     let mut found = RingOutcome::new(end, expected(end, plan.ring_for));
     let stopped = tokio::select! {
         biased;
         reason = shared.stop.stopped() => Err(reason),
         ended = ring.ring(end, accounts, &mut found) => Ok(ended),
     };
-    let (has_begun, mut outcome) = (ring.has_begun, ring.outcome);
+    let mut outcome = ring.outcome;
     match stopped {
         Ok(Ok(())) if found.is_as_expected() => {}
         Ok(Ok(())) => {
@@ -42,13 +42,7 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, end: RingEnd, accounts
             outcome.failure = Some(Failure::own(Stage::Ring, Code::Aborted, &reason));
         }
         Ok(Err(failure)) => outcome.failure = Some(failure),
-        Err(StopReason::Planned) if has_begun => {
-            outcome.failure = Some(Failure::own(Stage::Ring, Code::DeadlineExceeded, "RUN_ENDED"));
-        }
-        Err(StopReason::ServerLost) if has_begun => {
-            outcome.failure = Some(Failure::own(Stage::Ring, Code::Unavailable, "SERVER_LOST"));
-        }
-        Err(_) => outcome.is_skipped = true,
+        Err(reason) => outcome.judge(Ok(reason), ring.stage),
     }
     outcome.ring_end = Some(found);
     outcome
@@ -57,32 +51,18 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, end: RingEnd, accounts
 /// How it should end.
 fn expected(end: RingEnd, patience: Duration) -> &'static str {
     match end {
-        RingEnd::Declined => end_name(EndReason::Declined),
-        RingEnd::Busy => end_name(EndReason::Busy),
-        RingEnd::Unanswered if patience >= SERVER_RING => end_name(EndReason::TimedOut),
-        RingEnd::Unanswered => end_name(EndReason::Cancelled),
+        RingEnd::Declined => EndReason::Declined.name(),
+        RingEnd::Busy => EndReason::Busy.name(),
+        RingEnd::Unanswered if patience >= SERVER_RING => EndReason::TimedOut.name(),
+        RingEnd::Unanswered => EndReason::Cancelled.name(),
         RingEnd::Offline => OFFLINE,
-    }
-}
-
-fn end_name(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::HungUp => "hung_up",
-        EndReason::Declined => "declined",
-        EndReason::TimedOut => "timed_out",
-        EndReason::Busy => "busy",
-        EndReason::Cancelled => "cancelled",
-        EndReason::AnsweredElsewhere => "answered_elsewhere",
-        EndReason::PartyLost => "party_lost",
-        EndReason::MediaFailed => "media_failed",
-        EndReason::NodeLost => "node_lost",
     }
 }
 
 /// How the call that this device knows of ended.
 fn ended_as(state: &DeviceState) -> String {
     match state.call.as_ref().map(|call| call.state) {
-        Some(CallState::Ended(reason)) => end_name(reason).into(),
+        Some(CallState::Ended(reason)) => reason.name().into(),
         _ => "open".into(),
     }
 }
@@ -92,7 +72,8 @@ struct Ring<'a> {
     shared: &'a Shared,
     plan: &'a CallPlan,
     outcome: CallOutcome,
-    has_begun: bool,
+    /// `None`: its turn has not come.
+    stage: Option<Stage>,
 }
 
 impl Ring<'_> {
@@ -103,7 +84,7 @@ impl Ring<'_> {
         found: &mut RingOutcome,
     ) -> Result<(), Failure> {
         self.shared.sleep_until(self.plan.join_at).await;
-        self.has_begun = true;
+        self.stage = Some(Stage::Ring);
         self.outcome.joined_at = self.shared.start.elapsed();
         match end {
             RingEnd::Offline => {
@@ -116,11 +97,11 @@ impl Ring<'_> {
                 let [caller, callee] = self.join_both(accounts).await?;
                 let (third, _) = self.join(&accounts[2]).await?;
                 self.shared.sleep_until(self.plan.place_at.saturating_sub(BUSY_LEAD)).await;
-                let occupied = self.place(&third, &accounts[1]).await.map_err(failed(Stage::Place))?;
+                let occupied = third.place(&accounts[1], false).await.map_err(failed(Stage::Place))?;
                 callee.wait(RING_MAX, Stage::Ring, "DID_NOT_RING", |s| s.rang_at.is_some()).await?;
                 self.shared.sleep_until(self.plan.place_at).await;
                 let heard = self.refused(&caller, &accounts[1], found).await;
-                hang_up(&third, occupied).await.map_err(failed(Stage::HangUp))?;
+                third.hang_up(&occupied).await.map_err(failed(Stage::HangUp))?;
                 heard
             }
             RingEnd::Declined | RingEnd::Unanswered => {
@@ -142,20 +123,6 @@ impl Ring<'_> {
         Ok([caller, callee])
     }
 
-    /// Gives the call's id.
-    async fn place(&self, caller: &Device, callee: &Account) -> Result<String, Status> {
-        let request = v1::PlaceCallRequest {
-            session_id: caller.session_id(),
-            request_id: format!("{:032x}", rand::random::<u128>()),
-            callee_handle: callee.handle.clone(),
-            video: false,
-        };
-        let answer = caller.api.place_call(request).await?;
-        let id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
-        caller.learn(answer).await;
-        Ok(id)
-    }
-
     /// Calls somebody who cannot be rung, and hears of it.
     async fn refused(
         &self,
@@ -164,13 +131,13 @@ impl Ring<'_> {
         found: &mut RingOutcome,
     ) -> Result<(), Failure> {
         let placed_at = Instant::now();
-        match self.place(caller, callee).await {
+        match caller.place(callee, false).await {
             Ok(id) => {
                 let known = caller.wait(END_MAX, Stage::Ring, "RINGS", DeviceState::has_ended).await;
                 found.refused = known.is_ok().then(|| placed_at.elapsed());
                 found.ended = ended_as(&caller.state.borrow());
                 if known.is_err() {
-                    hang_up(caller, id).await.map_err(failed(Stage::HangUp))?;
+                    caller.hang_up(&id).await.map_err(failed(Stage::HangUp))?;
                 }
             }
             Err(status) => {
@@ -195,7 +162,7 @@ impl Ring<'_> {
         found: &mut RingOutcome,
     ) -> Result<(), Failure> {
         let placed_at = Instant::now();
-        let id = self.place(caller, account).await.map_err(failed(Stage::Place))?;
+        let id = caller.place(account, false).await.map_err(failed(Stage::Place))?;
         let rang =
             callee.wait(RING_MAX, Stage::Ring, "DID_NOT_RING", |state| state.rang_at.is_some()).await?;
         let rang_at = rang.rang_at.unwrap_or(placed_at);
@@ -210,12 +177,8 @@ impl Ring<'_> {
         let acted_at = Instant::now();
         match end {
             _ if by_server => {}
-            RingEnd::Declined => {
-                let command = v1::CallCommand { session_id: callee.session_id(), call_id: id };
-                let answer = callee.api.decline_call(command).await.map_err(failed(Stage::HangUp))?;
-                callee.learn(answer).await;
-            }
-            _ => hang_up(caller, id).await.map_err(failed(Stage::HangUp))?,
+            RingEnd::Declined => callee.decline(&id).await.map_err(failed(Stage::HangUp))?,
+            _ => caller.hang_up(&id).await.map_err(failed(Stage::HangUp))?,
         }
         for device in [caller, callee] {
             device.wait(END_MAX, Stage::HangUp, "NOT_TOLD", DeviceState::has_ended).await?;
@@ -224,13 +187,6 @@ impl Ring<'_> {
         found.ended = ended_as(&caller.state.borrow());
         Ok(())
     }
-}
-
-async fn hang_up(device: &Device, call_id: String) -> Result<(), Status> {
-    let command = v1::CallCommand { session_id: device.session_id(), call_id };
-    let answer = device.api.hang_up(command).await?;
-    device.learn(answer).await;
-    Ok(())
 }
 
 #[cfg(test)]

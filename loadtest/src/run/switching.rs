@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::accounts::Account;
-use super::call::{CallOutcome, END_MAX, MEDIA_MAX, RING_MAX, Shared, StopReason};
+use super::call::{END_MAX, MEDIA_MAX, RING_MAX, Shared};
 use super::failure::{Failure, Stage};
 use super::incidents::SwitchOutcome;
+use super::outcome::CallOutcome;
 use super::plan::CallPlan;
 use crate::peer::Sentences;
 
@@ -26,8 +27,7 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, accounts: &[Account]) 
     let mut switching = Switching {
         shared,
         plan,
-        stage: Stage::Join,
-        has_begun: false,
+        stage: None,
         calls: None,
         outcome: CallOutcome { index: plan.index, groups: plan.groups, ..CallOutcome::default() },
         found: SwitchOutcome::default(),
@@ -37,22 +37,11 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, accounts: &[Account]) 
         reason = shared.stop.stopped() => Ok(reason),
         failure = switching.talk(accounts) => Err(failure),
     };
-    let is_up = switching.outcome.came_up;
-    switching.outcome.failure = match stopped {
-        Err(Ok(never)) => match never {},
-        Err(Err(failure)) => Some(failure),
-        Ok(StopReason::ServerLost) if switching.has_begun => {
-            Some(Failure::own(switching.stage, Code::Unavailable, "SERVER_LOST"))
-        }
-        Ok(_) if is_up => None,
-        Ok(StopReason::Planned) if switching.has_begun => {
-            Some(Failure::own(switching.stage, Code::DeadlineExceeded, "RUN_ENDED"))
-        }
-        Ok(_) => {
-            switching.outcome.is_skipped = true;
-            None
-        }
-    };
+    let stopped = stopped.map_err(|ended| match ended {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    });
+    switching.outcome.judge(stopped, switching.stage);
     switching.end().await;
     let first = switching
         .found
@@ -69,8 +58,8 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, accounts: &[Account]) 
 struct Switching<'a> {
     shared: &'a Shared,
     plan: &'a CallPlan,
-    stage: Stage,
-    has_begun: bool,
+    /// `None`: its turn has not come.
+    stage: Option<Stage>,
     /// The two ends, and the clients that keep them.
     calls: Option<([Client; 2], [Call; 2])>,
     outcome: CallOutcome,
@@ -80,7 +69,7 @@ struct Switching<'a> {
 impl Switching<'_> {
     async fn talk(&mut self, accounts: &[Account]) -> Result<std::convert::Infallible, Failure> {
         self.set_up(accounts).await?;
-        self.stage = Stage::Call;
+        self.stage = Some(Stage::Call);
         let every = self.shared.switches.map_or(SWITCH_MAX, |switches| switches.every);
         self.shared.sleep_until(self.shared.steady_from).await;
         for count in 0_u64.. {
@@ -109,20 +98,20 @@ impl Switching<'_> {
 
     async fn set_up(&mut self, accounts: &[Account]) -> Result<(), Failure> {
         self.shared.sleep_until(self.plan.join_at).await;
-        self.has_begun = true;
+        self.stage = Some(Stage::Join);
         self.outcome.joined_at = self.shared.start.elapsed();
         let ((caller, first), (callee, second)) =
             tokio::try_join!(self.join(&accounts[0]), self.join(&accounts[1]))?;
         self.outcome.join = [Some(first), Some(second)];
         self.shared.sleep_until(self.plan.place_at).await;
 
-        self.stage = Stage::Place;
+        self.stage = Some(Stage::Place);
         let mut events = callee.events();
         let handle: Handle = accounts[1].handle.parse().map_err(|_| own(Stage::Place, "HANDLE_INVALID"))?;
         let placed_at = Instant::now();
         let media = self.media()?;
         let placed = caller.place(&handle, media).await.map_err(|error| of(Stage::Place, &error))?;
-        self.stage = Stage::Ring;
+        self.stage = Some(Stage::Ring);
         let rung = tokio::time::timeout(RING_MAX, incoming(&mut events)).await.ok().flatten();
         let rung = rung.ok_or_else(|| own(Stage::Ring, "DID_NOT_RING"))?;
         let rang_at = Instant::now();
@@ -130,11 +119,11 @@ impl Switching<'_> {
         self.calls = Some(([caller, callee], [placed, rung.clone()]));
         tokio::time::sleep_until((rang_at + self.plan.ring_for).into()).await;
 
-        self.stage = Stage::Accept;
+        self.stage = Some(Stage::Accept);
         self.outcome.accepted_at = Some(self.shared.start.elapsed());
         let media = self.media()?;
         rung.accept(media).await.map_err(|error| of(Stage::Accept, &error))?;
-        self.stage = Stage::Media;
+        self.stage = Some(Stage::Media);
         let (_, calls) = self.calls.as_ref().expect("it was just set");
         for call in calls {
             let mut stats = call.watch_stats();
