@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::outcome::CallOutcome;
 use super::scenario::RingEnd;
+use super::stats::Traffic;
 use crate::histogram::Histogram;
 
 /// How an unanswered call ended.
@@ -48,6 +49,8 @@ pub(crate) struct SwitchOutcome {
     /// Sound of both parties in the whole call.
     pub(crate) played: Duration,
     pub(crate) concealed: Duration,
+    /// Audio packets of each party, by whichever leg they came.
+    pub(crate) audio: [Traffic; 2],
 }
 
 /// Figures of all calls.

@@ -233,6 +233,10 @@ impl Summary {
         self.first_audios.extend(heard);
         if let Some(switching) = &call.switching {
             self.sound.add_call_of_sdk(switching);
+            for audio in switching.audio {
+                self.audio = self.audio.plus(audio);
+                self.loss_of_receivers.extend(audio.loss());
+            }
         }
         self.add_media(call, start_unix_micros, is_cut_off);
     }

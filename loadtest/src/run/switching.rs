@@ -17,6 +17,7 @@ use super::failure::{Failure, Stage};
 use super::incidents::SwitchOutcome;
 use super::outcome::CallOutcome;
 use super::plan::CallPlan;
+use super::stats::Traffic;
 use crate::peer::Sentences;
 
 /// From the second yes to the direct leg's use, or from the no to the router's: the server gives up an attempt after 10 s.
@@ -208,6 +209,13 @@ impl Switching<'_> {
         self.outcome.first_audio[party] = stats.accept_to_first_audio_ms.map(ms);
         self.found.played += ms(stats.played_ms);
         self.found.concealed += ms(stats.concealed_ms);
+        // Those that were not there when due, without those that came later.
+        let missing = stats.audio_packets_lost.saturating_sub(stats.audio_packets_late);
+        self.found.audio[party] = Traffic {
+            expected: stats.audio_packets_in + missing,
+            received: stats.audio_packets_in,
+            ..Traffic::default()
+        };
         for switch in &stats.switches {
             self.found.made_up.push(ms(switch.concealed_ms));
             self.found.video_gaps.extend(switch.video_gap_ms.map(ms));
