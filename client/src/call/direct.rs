@@ -12,13 +12,19 @@ use duocast_model::DirectConsent;
 use crate::media::{Course, Health, Path, SendOn};
 use crate::session::{CallInfo, DirectInfo, DirectPhase, DirectSignal, DirectStep};
 
-/// Longest time that a direct leg is kept after this party went private, for the other one's media to come on the routed
-/// leg. Nothing may go to its address later than 300 ms after, and a machine may be late. Higher breaks that, lower leaves a gap in
-/// the picture: at a round trip of 80 ms its key frame comes after 120 ms, and what of it gets lost another 100 ms later.
+/// Longest time that anything goes on the direct leg after this party went private: so long the other one has a moment in which
+/// it hears this one on either leg. Nothing may go to its address later than 300 ms after, and a machine may be late. Higher breaks
+/// that, lower leaves a gap in the picture: at a round trip of 80 ms its key frame comes after 120 ms, and what of it gets lost another
+/// 100 ms later.
 pub(crate) const PRIVATE_MAX: Duration = Duration::from_millis(225);
 
-/// The same after the other party, or the server, ended it.
+/// Longest time that a direct leg is kept after either party, or the server, ended it: to go on hearing the other one, and, if
+/// that one ended it, to go on being heard. Higher keeps a useless leg, lower leaves a gap where what begins on the routed leg gets lost.
 pub(crate) const BACK_MAX: Duration = Duration::from_millis(500);
+
+/// How long media goes on both legs because the other party's came on the routed one again, unless the server says by then what
+/// that was about. Higher sends twice for longer after a stray packet, lower may be over before the server is heard.
+pub(crate) const RETURN_MAX: Duration = Duration::from_secs(2);
 
 /// Longest time from an offer until the server says that the direct leg is in use. The server gives up after 10 s; this is
 /// for when it cannot be heard. Higher leaves a useless leg open for longer.
@@ -43,7 +49,9 @@ pub(crate) enum DirectAction {
     TellDecoding(u32),
     /// Tell the server that the direct leg did not come up, or died.
     TellFailed(u32),
-    /// Close the leg; nothing goes to the other party's address any more.
+    /// Nothing goes to the other party's address any more; what comes from there is still played.
+    Hush(u32),
+    /// Close the leg.
     Close(u32),
 }
 
@@ -67,6 +75,7 @@ impl fmt::Debug for DirectAction {
             Self::AskKeyframe(path) => write!(f, "AskKeyframe({path:?})"),
             Self::TellDecoding(n) => write!(f, "TellDecoding({n})"),
             Self::TellFailed(n) => write!(f, "TellFailed({n})"),
+            Self::Hush(n) => write!(f, "Hush({n})"),
             Self::Close(n) => write!(f, "Close({n})"),
         }
     }
@@ -78,8 +87,10 @@ enum Stage {
     Trying,
     /// Connected: media goes on both, or only here.
     Up,
-    /// On the way back to the routed leg.
-    Leaving { until: Instant },
+    /// On the way back to the routed leg: media goes on both. `quiet_at`: this party went private, and sends here no longer than that.
+    Leaving { until: Instant, quiet_at: Option<Instant> },
+    /// Private, and the other party is not heard on the routed leg yet: it is heard here, and nothing is sent.
+    Listening { until: Instant },
 }
 
 #[derive(Debug)]
@@ -91,8 +102,12 @@ struct Attempt {
     has_candidates: bool,
     /// The other party is decoded on it.
     is_decoded: bool,
-    /// The server says that both parties decode each other on it.
-    is_active: bool,
+    /// Since when the server says that both parties decode each other on it.
+    active_since: Option<Instant>,
+    /// When the other party's media came on the routed leg again although the server says so: that one is on its way back.
+    returned_at: Option<Instant>,
+    /// So media goes there as well, until the server tells or [`RETURN_MAX`] is over.
+    is_returned: bool,
     is_connected: bool,
 }
 
@@ -118,27 +133,28 @@ impl DirectPlanner {
         self.info = call.direct.filter(|_| call.on_this_device && !call.state.is_ended());
         match self.info {
             Some(info) => self.follow(now, info),
-            None => self.leave(now, BACK_MAX),
+            None => self.leave(now, false),
         }
         self.settle(now);
     }
 
     fn follow(&mut self, now: Instant, info: DirectInfo) {
         if info.phase == DirectPhase::Routed {
-            self.leave(now, BACK_MAX);
+            self.leave(now, false);
             self.over = info.attempt;
         } else if info.attempt < self.over {
             // A server that started over counts from 1 again.
-            self.leave(now, BACK_MAX);
+            self.leave(now, false);
             self.over = info.attempt - 1;
         } else if self.attempt.as_ref().is_some_and(|a| a.number != info.attempt) {
-            self.leave(now, BACK_MAX);
+            self.leave(now, false);
         }
         if info.own_consent != DirectConsent::Given {
-            self.leave(now, PRIVATE_MAX);
+            self.leave(now, true);
         }
         if let Some(attempt) = self.attempt.as_mut().filter(|a| a.number == info.attempt) {
-            attempt.is_active = info.phase == DirectPhase::Active;
+            let is_active = info.phase == DirectPhase::Active;
+            attempt.active_since = is_active.then(|| attempt.active_since.unwrap_or(now));
         }
     }
 
@@ -201,7 +217,7 @@ impl DirectPlanner {
     pub(crate) fn handle_consent(&mut self, now: Instant, yes: bool) {
         self.is_refused = !yes;
         if !yes {
-            self.leave(now, PRIVATE_MAX);
+            self.leave(now, true);
         }
         self.settle(now);
     }
@@ -224,7 +240,12 @@ impl DirectPlanner {
                 attempt.stage = Stage::Up;
                 self.actions.push_back(DirectAction::AskKeyframe(Path::Direct));
             }
-            Stage::Leaving { .. } if health.routed_decodes || health.is_dead => self.close(),
+            // Who did not end it is heard here until the other one closes it.
+            Stage::Leaving { quiet_at: Some(_), .. } | Stage::Listening { .. } if health.routed_decodes => {
+                self.close();
+            }
+            Stage::Leaving { .. } | Stage::Listening { .. } if health.is_dead => self.close(),
+            Stage::Up => attempt.note_return(health.routed_since),
             _ => {}
         }
         if let Some(attempt) = &mut self.attempt
@@ -241,7 +262,7 @@ impl DirectPlanner {
 
     /// The machine changed networks: the direct leg's addresses are not its own any more.
     pub(crate) fn handle_network_change(&mut self) {
-        if self.attempt.as_ref().is_some_and(|a| !matches!(a.stage, Stage::Leaving { .. })) {
+        if self.attempt.as_ref().is_some_and(|a| matches!(a.stage, Stage::Trying | Stage::Up)) {
             self.fail();
         }
         self.steer();
@@ -249,10 +270,19 @@ impl DirectPlanner {
 
     /// Lets time pass.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        match &self.attempt {
-            Some(Attempt { stage: Stage::Leaving { until }, .. }) if *until <= now => self.close(),
-            Some(attempt) if attempt.due().is_some_and(|due| due <= now) => self.fail(),
-            _ => {}
+        if let Some(attempt) = self.attempt.as_mut().filter(|a| a.due().is_some_and(|due| due <= now)) {
+            match attempt.stage {
+                Stage::Leaving { until, quiet_at: Some(_) } if until > now => {
+                    attempt.stage = Stage::Listening { until };
+                    let number = attempt.number;
+                    // Media has its new course before the leg falls silent.
+                    self.steer();
+                    self.actions.push_back(DirectAction::Hush(number));
+                }
+                Stage::Leaving { .. } | Stage::Listening { .. } => self.close(),
+                Stage::Up if attempt.active_since.is_some() => attempt.is_returned = false,
+                Stage::Trying | Stage::Up => self.fail(),
+            }
         }
         self.settle(now);
     }
@@ -292,23 +322,26 @@ impl DirectPlanner {
             has_answer: false,
             has_candidates: false,
             is_decoded: false,
-            is_active: false,
+            active_since: None,
+            returned_at: None,
+            is_returned: false,
             is_connected: false,
         });
     }
 
-    /// Back to the routed leg, in order: the direct one stays until the other party is heard there, or `at_most` is over. Nobody
-    /// asks for a key frame: the other party begins with one, and a second one costs more than it brings where packets get lost.
-    fn leave(&mut self, now: Instant, at_most: Duration) {
+    /// Back to the routed leg, in order: the direct one stays for a while. Nobody asks for a key frame: the other party begins with
+    /// one, and a second one costs more than it brings where packets get lost.
+    fn leave(&mut self, now: Instant, is_private: bool) {
         let Some(attempt) = &mut self.attempt else { return };
         self.over = self.over.max(attempt.number);
-        let until = now + at_most;
+        let quiet = is_private.then_some(now + PRIVATE_MAX);
         match &mut attempt.stage {
             Stage::Trying => self.close(),
             Stage::Up => {
-                attempt.stage = Stage::Leaving { until };
+                attempt.stage = Stage::Leaving { until: now + BACK_MAX, quiet_at: quiet };
             }
-            Stage::Leaving { until: earlier } => *earlier = until.min(*earlier),
+            Stage::Leaving { quiet_at, .. } => *quiet_at = quiet_at.or(quiet),
+            Stage::Listening { .. } => {}
         }
     }
 
@@ -352,19 +385,35 @@ impl Attempt {
         let play = if self.is_decoded { Path::Direct } else { Path::Routed };
         let send = match self.stage {
             Stage::Trying => SendOn::Routed,
-            Stage::Up if self.is_active && self.is_decoded && self.is_connected => SendOn::Direct,
+            Stage::Up if self.active_since.is_some() && self.is_decoded && self.is_connected => {
+                if self.is_returned { SendOn::Both } else { SendOn::Direct }
+            }
             Stage::Up => SendOn::Both,
             // Both, so that the other party has a moment in which it hears this one on either.
             Stage::Leaving { .. } if self.is_connected => SendOn::Both,
-            Stage::Leaving { .. } => SendOn::Routed,
+            Stage::Leaving { .. } | Stage::Listening { .. } => SendOn::Routed,
         };
         Course { send, play }
     }
 
+    /// Where the server's news is late or lost, the other party's media tells: sent on the routed leg only by who does not
+    /// trust the direct one any more, it is answered in kind.
+    fn note_return(&mut self, routed_since: Option<Instant>) {
+        let returned_at = routed_since.filter(|at| self.active_since.is_some_and(|since| *at > since));
+        if returned_at != self.returned_at {
+            self.returned_at = returned_at;
+            self.is_returned = returned_at.is_some();
+        }
+    }
+
     fn due(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Leaving { until } => Some(until),
-            _ => (!self.is_active).then_some(self.give_up_at),
+            Stage::Leaving { until, quiet_at } => Some(quiet_at.map_or(until, |at| at.min(until))),
+            Stage::Listening { until } => Some(until),
+            Stage::Trying | Stage::Up if self.active_since.is_none() => Some(self.give_up_at),
+            Stage::Trying | Stage::Up => {
+                self.returned_at.filter(|_| self.is_returned).map(|at| at + RETURN_MAX)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use duocast_model::{CallState, Handle, Party};
+use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,8 @@ pub struct Options {
     pub direct: bool,
     /// Goes back to the server this long after media began to go directly, and stays there.
     pub go_private_after: Option<Duration>,
+    /// Each change is a person's yes or no to a direct connection, said then; what it holds at first counts for nothing.
+    pub consent: Option<watch::Receiver<bool>>,
     /// Send synthetic video.
     pub video: Option<SyntheticVideoConfig>,
     /// Give up waiting for a call after this long (only [`Action::Answer`]).
@@ -79,6 +82,7 @@ impl Options {
             duration: None,
             direct: false,
             go_private_after: None,
+            consent: None,
             video: None,
             answer_timeout: None,
             stop: CancellationToken::new(),
@@ -183,7 +187,7 @@ async fn run_on(
         Action::Place(callee) => place(&client, callee, media, &options).await?,
         Action::Answer { from } => answer(&client, from.as_ref(), media, &options, on_progress).await?,
     };
-    let watched = watch(&client, &call, &options, on_progress).await;
+    let watched = follow(&client, &call, &options, on_progress).await;
     let door = client.door();
     if watched.is_hung_up {
         client.close().await;
@@ -284,6 +288,17 @@ async fn reached<T>(deadline: Option<(T, tokio::time::Instant)>) -> T {
     }
 }
 
+/// The next change; never, once nobody can press any more.
+async fn pressed(consent: &mut Option<watch::Receiver<bool>>) -> bool {
+    if let Some(receiver) = consent {
+        if receiver.changed().await.is_ok() {
+            return *receiver.borrow_and_update();
+        }
+        *consent = None;
+    }
+    std::future::pending().await
+}
+
 struct Watched {
     accepted_at: Option<Instant>,
     ended_at: Instant,
@@ -293,7 +308,7 @@ struct Watched {
 }
 
 /// Tells what happens until the call is over; hangs up when its time is.
-async fn watch(
+async fn follow(
     client: &Client,
     call: &Call,
     options: &Options,
@@ -307,6 +322,7 @@ async fn watch(
     let mut has_audio = false;
     let (mut is_stopping, mut is_hung_up) = (false, false);
     let mut privacy = Privacy::new(options);
+    let mut consent = options.consent.clone();
     loop {
         let hang_up_at = options
             .duration
@@ -337,6 +353,7 @@ async fn watch(
                 }
             }
             () = reached(privacy.leave_at()) => privacy.leave(call).await,
+            yes = pressed(&mut consent) => privacy.press(call, yes).await,
             () = reached(hang_up_at), if !is_stopping => is_stopping = true,
             () = options.stop.cancelled(), if !is_stopping => is_stopping = true,
         }

@@ -59,8 +59,13 @@ impl Privacy {
     }
 
     pub(super) async fn leave(&mut self, call: &Call) {
-        (self.private_after, self.wants_direct) = (None, false);
-        self.say(call, false).await;
+        self.press(call, false).await;
+    }
+
+    /// The person says yes or no.
+    pub(super) async fn press(&mut self, call: &Call, yes: bool) {
+        (self.private_after, self.wants_direct) = (None, yes);
+        self.say(call, yes).await;
     }
 
     async fn say(&self, call: &Call, yes: bool) {

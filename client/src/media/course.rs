@@ -1,5 +1,7 @@
 //! Which way media goes, and how the ways are.
 
+use std::time::Instant;
+
 /// One of the two ways to the other party.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Path {
@@ -60,4 +62,6 @@ pub(crate) struct Health {
     pub(crate) decodes: bool,
     /// The same of the routed leg.
     pub(crate) routed_decodes: bool,
+    /// Since when the other party's media has come on the routed leg without a pause; `None`: it does not.
+    pub(crate) routed_since: Option<Instant>,
 }

@@ -263,7 +263,7 @@ impl Engine {
     #[must_use]
     pub(crate) fn poll_transmit(&mut self) -> Option<(Path, Transmit)> {
         let routed = self.peer.as_mut().and_then(Peer::poll_transmit).map(|t| (Path::Routed, t));
-        routed.or_else(|| self.direct.as_mut()?.peer.poll_transmit().map(|t| (Path::Direct, t)))
+        routed.or_else(|| self.poll_direct_transmit().map(|t| (Path::Direct, t)))
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<EngineEvent> {
@@ -417,6 +417,7 @@ impl Engine {
         self.note_latency(&packet.payload);
         self.stats.video_packets_in += 1;
         let mut shown = std::mem::take(&mut self.shown);
+        self.reception[path as usize].handle_video(packet);
         let frames = &mut self.reception[path as usize].frames;
         frames.handle_packet(packet, &mut shown);
         if frames.must_ask(packet.arrived) {

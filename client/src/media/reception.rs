@@ -14,10 +14,16 @@ const FRESH_FOR: Duration = Duration::from_millis(140);
 /// A picture is seen while frames come at least this often.
 const SEEN_FOR: Duration = Duration::from_millis(500);
 
+/// A path on which nothing came for this long had fallen silent. Higher takes a return for what was under way, lower takes
+/// losses for a silence.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// What one path brings.
 #[derive(Debug, Default)]
 pub(crate) struct Reception {
     audio: [Option<Instant>; PACKETS],
+    /// When the first and the last packet since the last [`PAUSE`] came.
+    span: Option<(Instant, Instant)>,
     pub(crate) frames: Frames,
 }
 
@@ -26,6 +32,22 @@ impl Reception {
     pub(crate) fn handle_audio(&mut self, packet: &ReceivedRtp) {
         self.audio.rotate_left(1);
         self.audio[PACKETS - 1] = Some(packet.arrived);
+        self.note(packet.arrived);
+    }
+
+    /// Takes a video packet, besides what [`Reception::frames`] makes of it.
+    pub(crate) fn handle_video(&mut self, packet: &ReceivedRtp) {
+        self.note(packet.arrived);
+    }
+
+    fn note(&mut self, now: Instant) {
+        let since = self.comes_since(now).unwrap_or(now);
+        self.span = Some((since, now));
+    }
+
+    /// Since when packets have come without a pause.
+    pub(crate) fn comes_since(&self, now: Instant) -> Option<Instant> {
+        self.span.filter(|(_, last)| now.saturating_duration_since(*last) <= PAUSE).map(|(since, _)| since)
     }
 
     /// Audio comes, and more than a stray packet.

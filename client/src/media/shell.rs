@@ -89,6 +89,8 @@ pub(crate) enum LegCommand {
     Course(Course),
     /// Ask the other party for a key frame.
     AskKeyframe(Path),
+    /// Send nothing on the direct leg any more.
+    DirectHush { attempt: u32 },
     /// Close the direct leg; nothing goes to the other party's address after this.
     DirectClose { attempt: u32 },
     /// Drop the direct leg's sockets, as a lost network does. For tests.

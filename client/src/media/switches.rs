@@ -47,6 +47,8 @@ pub(crate) struct SoFar {
 /// Collects [`SwitchStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Switches {
+    /// Where the last change led to.
+    at: Path,
     count: u64,
     done: Vec<SwitchStats>,
     present: Option<Present>,
@@ -68,21 +70,21 @@ struct Present {
 impl Switches {
     /// Media takes another course.
     pub(crate) fn handle_course(&mut self, now: Instant, before: Course, after: Course, so_far: SoFar) {
-        let goes_direct = before.play == Path::Routed && after.play == Path::Direct;
+        let goes_direct = (before.play == Path::Routed && after.play == Path::Direct)
+            || (before.send != SendOn::Direct && after.send == SendOn::Direct);
         let comes_back = (before.send == SendOn::Direct && after.send != SendOn::Direct)
             || (before.play == Path::Direct && after.play == Path::Routed);
         let to = match (goes_direct, comes_back) {
             (true, _) => Path::Direct,
             (_, true) => Path::Routed,
-            _ => {
-                self.present.iter_mut().for_each(|p| p.changed = now);
-                return;
-            }
+            _ => self.at,
         };
-        if let Some(present) = self.present.as_mut().filter(|p| p.to == to) {
-            present.changed = now;
+        // A further step of the same change, however late.
+        if to == self.at {
+            self.present.iter_mut().for_each(|present| present.changed = now);
             return;
         }
+        self.at = to;
         self.finish();
         self.count += 1;
         self.present = Some(Present {

@@ -7,6 +7,7 @@ use world::*;
 
 const LEAVING: [DirectAction; 1] = [DirectAction::Course(BOTH_HEARD)];
 const CLOSED: [DirectAction; 2] = [DirectAction::Course(ROUTED), DirectAction::Close(1)];
+const HUSHED: [DirectAction; 2] = [DirectAction::Course(HEARD), DirectAction::Hush(1)];
 
 #[test]
 fn the_offerer_goes_through_all_steps_and_then_sends_directly_only() {
@@ -74,7 +75,7 @@ fn going_private_sends_on_the_server_at_once_and_closes_when_the_other_is_heard_
 }
 
 #[test]
-fn going_private_takes_225_ms_at_most_whatever_the_other_side_does() {
+fn going_private_sends_nothing_after_225_ms_whatever_the_other_side_does() {
     let mut world = World::active();
     world.says(false);
     // The server has not heard of it, the other party goes on as before.
@@ -82,6 +83,8 @@ fn going_private_takes_225_ms_at_most_whatever_the_other_side_does() {
     world.path(|h| h.decodes = true);
     assert_eq!(world.did(), LEAVING);
     assert_eq!(world.wait_due(), PRIVATE_MAX);
+    assert_eq!(world.did(), HUSHED, "and it is still heard");
+    assert_eq!(world.wait_due(), BACK_MAX - PRIVATE_MAX);
     assert_eq!(world.did(), CLOSED);
     world.tells(DirectPhase::Active, 1);
     world.signal(1, offer());
@@ -97,34 +100,76 @@ fn a_change_of_the_own_settings_is_going_private() {
     world.told();
     assert_eq!(world.did(), LEAVING);
     assert_eq!(world.wait_due(), PRIVATE_MAX);
+    assert_eq!(world.did(), HUSHED);
+    world.path(|h| h.routed_decodes = true);
     assert_eq!(world.did(), CLOSED);
 }
 
 #[test]
-fn when_the_other_side_ends_it_the_leg_stays_until_it_is_heard_or_half_a_second() {
-    for (heard_after, closed_after) in [(Some(120), 120), (None, 500)] {
+fn when_the_other_side_ends_it_the_leg_stays_until_that_one_closes_it_or_half_a_second() {
+    for closes in [true, false] {
         let mut world = World::active();
         world.tells(DirectPhase::Routed, 1);
         assert_eq!(world.did(), LEAVING);
-        match heard_after {
-            Some(ms) => {
-                world.wait(Duration::from_millis(ms));
-                world.path(|h| h.routed_decodes = true);
-            }
-            None => assert_eq!(world.wait_due(), Duration::from_millis(closed_after)),
+        world.wait(Duration::from_millis(120));
+        world.path(|h| h.routed_decodes = true);
+        assert_eq!(world.did(), [], "the other one may not hear this one on the routed leg yet");
+        match closes {
+            true => world.path(|h| h.is_dead = true),
+            false => assert_eq!(world.wait_due(), BACK_MAX - Duration::from_millis(120)),
         }
         assert_eq!(world.did(), CLOSED);
     }
 }
 
+/// The server's news of it is late, or lost.
 #[test]
-fn going_private_while_leaving_shortens_the_wait() {
+fn the_other_partys_return_to_the_routed_leg_is_answered_before_the_server_tells() {
+    let mut world = World::active();
+    world.wait(Duration::from_secs(10));
+    let comes = |world: &mut World| {
+        let now = world.now;
+        world.path(|h| h.routed_since = Some(now));
+    };
+    comes(&mut world);
+    assert_eq!(world.did(), LEAVING, "on both legs, as when leaving");
+    world.wait(Duration::from_millis(150));
+    world.tells(DirectPhase::Routed, 1);
+    assert_eq!((world.did(), world.wait_due()), (vec![], BACK_MAX));
+    assert_eq!(world.did(), CLOSED);
+
+    let mut world = World::active();
+    world.wait(Duration::from_secs(10));
+    comes(&mut world);
+    assert_eq!((world.did(), world.wait_due()), (LEAVING.to_vec(), RETURN_MAX));
+    assert_eq!(world.did(), [DirectAction::Course(DIRECT)], "it was about nothing");
+    assert_eq!(world.planner.poll_timeout(), None);
+    world.path(|h| h.routed_since = None);
+    comes(&mut world);
+    assert_eq!(world.did(), LEAVING, "every time");
+}
+
+#[test]
+fn media_that_was_on_the_routed_leg_all_along_is_no_return() {
+    let mut world = World::connected(1);
+    let now = world.now;
+    world.path(|h| h.routed_since = Some(now));
+    world.wait(Duration::from_millis(500));
+    world.becomes_active(1);
+    world.wait(Duration::from_millis(500));
+    world.path(|h| h.routed_decodes = true);
+    world.path(|h| h.routed_since = None);
+    assert_eq!((world.did(), world.course()), (vec![], DIRECT));
+}
+
+#[test]
+fn going_private_while_leaving_falls_silent_as_soon_as_otherwise() {
     let mut world = World::active();
     world.tells(DirectPhase::Routed, 1);
     world.wait(Duration::from_millis(100));
     world.says(false);
     assert_eq!(world.wait_due(), PRIVATE_MAX);
-    assert_eq!(world.did()[1..], CLOSED);
+    assert_eq!(world.did()[1..], HUSHED);
 }
 
 #[test]
@@ -198,8 +243,8 @@ fn the_server_giving_up_ends_an_attempt_at_each_step() {
         let mut world = if connect { World::connected(1) } else { World::negotiated(1) };
         world.tells(DirectPhase::Routed, 1);
         if connect {
-            assert_eq!(world.did(), [], "both ways go on until the other party is decoded by the server");
-            world.path(|_| {});
+            assert_eq!(world.did(), [], "both ways go on for a while");
+            assert_eq!(world.wait_due(), BACK_MAX);
         }
         assert_eq!(world.did().last(), Some(&DirectAction::Close(1)));
         assert_eq!(world.course(), ROUTED);
@@ -228,7 +273,7 @@ fn a_new_attempt_that_was_not_seen_to_begin_ends_the_present_one() {
     let mut world = World::active();
     world.tells(DirectPhase::Negotiating, 2);
     assert_eq!(world.did(), LEAVING);
-    world.path(|h| h.routed_decodes = true);
+    world.wait_due();
     assert_eq!(world.did()[..2], CLOSED);
     assert!(world.planner.is_trying(2));
 
@@ -343,7 +388,10 @@ fn whatever_happens_in_whatever_order_media_never_goes_where_it_must_not() {
                     let is = |n: u64| bits & (1 << n) != 0;
                     let (is_connected, is_dead) = (is(0), is(1) && is(2));
                     let (decodes, routed_decodes) = (is(2), is(3));
-                    world.path(|h| *h = Health { attempt, is_connected, is_dead, decodes, routed_decodes });
+                    let routed_since = routed_decodes.then_some(world.now);
+                    let health =
+                        Health { attempt, is_connected, is_dead, decodes, routed_decodes, routed_since };
+                    world.path(|h| *h = health);
                 }
                 4 => {
                     let yes = next(2) == 0;
@@ -357,11 +405,16 @@ fn whatever_happens_in_whatever_order_media_never_goes_where_it_must_not() {
             world.settle();
             let course = world.course();
             assert!(!world.is_closed() || course == ROUTED, "seed {seed}");
-            let is_active = world.planner.attempt.as_ref().is_some_and(|a| a.is_active && a.is_connected);
+            let is_active =
+                world.planner.attempt.as_ref().is_some_and(|a| a.active_since.is_some() && a.is_connected);
             assert!(course.send != SendOn::Direct || is_active || !world.health.is_connected, "seed {seed}");
             if let Some(at) = refused_at {
                 assert!(course.send != SendOn::Direct, "seed {seed}");
-                assert!(world.is_closed() || world.now < at + PRIVATE_MAX, "seed {seed}: private too late");
+                let is_hushed = world.hushed == world.planner.attempt.as_ref().map(|a| a.number);
+                assert!(
+                    world.is_closed() || is_hushed || world.now < at + PRIVATE_MAX,
+                    "seed {seed}: private too late"
+                );
             }
         }
     }

@@ -59,6 +59,7 @@ impl Driver {
                     self.send(attempt, Step::Decoding(v1::DirectDecoding {}));
                 }
                 DirectAction::TellFailed(attempt) => self.send(attempt, Step::Failed(v1::DirectFailed {})),
+                DirectAction::Hush(attempt) => self.tell(LegCommand::DirectHush { attempt }).await,
                 DirectAction::Close(attempt) => self.tell(LegCommand::DirectClose { attempt }).await,
             }
         }

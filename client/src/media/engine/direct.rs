@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use duocast_model::MediaState;
 
 use super::Engine;
-use crate::media::{ConnectionState, Course, Health, Path, Peer, PeerError, PeerEvent};
+use crate::media::{ConnectionState, Course, Health, Path, Peer, PeerError, PeerEvent, Transmit};
 
 /// A connected direct leg on which nothing comes for this long is dead: checks go out, and should be answered, four times
 /// a second. Higher hears nothing for longer, lower leaves over a hiccup.
@@ -26,13 +26,22 @@ pub(super) struct DirectLeg {
     heard_at: Instant,
     connected_at: Option<Instant>,
     is_broken: bool,
+    /// Nothing may be sent any more.
+    is_hushed: bool,
 }
 
 impl Engine {
     /// A direct leg, not connected yet.
     pub(crate) fn handle_direct_leg(&mut self, now: Instant, attempt: u32, peer: Peer) {
         self.forget_direct();
-        self.direct = Some(DirectLeg { attempt, peer, heard_at: now, connected_at: None, is_broken: false });
+        self.direct = Some(DirectLeg {
+            attempt,
+            peer,
+            heard_at: now,
+            connected_at: None,
+            is_broken: false,
+            is_hushed: false,
+        });
         if let Some(listener) = &mut self.listener {
             listener.set_double(true);
         }
@@ -115,6 +124,14 @@ impl Engine {
         }
     }
 
+    /// From now on nothing is sent on the direct leg of this attempt. What comes there is still played.
+    pub(crate) fn hush_direct(&mut self, now: Instant, attempt: u32) {
+        if let Some(direct) = self.direct_of(attempt) {
+            direct.is_hushed = true;
+            self.switches.handle_left(now);
+        }
+    }
+
     /// Says goodbye on the direct leg of this attempt, if there is one; send what [`Engine::poll_transmit`] gives, and then
     /// [`Engine::forget_direct`].
     pub(crate) fn close_direct(&mut self, now: Instant, attempt: u32) -> bool {
@@ -154,6 +171,7 @@ impl Engine {
             is_dead,
             decodes: is_connected && self.decodes(now, Path::Direct, is_young),
             routed_decodes: routed_connected && self.decodes(now, Path::Routed, true),
+            routed_since: self.reception[Path::Routed as usize].comes_since(now),
         }
     }
 
@@ -199,6 +217,17 @@ impl Engine {
             direct.connected_at.get_or_insert(now);
             direct.heard_at = now;
         }
+    }
+
+    /// The next datagram of the direct leg, if it may send any.
+    pub(super) fn poll_direct_transmit(&mut self) -> Option<Transmit> {
+        let direct = self.direct.as_mut()?;
+        while let Some(transmit) = direct.peer.poll_transmit() {
+            if !direct.is_hushed {
+                return Some(transmit);
+            }
+        }
+        None
     }
 
     fn direct_of(&mut self, attempt: u32) -> Option<&mut DirectLeg> {

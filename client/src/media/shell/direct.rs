@@ -74,6 +74,7 @@ impl Shell {
             }
             LegCommand::Course(course) => self.engine.handle_course(now, course),
             LegCommand::AskKeyframe(path) => self.engine.request_keyframe(now, path),
+            LegCommand::DirectHush { attempt } => self.engine.hush_direct(now, attempt),
             LegCommand::DirectClose { attempt } => self.close_direct(attempt).await,
             LegCommand::DirectBreak => {
                 self.direct = DirectSockets::default();

@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::world::call_with;
 use crate::audio::{Discard, Tone};
 use crate::call::Media;
-use crate::call::direct::{DirectAction, DirectPlanner, PRIVATE_MAX};
+use crate::call::direct::{BACK_MAX, DirectAction, DirectPlanner, PRIVATE_MAX};
 use crate::media::{Course, Engine, LocalCandidate, Path, Peer, PeerConfig, SendOn, SyntheticVideoConfig};
 use crate::session::{DirectInfo, DirectPhase, DirectSignal, DirectStep};
 use duocast_model::DirectConsent;
@@ -79,6 +79,8 @@ pub(super) struct World {
     pub(super) view: [DirectInfo; 2],
     descriptions: [Option<Vec<String>>; 2],
     decoding: [bool; 2],
+    /// How much longer than others the server's next news to each party takes: its packet gets lost, and is sent again.
+    pub(super) late: [Duration; 2],
     /// Besides what every path loses.
     pub(super) loses: Loses,
     /// The step that goes wrong, wherever it is taken next.
@@ -176,6 +178,7 @@ impl World {
             view,
             descriptions: [None, None],
             decoding: [false; 2],
+            late: [Duration::ZERO; 2],
             loses: NOTHING,
             trouble: None,
             last_direct: [None; 2],
@@ -217,8 +220,8 @@ impl World {
             let (_, party, attempt, said) = self.said.pop_front().unwrap();
             self.serve(party, attempt, said);
         }
-        while self.news.front().is_some_and(|(due, ..)| *due <= now) {
-            let (_, to, news) = self.news.pop_front().unwrap();
+        while let Some(at) = self.news.iter().position(|(due, ..)| *due <= now) {
+            let (_, to, news) = self.news.remove(at).unwrap();
             let planner = &mut self.parties[to].planner;
             match news {
                 News::View(view) => planner.handle_call(now, &call_with(view)),
@@ -297,6 +300,11 @@ impl World {
                     engine.request_keyframe(now, path);
                     continue;
                 }
+                DirectAction::Hush(attempt) => {
+                    self.flush(n);
+                    self.parties[n].engine.hush_direct(now, attempt);
+                    continue;
+                }
                 DirectAction::Close(attempt) => {
                     engine.close_direct(now, attempt);
                     self.flush(n);
@@ -371,13 +379,20 @@ impl World {
 
     fn tell(&mut self) {
         for to in 0..2 {
-            self.news.push_back((self.now + ONE_WAY, to, News::View(self.view[to])));
+            let due = self.now + ONE_WAY + std::mem::take(&mut self.late[to]);
+            self.bring(due, to, News::View(self.view[to]));
         }
     }
 
     fn signal(&mut self, to: usize, step: DirectStep) {
         let signal = DirectSignal { attempt: self.view[to].attempt, step };
-        self.news.push_back((self.now + ONE_WAY, to, News::Signal(signal)));
+        self.bring(self.now + ONE_WAY, to, News::Signal(signal));
+    }
+
+    /// News comes in order: what is late keeps the rest waiting.
+    fn bring(&mut self, due: Instant, to: usize, news: News) {
+        let earlier = self.news.iter().filter(|(_, party, _)| *party == to).map(|(due, ..)| *due).max();
+        self.news.push_back((earlier.map_or(due, |earlier| due.max(earlier)), to, news));
     }
 
     pub(super) fn says(&mut self, n: usize, yes: bool) {
@@ -456,6 +471,35 @@ fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
     assert!(all <= 250.0, "{all} ms without a picture at p95");
 }
 
+/// A command and its news travel over the same bad network as media, and one of a hundred switches has one that is late.
+#[test]
+fn news_of_going_private_that_is_late_for_either_side_is_not_heard_or_seen() {
+    let mut concealed = Vec::new();
+    let mut gaps = Vec::new();
+    for seed in 40..50 {
+        let mut world = World::new(seed);
+        for (leaver, late) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            world.go_direct();
+            let before = [0, 1].map(|n| world.parties[n].engine.stats().switch_count);
+            world.late[late] = Duration::from_millis(600);
+            world.says(leaver, false);
+            world.run_until("back", |w| w.both_play(Path::Routed));
+            world.run(Duration::from_millis(1500));
+            for (n, before) in before.iter().enumerate() {
+                let stats = world.parties[n].engine.stats();
+                assert_eq!(stats.switch_count, before + 1);
+                let switch = stats.switches.last().unwrap();
+                concealed.push(switch.concealed_ms);
+                gaps.extend(switch.video_gap_ms);
+            }
+        }
+    }
+    let (concealed, gap) = (p95(concealed), p95(gaps));
+    println!("news late: concealed {concealed} ms, gap {gap} ms, at p95");
+    assert!(concealed <= 60.0, "{concealed} ms of sound concealed at p95");
+    assert!(gap <= 250.0, "{gap} ms without a picture at p95");
+}
+
 #[test]
 fn going_private_stops_every_packet_to_the_other_address_within_300_ms() {
     for deaf in [false, true] {
@@ -469,10 +513,10 @@ fn going_private_stops_every_packet_to_the_other_address_within_300_ms() {
         }
         world.run_until("closed", |w| w.parties[0].planner.attempt.is_none());
         let closed = world.now - pressed;
-        assert!(closed <= PRIVATE_MAX + Duration::from_millis(5), "{closed:?}");
+        assert!(closed <= BACK_MAX + Duration::from_millis(5), "{closed:?}");
         world.run(Duration::from_secs(2));
         let last = world.last_direct[0].unwrap() - pressed;
-        assert!(last <= Duration::from_millis(300), "{last:?}");
+        assert!(last <= PRIVATE_MAX + Duration::from_millis(5), "{last:?}");
         world.assert_heard_and_seen();
     }
 }

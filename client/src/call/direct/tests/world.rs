@@ -9,6 +9,7 @@ pub(super) const BOTH_YES: [DirectConsent; 2] = [DirectConsent::Given; 2];
 pub(super) const ROUTED: Course = Course { send: SendOn::Routed, play: Path::Routed };
 pub(super) const BOTH: Course = Course { send: SendOn::Both, play: Path::Routed };
 pub(super) const BOTH_HEARD: Course = Course { send: SendOn::Both, play: Path::Direct };
+pub(super) const HEARD: Course = Course { send: SendOn::Routed, play: Path::Direct };
 pub(super) const DIRECT: Course = Course { send: SendOn::Direct, play: Path::Direct };
 
 /// A live call with this direct state.
@@ -39,6 +40,8 @@ pub(super) struct World {
     pub(super) view: DirectInfo,
     pub(super) health: Health,
     pub(super) did: Vec<DirectAction>,
+    /// The attempt on which nothing is sent any more.
+    pub(super) hushed: Option<u32>,
 }
 
 impl World {
@@ -52,11 +55,17 @@ impl World {
             last_end: None,
         };
         let (now, health, did) = (Instant::now(), Health::default(), Vec::new());
-        Self { planner: DirectPlanner::default(), now, view, health, did }
+        Self { planner: DirectPlanner::default(), now, view, health, did, hushed: None }
     }
 
     pub(super) fn settle(&mut self) {
+        let from = self.did.len();
         self.did.extend(std::iter::from_fn(|| self.planner.poll_action()));
+        let hushed = |action: &DirectAction| match action {
+            DirectAction::Hush(attempt) => Some(*attempt),
+            _ => None,
+        };
+        self.hushed = self.did[from..].iter().filter_map(hushed).next_back().or(self.hushed);
     }
 
     /// What was done since the last look.
