@@ -15,6 +15,8 @@ use duocast_client::{
     Received, Token,
 };
 use duocast_control::auth::Scope;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Call, DoorFlag};
 use crate::ctl::CtlError;
@@ -70,8 +72,11 @@ pub enum CallError {
 
 /// Places or answers one call, tells its progress, and says how it was.
 pub async fn run(args: Call) -> Result<ExitCode, CallError> {
-    let options = options(&args)?;
+    let mut options = options(&args)?;
     let stop = options.stop.clone();
+    if args.commands {
+        options.consent = Some(commands(stop.clone()));
+    }
     tokio::spawn(async move {
         serve::stop_signal().await;
         stop.cancel();
@@ -90,6 +95,23 @@ pub async fn run(args: Call) -> Result<ExitCode, CallError> {
         summary(&report);
     }
     Ok(if report.answered { ExitCode::SUCCESS } else { ExitCode::from(NOT_ANSWERED) })
+}
+
+/// What a person says while the call goes on, a line each. Ends with the input, and the call goes on.
+fn commands(stop: CancellationToken) -> watch::Receiver<bool> {
+    let (consent, said) = watch::channel(false);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match line.trim() {
+                "direct" => drop(consent.send(true)),
+                "private" => drop(consent.send(false)),
+                "hang-up" => stop.cancel(),
+                "" => {}
+                _ => term::note("commands are: direct, private, hang-up"),
+            }
+        }
+    });
+    said
 }
 
 /// Writes what comes to this file.

@@ -231,6 +231,9 @@ pub struct Call {
     /// Go back to the server this long after the direct connection began
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "direct")]
     pub go_private_after: Option<Duration>,
+    /// Take commands from standard input, a line each: direct, private, hang-up
+    #[arg(long)]
+    pub commands: bool,
     /// Put its send time into everything sent, so that the other side can tell latency, and what came twice
     #[arg(long)]
     pub latency_marks: bool,

@@ -106,11 +106,17 @@ class Sdk:
         with self.out.open("wb") as out, self.log.open("wb") as log:
             environment = os.environ | {"RUST_LOG": "info"}
             process = inside(home.client, *command, *flags)
-            self.process = subprocess.Popen(process, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
+            listens = subprocess.PIPE if "--commands" in flags else subprocess.DEVNULL
+            self.process = subprocess.Popen(process, stdin=listens, stdout=out, stderr=log, env=environment)
         world.received(home, self.out)
         world.received(home, self.log)
         world.received(home, messages)
         world.processes.append(self.process)
+
+    def says(self, command):
+        """One of its `--commands`."""
+        self.process.stdin.write(f"{command}\n".encode())
+        self.process.stdin.flush()
 
     def session(self):
         """The id of its session, which is the first that it is told."""
