@@ -1,6 +1,10 @@
 //! Datagrams on a byte stream: two bytes of length, then the datagram (RFC 4571 section 2), as ICE-TCP has them
 //! (RFC 6544 section 10.1).
 
+/// Longer packets of media are video: audio of one packet a frame stays below. Where one has to give way it is these. Higher
+/// takes small pictures for sound, lower takes sound of high rates for pictures.
+pub const AUDIO_MAX_BYTES: usize = 400;
+
 /// Bytes in front of each frame.
 pub const FRAME_HEADER_BYTES: usize = 2;
 

@@ -12,6 +12,7 @@
 //! - [`Exposure`]: which kinds of address one party learned of the other, since when; never an address.
 //! - [`RoutePlan`]: the numbered, immutable order that a node gets for one call.
 //! - [`Frames`], [`frame_header`]: datagrams on a byte stream, for media over TCP.
+//! - [`AUDIO_MAX_BYTES`]: what is longer is video.
 //!
 //! [`assert_unshown!`] stands beside every type that must not become text.
 //!
@@ -28,7 +29,7 @@ mod time;
 mod unshown;
 
 pub use call::{CallState, EndReason, MediaState, Party};
-pub use framing::{FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};
+pub use framing::{AUDIO_MAX_BYTES, FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};
 pub use ids::{AccountId, CallId, DeviceId, Handle, InvalidId, LegId, NodeId, SessionId};
 pub use plan::{Generation, MAX_LEGS_PER_CALL, PlanError, Route, RoutePlan};
 pub use privacy::{

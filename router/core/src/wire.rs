@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use duocast_model::AUDIO_MAX_BYTES;
+
 /// Longest datagram that is looked at. Media packets stay below the path MTU (RFC 8831 assumes 1200 bytes, Ethernet gives
 /// 1500). Higher lets a publisher send what no viewer's path can carry, lower drops DTLS flights of clients with large
 /// certificates.
@@ -94,6 +96,13 @@ pub struct Datagram<'a> {
     pub path: Path,
     /// Its bytes; not trusted in any way.
     pub contents: &'a [u8],
+}
+
+impl Datagram<'_> {
+    /// Whether it is a long RTP packet. DTLS, STUN and RTCP are never taken for one.
+    pub fn is_video(&self) -> bool {
+        self.contents.len() > AUDIO_MAX_BYTES && Kind::of(self.contents) == Some(Kind::Rtp)
+    }
 }
 
 impl fmt::Debug for Datagram<'_> {

@@ -11,9 +11,6 @@ use duocast_router_core::Datagram;
 /// the end be lost, lower takes a machine that stood still for a moment for one that is overloaded.
 const BEHIND_MAX: Duration = Duration::from_millis(50);
 
-/// Longer packets of media are video, as on TCP: audio of one packet a frame stays below.
-const AUDIO_MAX_BYTES: usize = 400;
-
 /// Watches whether a worker keeps up.
 #[derive(Debug, Default)]
 pub(crate) struct Shed {
@@ -30,7 +27,7 @@ impl Shed {
             self.behind_since = None;
         } else if now.saturating_duration_since(since) >= BEHIND_MAX {
             let before = datagrams.len();
-            datagrams.retain(|datagram| !is_video(datagram.contents));
+            datagrams.retain(|datagram| !datagram.is_video());
             self.dropped += (before - datagrams.len()) as u64;
         }
     }
@@ -39,12 +36,6 @@ impl Shed {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
-}
-
-/// A long RTP packet. DTLS, STUN and RTCP are never taken for one (RFC 9443 section 2, RFC 5761 section 4).
-fn is_video(contents: &[u8]) -> bool {
-    let is_rtp = matches!(*contents, [128..=191, second, ..] if !(64..96).contains(&(second & 0x7f)));
-    is_rtp && contents.len() > AUDIO_MAX_BYTES
 }
 
 #[cfg(test)]

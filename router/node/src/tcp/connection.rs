@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use duocast_model::{FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};
+use duocast_model::{AUDIO_MAX_BYTES, FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};
 use duocast_router_core::{MAX_DATAGRAM_BYTES, Path};
 
 /// Most bytes taken from a connection at once, before and after the client has proven itself. Higher serves a fast sender in
@@ -17,9 +17,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// Frames that may wait for a slow reader, besides what the kernel holds. At the bound they are dropped, as on any full
 /// link. Higher is heard as delay, lower drops bursts: a keyframe has 30 KiB.
 const MAX_QUEUE_BYTES: usize = 64 * 1024;
-
-/// Longer frames are video, and leave half of the queue to the others: audio is protected first.
-const VIDEO_FRAME_BYTES: usize = 400;
 
 /// Why a connection cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +105,8 @@ impl Connection {
     /// Queues a datagram; false if it was dropped because the client reads too slowly.
     pub(super) fn queue(&mut self, datagram: &[u8]) -> bool {
         let Some(header) = frame_header(datagram) else { return false };
-        let room = if datagram.len() > VIDEO_FRAME_BYTES { MAX_QUEUE_BYTES / 2 } else { MAX_QUEUE_BYTES };
+        // What is too long for audio leaves half of the queue to the others: audio is protected first.
+        let room = if datagram.len() > AUDIO_MAX_BYTES { MAX_QUEUE_BYTES / 2 } else { MAX_QUEUE_BYTES };
         if self.waiting() + FRAME_HEADER_BYTES + datagram.len() > room {
             return false;
         }
