@@ -3,6 +3,7 @@
 mod activity;
 mod bind;
 mod drain;
+mod guest;
 mod h3;
 mod leftover;
 mod limits;
@@ -11,6 +12,7 @@ mod reset;
 mod tcp;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use bind::{BindError, loopback};
+pub use guest::{Duplex, Guest};
 pub use limits::{Limits, UNUSED_TIMEOUT};
 
 use crate::identity::Identity;
@@ -50,13 +53,20 @@ pub struct Server {
     sockets: bind::Sockets,
     limits: Limits,
     drain_timeout: Duration,
+    guest: Option<Arc<dyn Guest>>,
 }
 
 impl Server {
     /// Binds every address of the configuration, or none. Needs a tokio runtime.
     pub async fn bind(config: ServerConfig) -> Result<Self, BindError> {
         let sockets = bind::bind(&config)?;
-        Ok(Self { sockets, limits: config.limits, drain_timeout: config.drain_timeout })
+        Ok(Self { sockets, limits: config.limits, drain_timeout: config.drain_timeout, guest: None })
+    }
+
+    /// Also serves another protocol on the TLS port of TCP.
+    #[must_use]
+    pub fn with_guest(self, guest: Arc<dyn Guest>) -> Self {
+        Self { guest: Some(guest), ..self }
     }
 
     /// The bound TLS addresses, in the order of the configuration. Each is open on UDP and TCP.
@@ -81,7 +91,7 @@ impl Server {
         let mut accepting = JoinSet::new();
         let alt_svc = self.sockets.listen_addrs.first().map(|address| tcp::alt_svc(address.port()));
         for (listener, tls) in self.sockets.tls {
-            let door = tcp::TcpDoor::new(Some(tls), alt_svc.clone(), &self.limits);
+            let door = tcp::TcpDoor::new(Some(tls), alt_svc.clone(), &self.limits, self.guest.clone());
             accepting.spawn(door.accept_loop(
                 listener,
                 app.clone(),
@@ -91,7 +101,7 @@ impl Server {
             ));
         }
         for listener in self.sockets.plain {
-            let door = tcp::TcpDoor::new(None, None, &self.limits);
+            let door = tcp::TcpDoor::new(None, None, &self.limits, None);
             accepting.spawn(door.accept_loop(
                 listener,
                 app.clone(),

@@ -12,15 +12,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::activity::Activity;
 use super::drain::Drain;
+use super::guest::{Guest, Peeked};
 use super::limits::{Admission, Gate, Limits, Transport};
 use crate::Door;
 
@@ -44,6 +47,10 @@ const H1_BUFFER_BYTES: usize = 16 * 1024;
 /// (CVE-2023-44487 and its kin).
 const H2_RESET_STREAMS: usize = 32;
 
+/// What the kernel may hold for a guest's slow reader. Higher is heard as delay when a path gets slow, lower limits the rate on long
+/// paths: 128 KiB are 5 Mbit/s at a round trip of 200 ms.
+const GUEST_SEND_BYTES: usize = 128 * 1024;
+
 /// The `alt-svc` header that tells a browser of HTTP/3 on the same port (RFC 7838).
 pub(super) fn alt_svc(port: u16) -> HeaderValue {
     HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_SECONDS}"))
@@ -56,6 +63,7 @@ pub(super) struct TcpDoor {
     tls: Option<TlsAcceptor>,
     alt_svc: Option<HeaderValue>,
     limits: Limits,
+    guest: Option<Arc<dyn Guest>>,
 }
 
 impl TcpDoor {
@@ -63,8 +71,9 @@ impl TcpDoor {
         tls: Option<Arc<rustls::ServerConfig>>,
         alt_svc: Option<HeaderValue>,
         limits: &Limits,
+        guest: Option<Arc<dyn Guest>>,
     ) -> Self {
-        Self { tls: tls.map(TlsAcceptor::from), alt_svc, limits: limits.clone() }
+        Self { tls: tls.map(TlsAcceptor::from), alt_svc, limits: limits.clone(), guest }
     }
 
     /// Accepts until the drain begins; each connection runs as a task of its own.
@@ -116,6 +125,7 @@ impl TcpDoor {
                     admission.established();
                     let builder = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => self.builder().http2_only(),
+                        None if self.guest.is_some() => return self.without_alpn(stream, app, &drain).await,
                         _ => self.builder().http1_only(),
                     };
                     self.serve(stream, builder, app, &drain).await;
@@ -125,6 +135,23 @@ impl TcpDoor {
         tokio::select! {
             () = served => {}
             () = drain.now() => {}
+        }
+    }
+
+    /// Serves a client that did not say what it speaks: the guest, or HTTP/1.1.
+    async fn without_alpn(&self, stream: TlsStream<TcpStream>, app: Router, drain: &Drain) {
+        let peeked = tokio::select! {
+            peeked = tokio::time::timeout(self.limits.idle_timeout, Peeked::new(stream)) => peeked,
+            () = drain.begun() => return,
+        };
+        let Ok(Ok((first, stream))) = peeked else { return };
+        match self.guest.as_ref().filter(|guest| guest.knows(first)) {
+            Some(guest) => {
+                // A system that does not take the bound serves all the same.
+                let _ = SockRef::from(stream.get_ref().get_ref().0).set_send_buffer_size(GUEST_SEND_BYTES);
+                guest.serve(Box::new(stream)).await;
+            }
+            None => self.serve(stream, self.builder().http1_only(), app, drain).await,
         }
     }
 

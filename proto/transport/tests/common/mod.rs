@@ -13,7 +13,7 @@ use axum::routing::get;
 use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
 use duocast_transport::guard::{GuardConfig, guard};
 use duocast_transport::identity::Identity;
-use duocast_transport::server::{Limits, Server, ServerConfig, loopback};
+use duocast_transport::server::{Guest, Limits, Server, ServerConfig, loopback};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -45,6 +45,7 @@ pub struct Setup {
     pub guarded: bool,
     pub identity: Option<Identity>,
     pub reset_secret: Option<[u8; 32]>,
+    pub guest: Option<Arc<dyn Guest>>,
 }
 
 impl Default for Setup {
@@ -57,6 +58,7 @@ impl Default for Setup {
             guarded: true,
             identity: None,
             reset_secret: None,
+            guest: None,
         }
     }
 }
@@ -78,7 +80,10 @@ impl TestServer {
             reset_secret: setup.reset_secret,
             drain_timeout: setup.drain_timeout,
         };
-        let server = Server::bind(config).await.unwrap();
+        let mut server = Server::bind(config).await.unwrap();
+        if let Some(guest) = setup.guest {
+            server = server.with_guest(guest);
+        }
         let (port, plain) = (server.listen_addrs()[0].port(), server.plain_addrs()[0]);
         let shutdown = CancellationToken::new();
         let probe = Probe::default();
