@@ -19,8 +19,8 @@ const OURS: &str = "duocast";
 /// `trace`), `is` their candidates, h2 and hyper whole header sections.
 const LIBRARIES: LevelFilter = LevelFilter::WARN;
 
-/// Libraries that print an address, or a piece of an SDP, with a warning.
-const OUTSPOKEN: [&str; 3] = ["quinn_udp", "str0m", "is"];
+/// Libraries that print an address, or a piece of an SDP, with a warning, or that a client can have warn at each of its packets.
+const OUTSPOKEN: [&str; 4] = ["quinn_udp", "str0m", "is", "turn_server_proto"];
 
 /// Starts logging for the rest of the process. `log.level` was checked with the configuration.
 pub fn init(log: &Log) {

@@ -23,6 +23,7 @@ fn start() -> Option<PrometheusHandle> {
     let handle = builder.install_recorder().ok()?;
     duocast_control::metrics::describe();
     duocast_router::metrics::describe();
+    duocast_turn::describe();
     let process = metrics_process::Collector::default();
     process.describe();
     tokio::spawn(async move {

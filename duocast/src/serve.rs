@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duocast_control::auth::{DevIssuer, DevIssuerError, IssuerConfig, Scope, dev_account_id};
@@ -12,7 +14,8 @@ use duocast_model::NodeId;
 use duocast_router::{Router, RouterConfig, TokenSource};
 use duocast_transport::client::{ChannelConfig, Roots};
 use duocast_transport::identity::Identity;
-use duocast_transport::server::{Limits, Server, ServerConfig};
+use duocast_transport::server::{Duplex, Guest, Limits, Server, ServerConfig};
+use duocast_turn::Relays;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -238,6 +241,8 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
         drain_timeout: Duration::from_secs(config.drain_seconds),
     })
     .await?;
+    let relay = duocast_turn::Secret::new(fresh_secret());
+    let server = server.with_guest(Arc::new(OverTls(Relays::new(relay.clone()))));
     let url = format!("https://localhost:{}", port(server.listen_addrs()).unwrap_or_default());
     let page = port(server.plain_addrs()).map(|port| format!("http://localhost:{port}"));
     let embedded = if with_router { Some(embedded_router(config).await?) } else { None };
@@ -250,6 +255,7 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
         policy: config.policy.profile.into(),
         history: Duration::from_secs(u64::from(config.policy.history_days) * 24 * 3600),
         ready_needs_node: true,
+        relay: Some(relay),
         ..ControlConfig::new(config.data_dir.clone())
     })
     .await?;
@@ -293,6 +299,19 @@ pub async fn start(config: &Config, with_router: bool) -> Result<Running, ServeE
         Ok(media?)
     });
     Ok(Running { url, page, ca_pem, data_dir: config.data_dir.clone(), control, shutdown, task: Some(task) })
+}
+
+/// Media over TLS, on the port of the API.
+struct OverTls(Relays);
+
+impl Guest for OverTls {
+    fn knows(&self, first: u8) -> bool {
+        duocast_turn::is_turn(first)
+    }
+
+    fn serve(&self, stream: Box<dyn Duplex>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.0.clone().serve(stream))
+    }
 }
 
 /// Says stop to all when `part` has ended.
@@ -391,16 +410,18 @@ fn reset_secret(data_dir: &Path) -> Result<[u8; 32], ServeError> {
     if let Some(kept) = std::fs::read(&path).ok().and_then(|bytes| bytes.try_into().ok()) {
         return Ok(kept);
     }
-    let fresh: [u8; 32] = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
-        .map(uuid::Uuid::into_bytes)
-        .concat()
-        .try_into()
-        .expect("two UUIDs are 32 bytes");
+    let fresh = fresh_secret();
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let written = options.open(&path).and_then(|mut file| file.write_all(&fresh));
     written.map_err(|source| ServeError::Write { path, source })?;
     Ok(fresh)
+}
+
+/// Of 244 random bits.
+fn fresh_secret() -> [u8; 32] {
+    let halves = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes);
+    halves.concat().try_into().expect("two UUIDs are 32 bytes")
 }
 
 fn issuers(config: &Config) -> Result<Vec<IssuerConfig>, ServeError> {

@@ -26,8 +26,12 @@ fn shells_know_cores_and_cores_know_only_the_model() {
         ("duocast-transport", &[]),
         ("duocast-control-core", &["duocast-model"]),
         ("duocast-router-core", &["duocast-model"]),
-        ("duocast-control", &["duocast-model", "duocast-wire", "duocast-transport", "duocast-control-core"]),
+        (
+            "duocast-control",
+            &["duocast-model", "duocast-wire", "duocast-transport", "duocast-control-core", "duocast-turn"],
+        ),
         ("duocast-router", &["duocast-model", "duocast-wire", "duocast-transport", "duocast-router-core"]),
+        ("duocast-turn", &["duocast-model"]),
         ("duocast-client", &["duocast-model", "duocast-wire", "duocast-transport"]),
         ("duocast-loadtest", &["duocast-model", "duocast-wire", "duocast-transport", "duocast-client"]),
     ];

@@ -7,8 +7,9 @@ use libfuzzer_sys::fuzz_target;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [&[Target]; 8] = [
+const TARGETS: [&[Target]; 9] = [
     duocast_router_core::fuzz::TARGETS,
+    duocast_turn::fuzz::TARGETS,
     duocast_model::fuzz::TARGETS,
     duocast_wire::fuzz::TARGETS,
     duocast_transport::guard::fuzz::TARGETS,

@@ -61,6 +61,8 @@ pub struct ControlConfig {
     pub ready_needs_node: bool,
     /// Which web pages may use the API.
     pub origins: Origins,
+    /// Signs credentials for the relay on the same port; `None`: there is none.
+    pub relay: Option<duocast_turn::Secret>,
 }
 
 impl ControlConfig {
@@ -78,6 +80,7 @@ impl ControlConfig {
             metrics: None,
             ready_needs_node: true,
             origins: Origins::Any,
+            relay: None,
         }
     }
 }
@@ -159,7 +162,7 @@ impl Control {
         let (exchange, task) =
             Exchange::start(store.clone(), config.limits, config.tuning.clone(), stop.clone()).await?;
         let context = Context::new(exchange, store, verifier, config.tuning, resume_window, draining.clone());
-        let context = Arc::new(context);
+        let context = Arc::new(context.with_relay(config.relay));
         let taken_up = context.clone();
         tokio::spawn(async move { taken_up.recheck_all().await });
         tokio::spawn(tidy(context.clone(), config.tidy, config.history, stop.clone()));

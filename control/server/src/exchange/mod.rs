@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{Store, StoreError, Watch};
 
-pub(crate) use links::{LegAnswer, LegFailure, LinkEnd, LinkId, LinkInlet};
+pub(crate) use links::{LegAnswer, LegConnected, LegFailure, LinkEnd, LinkId, LinkInlet};
 pub(crate) use outlet::{Inlet, Next};
 
 /// Commands that wait for the exchange. At the bound callers wait, up to [`COMMAND_WAIT`].

@@ -103,7 +103,11 @@ impl v1::call_service_server::CallService for Services {
             let connect = ConnectLeg { account, session, call, present, fresh, sdp_offer };
             let connected = self.0.exchange.connect_leg(connect).await.map_err(|error| error.status())?;
             let connected = connected.map_err(|error| error.status())?;
-            Ok(v1::ConnectLegResponse { leg_id: connected.leg.to_string(), sdp_answer: connected.sdp_answer })
+            Ok(v1::ConnectLegResponse {
+                leg_id: connected.leg.to_string(),
+                relay: self.0.relay_to(&connected),
+                sdp_answer: connected.sdp_answer,
+            })
         })
         .await
     }

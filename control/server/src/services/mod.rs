@@ -14,6 +14,7 @@ mod node;
 mod people;
 mod permissions;
 mod privacy;
+mod relay;
 mod sign_in;
 mod views;
 
@@ -30,7 +31,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 
 use crate::auth::{Caller, Refusal, Scope, Verifier};
-use crate::exchange::{Exchange, Tuning};
+use crate::exchange::{Exchange, LegConnected, Tuning};
 use crate::metrics;
 use crate::store::Store;
 
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) open_streams: TaskTracker,
     resume_window: Duration,
     sign_in: SignIn,
+    relay: Option<duocast_turn::Secret>,
 }
 
 impl Context {
@@ -65,7 +67,29 @@ impl Context {
     ) -> Self {
         let (open_streams, sign_in) = (TaskTracker::new(), SignIn::default());
         let revisions = Arc::default();
-        Self { exchange, store, verifier, tuning, revisions, draining, open_streams, resume_window, sign_in }
+        Self {
+            exchange,
+            store,
+            verifier,
+            tuning,
+            revisions,
+            draining,
+            open_streams,
+            resume_window,
+            sign_in,
+            relay: None,
+        }
+    }
+
+    pub(crate) fn with_relay(self, relay: Option<duocast_turn::Secret>) -> Self {
+        Self { relay, ..self }
+    }
+
+    /// How the client of this leg may reach its router over TLS.
+    pub(crate) fn relay_to(&self, connected: &LegConnected) -> Option<v1::Relay> {
+        let routers = relay::udp_candidates(&connected.sdp_answer);
+        let credential = self.relay.as_ref()?.issue(SystemTime::now(), connected.leg, &routers)?;
+        Some(v1::Relay { username: credential.username, password: credential.password })
     }
 
     /// Which policy this server runs.
