@@ -14,7 +14,7 @@ const [origin, ca, handle, token] = process.argv.slice(2);
 function watch() {
   const received = [];
   const descriptions = [];
-  const netlab = { received, descriptions, peers: 0, session: "", call: "", muted: "", sent: {}, clickedAt: 0 };
+  const netlab = { received, descriptions, peers: 0, session: "", call: "", muted: "", sent: {}, clickedAt: 0, legUpMs: [] };
   Object.defineProperty(window, "netlab", { value: netlab });
   const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -56,6 +56,11 @@ function watch() {
       super(...given);
       this.number = netlab.peers++;
       const peer = this.number;
+      this.addEventListener("connectionstatechange", () => {
+        if (this.connectionState !== "connected" || this.answeredAt === undefined) return;
+        netlab.legUpMs.push(performance.now() - this.answeredAt);
+        this.answeredAt = undefined;
+      });
       this.addEventListener("icecandidate", ({ candidate }) => {
         if (candidate?.candidate) descriptions.push({ peer, side: "local", sdp: `a=${candidate.candidate}` });
       });
@@ -65,6 +70,7 @@ function watch() {
       descriptions.push({ peer: this.number, side: "local", sdp: this.localDescription?.sdp ?? "" });
     }
     setRemoteDescription(description) {
+      if (description.type === "answer" && this.connectionState === "new") this.answeredAt = performance.now();
       descriptions.push({ peer: this.number, side: "remote", sdp: description.sdp ?? "" });
       return super.setRemoteDescription(description);
     }
@@ -100,7 +106,8 @@ async function transports() {
     const all = await peer.getStats();
     const transport = [...all.values()].find((entry) => entry.type === "transport");
     const pair = all.get(transport?.selectedCandidatePairId);
-    found.push(all.get(pair?.localCandidateId)?.protocol ?? "");
+    const local = all.get(pair?.localCandidateId);
+    found.push(local?.relayProtocol ?? local?.protocol ?? "");
   }
   return found;
 }
@@ -155,6 +162,7 @@ const acts = {
   replay: ({ method }) => person.page.evaluate(replay, method),
   touched: () => person.page.evaluate(() => ({ peers: window.netlab.peers, devices: window.devices.asked })),
   transports: () => person.page.evaluate(transports),
+  legUpMs: () => person.page.evaluate(() => window.netlab.legUpMs),
   mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
   shows: ({ target }) => person.shows(target),
   keep,

@@ -82,7 +82,7 @@ SHORT_MATRIX = (
         4,
         ("cone", "cone"),
         ("direct: both say yes", "UDP is blocked at both"),
-        ("routed call", "ICE restart", "network change", "direct: malicious client", "UDP is blocked, then not"),
+        ("routed call", "ICE restart", "network change", "direct: malicious client", "UDP is blocked, then not", "nothing but TLS"),
     ),
     Network(6, ("cone", "cone"), ("routed call", "offers with every address"), ()),
 )

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { stepLeg, CONNECT_TIMEOUT_MS, DISCONNECTED_GRACE_MS, LEG_WANTED_SETTLE_MS, NO_LEG, UDP_AGAIN, type LegEffect, type LegEvent, type LegState } from "../src/core/leg";
+import { stepLeg, CONNECT_TIMEOUT_MS, DISCONNECTED_GRACE_MS, LEG_WANTED_SETTLE_MS, NO_LEG, RELAY_AFTER_MS, UDP_AGAIN, type LegEffect, type LegEvent, type LegState, type LegTransport } from "../src/core/leg";
 import { refusal, UNREACHABLE } from "./make";
 
 class Story {
@@ -18,8 +18,8 @@ class Story {
     return this.on({ type: "need", callId: "c1" });
   }
 
-  answered(): this {
-    return this.on({ type: "answered", generation: this.state.generation, legId: "leg" });
+  answered(offersRelay = false): this {
+    return this.on({ type: "answered", generation: this.state.generation, legId: "leg", offersRelay });
   }
 
   ice(state: "connected" | "disconnected" | "failed"): this {
@@ -30,7 +30,7 @@ class Story {
     return this.needed().answered().ice("connected");
   }
 
-  over(transport: "udp" | "tcp"): this {
+  over(transport: LegTransport): this {
     return this.on({ type: "transport", generation: this.state.generation, transport });
   }
 
@@ -50,6 +50,26 @@ describe("the leg", () => {
     expect(story.effects).toEqual([{ type: "open", generation: 1, callId: "c1" }]);
     expect(story.needed().told).toEqual([]);
     expect(story.on({ type: "need", callId: null }).told).toEqual(["close"]);
+  });
+
+  it("takes the server's relay when nothing else gets through, and tries UDP again later", () => {
+    const story = new Story().needed().answered(true).after(RELAY_AFTER_MS - 1);
+    expect(story.told).toEqual([]);
+    expect(story.after(1).told).toEqual(["restart"]);
+    expect(story.state.relayed).toBe(true);
+    expect(story.answered(true).ice("connected").state.phase).toBe("connected");
+    expect(story.over("tls").after(UDP_AGAIN.firstMs).told).toEqual(["restart"]);
+    expect(story.answered(true).ice("connected").over("udp").state).toMatchObject({ deadline: null, relayed: false });
+  });
+
+  it("needs no relay where it connects in time, and makes a new leg where the relay does not help", () => {
+    const connected = new Story().needed().answered(true).ice("connected").after(CONNECT_TIMEOUT_MS);
+    expect(connected.told).toEqual([]);
+    expect(connected.state.relayed).toBe(false);
+    const story = new Story().needed().answered(true).ice("failed").after(RELAY_AFTER_MS);
+    expect(story.told).toEqual(["restart"]);
+    expect(story.answered(true).after(CONNECT_TIMEOUT_MS).told).toEqual(["close", "open"]);
+    expect(story.state.relayed).toBe(true);
   });
 
   it("gives a short interruption time to heal by itself", () => {

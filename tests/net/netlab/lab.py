@@ -27,6 +27,17 @@ table inet noudp {
 }
 """
 
+# What a strict firewall leaves: connections from the home to one TCP port.
+ONLY_TCP = """
+table inet onlytcp {
+    chain through {
+        type filter hook forward priority -10;
+        meta l4proto udp drop
+        iifname "lan" tcp dport != %d drop
+    }
+}
+"""
+
 # What may be wrong with the way between two homes: rules for packets that go on it, by the first byte of what UDP carries (RFC 7983).
 TROUBLES = {
     "no checks": "counter drop",
@@ -231,6 +242,15 @@ class Lab:
             yield
         finally:
             run(home.router, "nft", "delete", "table", "inet", "noudp")
+
+    @contextmanager
+    def with_only_tcp(self, home, port):
+        """The home's network lets nothing through meanwhile but TCP to this port, and says nothing of it."""
+        run(home.router, "nft", "-f", "-", input=ONLY_TCP % port)
+        try:
+            yield
+        finally:
+            run(home.router, "nft", "delete", "table", "inet", "onlytcp")
 
     @contextmanager
     def trouble(self, what, one="a", other="b"):

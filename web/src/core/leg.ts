@@ -9,12 +9,19 @@ export const DISCONNECTED_GRACE_MS = 2_000;
 /** From the router's answer to connected. One round of ICE and DTLS takes well below 1 s; the server gives up at 30 s. */
 export const CONNECT_TIMEOUT_MS = 8_000;
 
+/**
+ * Not connected this long after the answer, a leg gets the server's relay, which goes over TLS, and starts ICE again. UDP and TCP
+ * are through in half of it on slow paths too. Lower costs paths that would have come up a second connection, higher is silence
+ * where nothing but TLS gets through.
+ */
+export const RELAY_AFTER_MS = 1_200;
+
 /** Wait before the next try when the server could not be asked. */
 export const LEG_RETRY: Backoff = { firstMs: 500, maxMs: 4_000 };
 
 /**
- * A leg on TCP restarts ICE this long after it was found to be, to see whether UDP works again; each fruitless time doubles
- * the wait. A browser gives up on UDP by itself and never tries it again. Lower costs restarts, higher stays on TCP.
+ * A leg that is not on UDP restarts ICE this long after it was found to be, to see whether UDP works again; each fruitless time doubles
+ * the wait. A browser gives up on UDP by itself and never tries it again. Lower costs restarts, higher stays off UDP.
  */
 export const UDP_AGAIN: Backoff = { firstMs: 20_000, maxMs: 600_000 };
 
@@ -50,7 +57,9 @@ export interface LegState {
   readonly attempt: number;
   /** Restarts in a row that were to bring the leg back to UDP. */
   readonly udpTries: number;
-  readonly deadline: { readonly at: number; readonly reason: "grace" | "connect" | "retry" | "wanted" | "udp" } | null;
+  /** The leg may use the server's relay: nothing else had got through. */
+  readonly relayed: boolean;
+  readonly deadline: { readonly at: number; readonly reason: "grace" | "relay" | "connect" | "retry" | "wanted" | "udp" } | null;
   readonly failure: Failure | null;
 }
 
@@ -59,13 +68,16 @@ export type LegEvent =
   | { readonly type: "need"; readonly callId: string | null }
   /** A snapshot said whether this device must connect a leg. */
   | { readonly type: "wanted"; readonly wanted: boolean }
-  | { readonly type: "answered"; readonly generation: number; readonly legId: string }
+  | { readonly type: "answered"; readonly generation: number; readonly legId: string; readonly offersRelay: boolean }
   | { readonly type: "failed"; readonly generation: number; readonly failure: Failure }
   | { readonly type: "ice"; readonly generation: number; readonly state: IceState }
   /** What the connected leg's packets go over, by the browser's statistics. */
-  | { readonly type: "transport"; readonly generation: number; readonly transport: "udp" | "tcp" }
+  | { readonly type: "transport"; readonly generation: number; readonly transport: LegTransport }
   | { readonly type: "network_changed" }
   | { readonly type: "timer" };
+
+/** "tls": through the server's relay. */
+export type LegTransport = "udp" | "tcp" | "tls";
 
 export type IceState = "connected" | "disconnected" | "failed";
 
@@ -91,6 +103,7 @@ export const NO_LEG: LegState = {
   legId: "",
   attempt: 0,
   udpTries: 0,
+  relayed: false,
   deadline: null,
   failure: null,
 };
@@ -109,7 +122,10 @@ export function stepLeg(state: LegState, event: LegEvent, moment: LegMoment): Le
           phase: "connecting",
           legId: event.legId,
           failure: null,
-          deadline: { at: moment.now + CONNECT_TIMEOUT_MS, reason: "connect" },
+          deadline:
+            event.offersRelay && !state.relayed
+              ? { at: moment.now + RELAY_AFTER_MS, reason: "relay" }
+              : { at: moment.now + CONNECT_TIMEOUT_MS, reason: "connect" },
         },
         effects: [],
       };
@@ -197,18 +213,18 @@ function ice(state: LegState, iceState: IceState, { now }: LegMoment): LegStep {
     return stay({ ...state, phase: "interrupted", deadline: { at: now + DISCONNECTED_GRACE_MS, reason: "grace" } });
   }
   if (iceState === "failed" && (state.phase === "connected" || state.phase === "interrupted")) return restart(state);
-  if (iceState === "failed" && state.phase === "connecting") {
+  if (iceState === "failed" && state.phase === "connecting" && state.deadline?.reason !== "relay") {
     // Not at once: a path that fails at once would be tried in a tight loop.
     return stay({ ...state, deadline: { at: now + LEG_RETRY.firstMs, reason: "connect" } });
   }
   return stay(state);
 }
 
-function transport(state: LegState, over: "udp" | "tcp", { now }: LegMoment): LegStep {
+function transport(state: LegState, over: LegTransport, { now }: LegMoment): LegStep {
   if (state.phase !== "connected") return stay(state);
   if (over === "udp") {
-    if (state.udpTries === 0 && state.deadline?.reason !== "udp") return stay(state);
-    return stay({ ...state, udpTries: 0, deadline: state.deadline?.reason === "udp" ? null : state.deadline });
+    if (state.udpTries === 0 && !state.relayed && state.deadline?.reason !== "udp") return stay(state);
+    return stay({ ...state, udpTries: 0, relayed: false, deadline: state.deadline?.reason === "udp" ? null : state.deadline });
   }
   if (state.deadline) return stay(state);
   const wait = Math.min(UDP_AGAIN.maxMs, UDP_AGAIN.firstMs * 2 ** state.udpTries);
@@ -220,6 +236,8 @@ function timer(state: LegState, { now }: LegMoment): LegStep {
   switch (state.deadline.reason) {
     case "grace":
       return restart(state);
+    case "relay":
+      return restart({ ...state, relayed: true });
     case "connect":
     case "wanted":
       return replace(state);

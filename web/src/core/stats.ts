@@ -1,5 +1,6 @@
 // A plain account of what a leg carries, read out of a WebRTC stats report.
 
+import type { LegTransport } from "./leg";
 import type { QualitySample } from "./quality";
 
 /** One entry of an RTCStatsReport. */
@@ -37,7 +38,7 @@ export interface LegStats {
   /** host, srflx, prflx or relay, of the pair in use; "" before there is one. */
   readonly remoteCandidateType: string;
   /** What the packets go over; "" before a pair is chosen. */
-  readonly transport: "udp" | "tcp" | "";
+  readonly transport: LegTransport | "";
   readonly remoteAddress: string;
 }
 
@@ -54,6 +55,7 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
   const pair = usedPair(all);
   const remote = all.filter((entry) => entry["type"] === "remote-candidate");
   const used = remote.find((entry) => entry["id"] === pair?.["remoteCandidateId"]);
+  const local = all.find((entry) => entry["id"] === pair?.["localCandidateId"]);
   return {
     audioIn: {
       packets: num(audioIn, "packetsReceived"),
@@ -88,7 +90,7 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
     sentLoss: worst(echoes.map((entry) => entry["fractionLost"])),
     remoteCandidates: new Set(remote.map((entry) => `${text(entry, "address")}:${num(entry, "port")}`)).size,
     remoteCandidateType: text(used, "candidateType"),
-    transport: transportOf(text(used, "protocol")),
+    transport: transportOf(local),
     remoteAddress: text(used, "address"),
   };
 }
@@ -108,7 +110,10 @@ export function toSample(stats: LegStats, atMs: number): QualitySample {
   };
 }
 
-function transportOf(protocol: string): "udp" | "tcp" | "" {
+/** What leaves this device. Of a relay's candidate, `protocol` is what goes on from the relay to the router. */
+function transportOf(local: StatsEntry | undefined): LegTransport | "" {
+  if (text(local, "relayProtocol") === "tls" || text(local, "candidateType") === "relay") return "tls";
+  const protocol = text(local, "protocol");
   return protocol === "udp" || protocol === "tcp" ? protocol : "";
 }
 

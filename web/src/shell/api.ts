@@ -11,9 +11,17 @@ import { toCall, toContact, toFailure, toPerson } from "./wire";
 /** Recent calls loaded; older ones are not shown. */
 const RECENTS_MAX = 50;
 
+/** How to use the server's relay: TURN over TLS at the API's own host and port. */
+export interface Relay {
+  readonly username: string;
+  readonly password: string;
+}
+
 export interface LegAnswer {
   readonly legId: string;
   readonly sdpAnswer: string;
+  /** Unset: the server has no relay. */
+  readonly relay?: Relay | undefined;
 }
 
 export class Api {

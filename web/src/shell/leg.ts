@@ -1,6 +1,7 @@
 // One peer connection to the router. It decides nothing: core/leg.ts says when to make, restart and close one.
 
 import type { IceState } from "../core/leg";
+import type { Relay } from "./api";
 import { MediaLines, VIDEO_BITRATE_MAX } from "./path";
 
 export class Leg {
@@ -11,8 +12,8 @@ export class Leg {
    * The picture's line is always offered, so that cameras go on and off in mid-call without another offer. Nothing is
    * attached to either sender yet: a leg that is prepared while it rings has nothing to send.
    */
-  constructor(onIce: (state: IceState) => void) {
-    this.connection = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+  constructor(onIce: (state: IceState) => void, relay: Relay | null) {
+    this.connection = new RTCPeerConnection(configuration(relay));
     this.lines = new MediaLines(
       this.connection.addTransceiver("audio", { direction: "sendrecv" }),
       this.connection.addTransceiver("video", { direction: "sendrecv", sendEncodings: [{ maxBitrate: VIDEO_BITRATE_MAX }] }),
@@ -21,6 +22,11 @@ export class Leg {
       const state = this.#iceState();
       if (state) onIce(state);
     });
+  }
+
+  /** May be used from the next restart on. */
+  useRelay(relay: Relay | null): void {
+    this.connection.setConfiguration(configuration(relay));
   }
 
   /** The offer, without waiting for candidates: the router sees where the packets come from. */
@@ -52,4 +58,11 @@ export class Leg {
     const state = this.connection.connectionState;
     return state === "connected" || state === "disconnected" || state === "failed" ? state : null;
   }
+}
+
+function configuration(relay: Relay | null): RTCConfiguration {
+  const { hostname, port } = window.location;
+  const urls = `turns:${hostname}:${port || "443"}?transport=tcp`;
+  const iceServers = relay ? [{ urls, username: relay.username, credential: relay.password }] : [];
+  return { bundlePolicy: "max-bundle", rtcpMuxPolicy: "require", iceServers };
 }

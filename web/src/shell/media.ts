@@ -8,7 +8,7 @@ import type { LegNeed } from "../core/call";
 import { isPictureOld, type DirectCore, type Path, type Signal } from "../core/direct";
 import type { Call, MediaState } from "../core/model";
 import type { RemotePicture } from "../core/view";
-import type { Api } from "./api";
+import type { Api, Relay } from "./api";
 import { Capture } from "./capture";
 import { Direct } from "./direct";
 import { watchFirstMedia, type FirstMedia } from "./firstmedia";
@@ -46,6 +46,7 @@ export class Media {
   readonly #heard = new HeardCounter();
   #leg: LegState = NO_LEG;
   #peer: Leg | null = null;
+  #relay: Relay | null = null;
   #wish: MediaWish | null = null;
   #timer = 0;
   #statsTimer = 0;
@@ -193,6 +194,7 @@ export class Media {
         void this.#negotiate(this.#peer, effect.generation, effect.callId, "");
         return;
       case "restart":
+        this.#peer?.useRelay(this.#relayToUse());
         if (this.#peer) void this.#negotiate(this.#peer, effect.generation, effect.callId, effect.legId);
         return;
       case "close":
@@ -201,7 +203,11 @@ export class Media {
   }
 
   #newLeg(generation: number): Leg {
-    return new Leg((state) => this.handle({ type: "ice", generation, state }));
+    return new Leg((state) => this.handle({ type: "ice", generation, state }), this.#relayToUse());
+  }
+
+  #relayToUse(): Relay | null {
+    return this.#leg.relayed ? this.#relay : null;
   }
 
   async #negotiate(peer: Leg, generation: number, callId: string, legId: string): Promise<void> {
@@ -210,7 +216,9 @@ export class Media {
       const answer = await this.api.connectLeg(this.sessionId(), callId, legId, offer);
       if (this.#peer !== peer) return;
       const ice = await peer.answer(answer.sdpAnswer);
-      this.handle({ type: "answered", generation, legId: answer.legId });
+      // A page without TLS is on localhost, where the relay's name and port are not known, nor needed.
+      this.#relay = window.location.protocol === "https:" ? (answer.relay ?? null) : null;
+      this.handle({ type: "answered", generation, legId: answer.legId, offersRelay: this.#relay !== null });
       if (ice) this.handle({ type: "ice", generation, state: ice });
     } catch (error) {
       if (this.#peer === peer) this.handle({ type: "failed", generation, failure: failureOf(error) });
