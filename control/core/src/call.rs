@@ -5,12 +5,16 @@
 
 use duocast_model::{
     AccountId, CallId, CallState, DeviceId, DirectConsent, EndReason, Exposure, Generation, LegId,
-    MAX_LEGS_PER_CALL, MediaState, NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
+    MediaState, NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
 };
 
 use crate::direct::{Direct, DirectView};
 use crate::session::Person;
 use crate::switchboard::CommandError;
+
+/// Most legs of one call: the caller's, and one prepared for each of the callee's ringing devices. At the bound the newest
+/// device prepares its leg after the answer instead.
+const MAX_LEGS_PER_CALL: usize = 8;
 
 /// A state without the reason it may carry: the rows of [`MOVES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +96,12 @@ pub const MOVES: &[(Phase, Trigger, CallState)] = {
 pub fn next_state(state: CallState, trigger: Trigger) -> Option<CallState> {
     let phase = phase_of(state);
     MOVES.iter().find(|(from, by, _)| *from == phase && *by == trigger).map(|(_, _, to)| *to)
+}
+
+/// What a plan is numbered with after `present`. Counting from the clock keeps generations rising over a restart of control
+/// without storing each one.
+pub(crate) fn next_generation(present: Generation, now: UnixMillis) -> Generation {
+    Generation(present.next().0.max(now.0))
 }
 
 /// The state without its reason.
@@ -437,8 +447,7 @@ impl Call {
     /// The next plan. Routes exist only once the call was answered, and only between the two seats: this is the one place
     /// where media is let through.
     pub(crate) fn next_plan(&mut self, now: UnixMillis) -> RoutePlan {
-        // Counting from the clock keeps generations rising over a restart of control without storing each one.
-        self.generation = Generation(self.generation.next().0.max(now.0));
+        self.generation = next_generation(self.generation, now);
         if self.state.is_ended() {
             return RoutePlan::teardown(self.id, self.generation);
         }

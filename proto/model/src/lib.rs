@@ -31,7 +31,7 @@ mod unshown;
 pub use call::{CallState, EndReason, MediaState, Party};
 pub use framing::{AUDIO_MAX_BYTES, FRAME_HEADER_BYTES, FrameTooLong, Frames, frame_header};
 pub use ids::{AccountId, CallId, DeviceId, Handle, InvalidId, LegId, NodeId, SessionId};
-pub use plan::{Generation, MAX_LEGS_PER_CALL, PlanError, Route, RoutePlan};
+pub use plan::{Generation, MAX_LEGS_PER_PLAN, MAX_ROUTES_PER_PLAN, PlanError, Route, RoutePlan};
 pub use privacy::{
     AddressKind, Audience, AudienceSet, DirectConsent, DirectSetting, Exposure, PrivacySettings, Strangers,
 };

@@ -31,9 +31,12 @@ pub struct Route {
     pub to: LegId,
 }
 
-/// Most legs that one call may have on a node: the caller's, and one prepared for each of the callee's ringing devices.
-/// At the bound the newest device prepares its leg after the answer instead.
-pub const MAX_LEGS_PER_CALL: usize = 8;
+/// Most legs in one plan: all of them live on one worker of a node. Higher lets more people view one publisher and gives one
+/// core more to do for it, lower ends audiences sooner.
+pub const MAX_LEGS_PER_PLAN: usize = 256;
+
+/// Most routes in one plan: everybody views one publisher and is viewed by it. Higher lets many publish to many.
+pub const MAX_ROUTES_PER_PLAN: usize = 2 * MAX_LEGS_PER_PLAN;
 
 /// Everything a node knows of one call. Replaces all that it knew before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,19 +55,24 @@ impl RoutePlan {
         legs: Vec<LegId>,
         routes: Vec<Route>,
     ) -> Result<Self, PlanError> {
-        if legs.len() > MAX_LEGS_PER_CALL {
+        if legs.len() > MAX_LEGS_PER_PLAN {
             return Err(PlanError::TooManyLegs);
         }
-        if legs.iter().enumerate().any(|(i, leg)| legs[..i].contains(leg)) {
+        if routes.len() > MAX_ROUTES_PER_PLAN {
+            return Err(PlanError::TooManyRoutes);
+        }
+        let (known, has_twin) = sorted(&legs);
+        if has_twin {
             return Err(PlanError::LegTwice);
         }
-        if routes.iter().enumerate().any(|(i, route)| routes[..i].contains(route)) {
+        if sorted(&routes).1 {
             return Err(PlanError::RouteTwice);
         }
         if routes.iter().any(|r| r.from == r.to) {
             return Err(PlanError::RouteToItself);
         }
-        if routes.iter().any(|r| !legs.contains(&r.from) || !legs.contains(&r.to)) {
+        let is_known = |leg: &LegId| known.binary_search(leg).is_ok();
+        if !routes.iter().all(|r| is_known(&r.from) && is_known(&r.to)) {
             return Err(PlanError::RouteWithoutLeg);
         }
         Ok(Self { call, generation, legs, routes })
@@ -101,11 +109,21 @@ impl RoutePlan {
     }
 }
 
+/// In order, and whether something is there twice.
+fn sorted<T: Ord + Copy>(items: &[T]) -> (Vec<T>, bool) {
+    let mut items = items.to_vec();
+    items.sort_unstable();
+    let has_twin = items.windows(2).any(|pair| pair[0] == pair[1]);
+    (items, has_twin)
+}
+
 /// Why a plan is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanError {
-    /// More than [`MAX_LEGS_PER_CALL`].
+    /// More than [`MAX_LEGS_PER_PLAN`].
     TooManyLegs,
+    /// More than [`MAX_ROUTES_PER_PLAN`].
+    TooManyRoutes,
     /// A leg is named twice.
     LegTwice,
     /// A route is named twice.
@@ -119,7 +137,8 @@ pub enum PlanError {
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooManyLegs => "the plan has more legs than a call may have",
+            Self::TooManyLegs => "the plan has more legs than one worker takes",
+            Self::TooManyRoutes => "the plan has more routes than one worker takes",
             Self::LegTwice => "the plan names a leg twice",
             Self::RouteTwice => "the plan names a route twice",
             Self::RouteToItself => "the plan routes a leg to itself",
@@ -154,7 +173,12 @@ mod tests {
         assert_eq!(plan(&[1, 2], &[(1, 2), (1, 2)]), Err(PlanError::RouteTwice));
         assert_eq!(plan(&[1], &[(1, 1)]), Err(PlanError::RouteToItself));
         assert_eq!(plan(&[1], &[(1, 2)]), Err(PlanError::RouteWithoutLeg));
-        let nine: Vec<u128> = (0..9).collect();
-        assert_eq!(plan(&nine, &[]), Err(PlanError::TooManyLegs));
+        let many = |legs: u128| (0..legs).collect::<Vec<_>>();
+        let audience: Vec<_> = (1..256).map(|viewer| (0, viewer)).collect();
+        assert_eq!(plan(&many(256), &audience), Ok(()));
+        assert_eq!(plan(&many(257), &[]), Err(PlanError::TooManyLegs));
+        let all_to_all: Vec<_> = (0..24).flat_map(|a| (0..24).map(move |b| (a, b))).collect();
+        let all_to_all: Vec<_> = all_to_all.into_iter().filter(|(a, b)| a != b).collect();
+        assert_eq!(plan(&many(24), &all_to_all), Err(PlanError::TooManyRoutes));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Wish {
     Ask,
     /// Ask at this moment: [`Pacer::due`].
     Wait(Instant),
-    /// One already waits.
+    /// One already waits, or was sent this very moment.
     Merged,
 }
 
@@ -28,7 +28,7 @@ impl Pacer {
     pub(crate) fn wish(&mut self, now: Instant) -> Wish {
         let free_at = self.asked_at.map(|at| at + KEYFRAME_INTERVAL).filter(|at| *at > now);
         match free_at {
-            _ if self.waiting => Wish::Merged,
+            _ if self.waiting || self.asked_at == Some(now) => Wish::Merged,
             Some(at) => {
                 self.waiting = true;
                 Wish::Wait(at)

@@ -73,7 +73,7 @@ struct Leg {
     /// The numbering of tracks that the client does not view now. It goes on when they come back: with the same keys no
     /// number may be used twice.
     paused: Vec<(Mid, Rewriter)>,
-    /// Who hears this leg, and whom it hears.
+    /// Who hears this leg, in order, and whom it hears.
     to: Vec<LegKey>,
     from: Vec<LegKey>,
     /// The client is connected: it can be written to.
@@ -84,7 +84,8 @@ struct Leg {
 struct Published {
     track: Track,
     pacer: Pacer,
-    /// Where its packets go, worked out anew when tracks or routes change.
+    /// Where its packets go, in the order of viewers. Worked out when tracks or routes change, and then only for those whom the
+    /// change concerns: others may be hundreds.
     links: Vec<Link>,
 }
 
@@ -110,6 +111,12 @@ struct PayloadMapping {
     clock_rate: u32,
     /// The viewer negotiated retransmission for it.
     repaired: bool,
+}
+
+impl Published {
+    fn link_to(&self, viewer: LegKey) -> Option<&Link> {
+        self.links.binary_search_by_key(&viewer, |link| link.to).ok().and_then(|at| self.links.get(at))
+    }
 }
 
 impl Forward {
@@ -159,23 +166,28 @@ impl Forward {
     pub(crate) fn set_routes(&mut self, now: Instant, legs: &[LegKey], routes: &[(LegKey, LegKey)]) {
         for key in legs {
             let leg = self.legs.entry(*key).or_default();
-            leg.to = routes.iter().filter(|(from, _)| from == key).map(|(_, to)| *to).collect();
-            leg.from = routes.iter().filter(|(_, to)| to == key).map(|(from, _)| *from).collect();
+            leg.to.clear();
+            leg.from.clear();
+        }
+        for (from, to) in routes {
+            self.legs.entry(*from).or_default().to.push(*to);
+            self.legs.entry(*to).or_default().from.push(*from);
         }
         for key in legs {
-            self.link_publisher(now, *key);
+            self.legs.entry(*key).or_default().to.sort_unstable();
+            self.link_publisher(now, *key, None);
         }
     }
 
     /// The leg and its routes are gone.
-    pub(crate) fn remove(&mut self, now: Instant, key: LegKey) {
+    pub(crate) fn remove(&mut self, key: LegKey) {
         let Some(gone) = self.legs.remove(&key) else { return };
         self.waiting.retain(|(_, leg, _)| *leg != key);
         for publisher in gone.from {
             if let Some(leg) = self.legs.get_mut(&publisher) {
                 leg.to.retain(|to| *to != key);
+                leg.publishes.iter_mut().for_each(|published| published.links.retain(|l| l.to != key));
             }
-            self.link_publisher(now, publisher);
         }
         for viewer in gone.to {
             if let Some(leg) = self.legs.get_mut(&viewer) {
@@ -277,7 +289,7 @@ impl Forward {
         let view = leg.views.iter().position(|v| v.track.mid == mid);
         for publisher in leg.from.clone() {
             let Some(leg) = self.legs.get(&publisher) else { continue };
-            let feeds = |p: &Published| p.links.iter().any(|l| l.to == viewer && l.view == view);
+            let feeds = |p: &Published| p.link_to(viewer).is_some_and(|link| link.view == view);
             let Some(index) = leg.publishes.iter().position(feeds) else { continue };
             if self.wish(now, publisher, index) == Some(Wish::Merged) {
                 counters.keyframes_merged += 1;
@@ -332,39 +344,53 @@ impl Forward {
         Some(wish)
     }
 
-    /// The tracks of a leg changed: its links, and those of whom it hears, are worked out anew.
+    /// The tracks of a leg changed: its links, and those to it of whom it hears, are worked out anew.
     fn relink(&mut self, now: Instant, key: LegKey) {
-        self.link_publisher(now, key);
+        self.link_publisher(now, key, None);
         let heard = self.legs.get(&key).map(|leg| leg.from.clone()).unwrap_or_default();
         for publisher in heard {
-            self.link_publisher(now, publisher);
+            self.link_publisher(now, publisher, Some(key));
         }
     }
 
-    /// A viewer's n-th track of a kind gets the publisher's n-th of that kind. A new link asks for a keyframe.
-    fn link_publisher(&mut self, now: Instant, key: LegKey) {
-        let Some(leg) = self.legs.get(&key) else { return };
-        let links_of = |nth: usize, track: &Track| -> Vec<Link> {
-            leg.to.iter().map(|to| self.link(nth, track, *to)).collect()
-        };
-        let linked: Vec<Vec<Link>> = (leg.publishes.iter().enumerate())
-            .map(|(i, p)| {
-                let earlier = leg.publishes[..i].iter().filter(|e| e.track.kind == p.track.kind);
-                links_of(earlier.count(), &p.track)
-            })
-            .collect();
+    /// A viewer's n-th track of a kind gets the publisher's n-th of that kind. Links that are there stay, except the one to
+    /// `changed`, whose tracks are others now. A new link to somebody who can be written to asks for a keyframe; others ask
+    /// once they are live.
+    fn link_publisher(&mut self, now: Instant, key: LegKey, changed: Option<LegKey>) {
         let Some(leg) = self.legs.get_mut(&key) else { return };
+        let (mut publishes, to) = (std::mem::take(&mut leg.publishes), std::mem::take(&mut leg.to));
         let mut opened = Vec::new();
-        for (index, (published, links)) in leg.publishes.iter_mut().zip(linked).enumerate() {
-            let had = |link: &Link| published.links.iter().any(|l| l.to == link.to && l.view == link.view);
-            if links.iter().any(|link| link.view.is_some() && !had(link)) {
+        for index in 0..publishes.len() {
+            let (earlier, others) = publishes.split_at_mut(index);
+            let Some(published) = others.first_mut() else { continue };
+            let nth = earlier.iter().filter(|e| e.track.kind == published.track.kind).count();
+            let mut before = std::mem::take(&mut published.links).into_iter().peekable();
+            let mut is_opened = false;
+            for to in &to {
+                while before.next_if(|link| link.to < *to).is_some() {}
+                let had = before.next_if(|link| link.to == *to);
+                let had_view = had.as_ref().and_then(|link| link.view);
+                let link = match had.filter(|_| changed != Some(*to)) {
+                    Some(link) => link,
+                    None => self.link(nth, &published.track, *to),
+                };
+                is_opened |= link.view.is_some() && link.view != had_view && self.is_live(*to);
+                published.links.push(link);
+            }
+            if is_opened {
                 opened.push(index);
             }
-            published.links = links;
+        }
+        if let Some(leg) = self.legs.get_mut(&key) {
+            (leg.publishes, leg.to) = (publishes, to);
         }
         for index in opened {
             self.wish(now, key, index);
         }
+    }
+
+    fn is_live(&self, key: LegKey) -> bool {
+        self.legs.get(&key).is_some_and(|leg| leg.live)
     }
 
     fn link(&self, nth: usize, track: &Track, to: LegKey) -> Link {

@@ -1,6 +1,6 @@
 //! What control orders: plans, offers, and what it wants to know after a new link.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -23,27 +23,28 @@ impl Shard {
         }
         self.counters.plans_applied += 1;
         let before = self.calls.remove(&plan.call()).map(|call| call.legs).unwrap_or_default();
-        let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(|(id, _)| plan.legs().contains(id));
+        let named: HashSet<LegId> = plan.legs().iter().copied().collect();
+        let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(|(id, _)| named.contains(id));
         for (_, key) in gone {
             self.free_slot(now, key);
         }
         if plan.is_teardown() {
             self.remember_ended(plan.call(), plan.generation());
         } else {
-            self.open_call(now, plan, &kept);
+            self.open_call(now, plan, kept.into_iter().collect());
         }
         self.settle(now);
         PlanOutcome { generation: plan.generation(), applied: true }
     }
 
-    fn open_call(&mut self, now: Instant, plan: &RoutePlan, kept: &[(LegId, LegKey)]) {
-        let key_of = |shard: &mut Self, id: LegId| {
-            let known = kept.iter().find(|(kept, _)| *kept == id).map(|(_, key)| *key);
-            (id, known.unwrap_or_else(|| shard.take_slot(plan.call(), id)))
-        };
-        let legs: Vec<_> = plan.legs().iter().map(|id| key_of(self, *id)).collect();
-        let key = |id: LegId| legs.iter().find(|(leg, _)| *leg == id).map(|(_, key)| *key);
-        let routes: Vec<_> = plan.routes().iter().filter_map(|r| Some((key(r.from)?, key(r.to)?))).collect();
+    fn open_call(&mut self, now: Instant, plan: &RoutePlan, mut keys: HashMap<LegId, LegKey>) {
+        for id in plan.legs() {
+            keys.entry(*id).or_insert_with(|| self.take_slot(plan.call(), *id));
+        }
+        let key = |id: &LegId| keys.get(id).copied();
+        let routes: Vec<_> =
+            plan.routes().iter().filter_map(|r| Some((key(&r.from)?, key(&r.to)?))).collect();
+        let legs: Vec<_> = plan.legs().iter().filter_map(|id| Some((*id, key(id)?))).collect();
         let keys: Vec<_> = legs.iter().map(|(_, key)| *key).collect();
         self.forward.set_routes(now, &keys, &routes);
         self.calls.insert(plan.call(), Call { generation: plan.generation(), legs });

@@ -238,7 +238,7 @@ impl World {
             answer: String::new(),
             mids: BTreeMap::new(),
             next_seq: BTreeMap::new(),
-            first_time: 0x1000_0000 * (n as u32 + 1),
+            first_time: 0x1000_0000_u32.wrapping_mul(n as u32 + 1),
             pending: None,
             unsent: Vec::new(),
             wakes_at: self.now,
