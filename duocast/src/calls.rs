@@ -29,6 +29,10 @@ pub struct CallRates {
     pub requests: RateSetting,
     /// Legs connected by one account.
     pub legs: RateSetting,
+    /// Broadcasts started by one account.
+    pub broadcasts: RateSetting,
+    /// Viewing tokens shown by one account.
+    pub watches: RateSetting,
     /// Yeses to a direct leg by one account.
     pub direct: RateSetting,
 }
@@ -72,6 +76,8 @@ impl Default for CallRates {
             rings_of_pair: rates.rings_of_pair.into(),
             requests: rates.requests.into(),
             legs: rates.legs.into(),
+            broadcasts: rates.broadcasts.into(),
+            watches: rates.watches.into(),
             direct: rates.direct.into(),
         }
     }
@@ -90,6 +96,8 @@ impl Calls {
             ("rings_of_pair", self.rates.rings_of_pair),
             ("requests", self.rates.requests),
             ("legs", self.rates.legs),
+            ("broadcasts", self.rates.broadcasts),
+            ("watches", self.rates.watches),
             ("direct", self.rates.direct),
         ];
         for (name, rate) in rates {
@@ -114,6 +122,8 @@ impl Calls {
             rings_of_pair: self.rates.rings_of_pair.into(),
             requests: self.rates.requests.into(),
             legs: self.rates.legs.into(),
+            broadcasts: self.rates.broadcasts.into(),
+            watches: self.rates.watches.into(),
             direct: self.rates.direct.into(),
         };
         Limits { ring: Duration::from_secs(self.ring_seconds), rates, ..Limits::default() }

@@ -2,14 +2,16 @@
 
 use prost::Message as _;
 
-/// What holds a client's description or candidates, or accounts: `{:?}` of these shows the name alone, so that none can be
+/// What holds a client's description or candidates, accounts, or a token: `{:?}` of these shows the name alone, so that none can be
 /// logged by mistake, whatever holds them.
-const UNPRINTABLE: [&str; 11] = [
+const UNPRINTABLE: [&str; 13] = [
     "ConnectLegRequest",
     "ConnectLegResponse",
     "SendDirectRequest",
     "DirectSignal",
     "DirectCandidates",
+    "StartBroadcastResponse",
+    "WatchBroadcastRequest",
     "LegOffer",
     "LegAnswer",
     "Account",
@@ -26,7 +28,7 @@ const UNPRINTABLE_ONEOFS: [(&str, &str); 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let protos = ["call", "common", "directory", "error", "node", "privacy"]
+    let protos = ["broadcast", "call", "common", "directory", "error", "node", "privacy"]
         .map(|name| format!("duocast/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=../duocast");
     let descriptors = protox::compile(protos, [".."])?;

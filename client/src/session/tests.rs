@@ -53,6 +53,7 @@ fn started(resumed: bool, calls: Vec<v1::Call>) -> Kind {
         resumed,
         calls,
         resume_window_ms: 30_000,
+        broadcast: None,
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use duocast_model::{AccountId, CallId, DeviceId, PrivacySettings, UnixMillis};
 
+use crate::broadcast::BroadcastView;
 use crate::call::CallView;
 use crate::direct::DirectSignal;
 
@@ -37,6 +38,8 @@ impl std::fmt::Debug for Person {
 pub enum Event {
     /// The whole call as this device sees it.
     Call(Box<CallView>),
+    /// The broadcast that this device is in, as it sees it.
+    Broadcast(Box<BroadcastView>),
     /// A contact came online or went offline.
     Contact {
         /// Who.

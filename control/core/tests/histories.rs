@@ -440,6 +440,8 @@ fn run(seed: u64) {
         rings_of_pair: often,
         requests: often,
         legs: often,
+        broadcasts: often,
+        watches: often,
         direct: often,
     };
     let mut world = World::without_node(Limits { rates, ..Limits::default() });

@@ -188,7 +188,7 @@ impl Control {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Everything that is served: the four services for native gRPC and grpc-web, health, reflection, the pages for operators
+    /// Everything that is served: the five services for native gRPC and grpc-web, health, reflection, the pages for operators
     /// and the web client, behind the guard that makes all doors behave the same.
     pub fn app(&self) -> Router {
         self.inner.app.clone()
@@ -286,6 +286,7 @@ async fn app(services: &Services, operations: Operations) -> Result<(HealthRepor
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = tonic::service::Routes::new(services.call())
+        .add_service(services.broadcast())
         .add_service(services.privacy())
         .add_service(services.directory())
         .add_service(services.node())

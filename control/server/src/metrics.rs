@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use duocast_control_core::call::CallRecord;
-use duocast_control_core::policy;
+use duocast_control_core::policy::{self, WatchDenied};
 use duocast_control_core::switchboard::Counts;
 use duocast_model::{CallState, EndReason};
 use duocast_wire::error::{ALL_REASONS, Reason};
@@ -17,6 +17,8 @@ const SESSIONS: &str = "duocast_control_sessions";
 const STREAMS: &str = "duocast_control_streams";
 const CALLS: &str = "duocast_control_calls";
 const CALLS_ANSWERED: &str = "duocast_control_calls_answered";
+const BROADCASTS: &str = "duocast_control_broadcasts";
+const WATCHES: &str = "duocast_control_watches_total";
 const NODE_LINKS: &str = "duocast_control_node_links";
 const CALLS_PLACED: &str = "duocast_control_calls_placed_total";
 const CALLS_ENDED: &str = "duocast_control_calls_ended_total";
@@ -47,6 +49,8 @@ pub fn describe() {
     describe_gauge!(STREAMS, "Open event streams");
     describe_gauge!(CALLS, "Calls that have not ended");
     describe_gauge!(CALLS_ANSWERED, "Answered calls that have not ended");
+    describe_gauge!(BROADCASTS, "Broadcasts that are on");
+    describe_counter!(WATCHES, "Viewing tokens that were shown, by result: allowed, or the reason why not");
     describe_gauge!(NODE_LINKS, "Router nodes whose link is up");
     describe_counter!(CALLS_PLACED, "Attempts to place a call, by result: placed, or the reason why not");
     describe_counter!(CALLS_ENDED, "Calls that ended, by reason");
@@ -88,6 +92,9 @@ pub(crate) fn begin_at_zero() {
         for name in [POLICY_DECISIONS, REQUESTS_SENT] {
             counter!(name, "decision" => outcome.name(), "reason" => code).absolute(0);
         }
+    }
+    for denied in [None, Some(WatchDenied::TokenUnknown), Some(WatchDenied::BlockedByHost)] {
+        counter!(WATCHES, "result" => watch_result(denied)).absolute(0);
     }
     let refused = LegFailure::Refused { reason: String::new(), message: String::new() };
     for failure in
@@ -140,6 +147,7 @@ pub(crate) fn counts(counts: Counts) {
     gauge!(STREAMS).set(counts.streams as f64);
     gauge!(CALLS).set(counts.calls as f64);
     gauge!(CALLS_ANSWERED).set(counts.answered as f64);
+    gauge!(BROADCASTS).set(counts.broadcasts as f64);
     gauge!(NODE_LINKS).set(counts.nodes as f64);
 }
 
@@ -157,6 +165,15 @@ pub(crate) fn policy_decided(decision: &'static str, reason: &'static str) {
 /// Policy decided upon a call request.
 pub(crate) fn request_decided(decision: &'static str, reason: &'static str) {
     counter!(REQUESTS_SENT, "decision" => decision, "reason" => reason).increment(1);
+}
+
+/// Policy decided upon a viewer.
+pub(crate) fn watch_decided(denied: Option<WatchDenied>) {
+    counter!(WATCHES, "result" => watch_result(denied)).increment(1);
+}
+
+fn watch_result(denied: Option<WatchDenied>) -> &'static str {
+    denied.map_or("allowed", WatchDenied::code)
 }
 
 /// A call's record changed.

@@ -133,6 +133,10 @@ pub struct Denied {
 }
 
 impl Denied {
+    pub(super) const fn for_reason(reason: DenyReason) -> Self {
+        Self { reason }
+    }
+
     /// The real reason: for counters, never for the caller.
     pub const fn reason(&self) -> DenyReason {
         self.reason

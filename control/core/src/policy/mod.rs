@@ -4,8 +4,10 @@
 //! - [`outgoing`] and [`incoming`] say the answer in the words that the caller, or the callee, may hear.
 //! - [`decide`] turns the answer into a pass. Only it makes an [`Admission`], and only that creates a call.
 //! - [`standing`] and [`legs`] say when media may leave the router.
+//! - [`may_broadcast`] and [`may_watch`] are the same for one who publishes to many.
 //! - [`press`] holds the five rows of the reports of March 2024; [`table`] writes the tables of `docs/policy.md`.
 
+mod broadcast;
 mod decision;
 pub mod press;
 mod rules;
@@ -13,6 +15,7 @@ mod situation;
 pub mod table;
 mod verdict;
 
+pub use broadcast::{BroadcastPass, ViewingPass, WatchDenied, may_broadcast, may_watch};
 pub use decision::{Admission, Decision, Denied, Facts, Legs, RequestPass, decide, legs, standing};
 pub use rules::evaluate;
 pub use situation::{Profile, Relation, RequestHistory, Situation, UnknownProfile};

@@ -317,6 +317,9 @@ impl Switchboard {
         present: Option<LegId>,
         fresh: LegId,
     ) -> Result<LegOrder, CommandError> {
+        if self.broadcasts.by_id.contains_key(&id) {
+            return self.connect_broadcast_leg(now, account, session, id, present, fresh);
+        }
         let party = self.authorize(account, session, id)?;
         if let duocast_model::CallState::Ended(reason) = self.calls[&id].state {
             return Err(CommandError::CallEnded(reason));
@@ -364,6 +367,9 @@ impl Switchboard {
         leg: LegId,
         report: LegReport,
     ) {
+        if self.broadcasts.by_id.contains_key(&id) {
+            return self.broadcast_leg_report(now, node, id, leg, report);
+        }
         let Some(call) = self.calls.get_mut(&id).filter(|c| c.node == *node) else { return };
         let Some((party, session)) = call.owner_of(leg) else { return };
         let Some(found) = call.leg_mut(leg) else { return };
@@ -447,12 +453,19 @@ impl Switchboard {
         }
     }
 
-    /// Keeps the node's count in step. A call counts as its legs, and as two while it has fewer: they are about to come.
+    /// Keeps the node's count in step. A call or broadcast counts as its legs, and as two while it has fewer: they are about to
+    /// come.
     pub(super) fn count_legs(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let legs = if call.state.is_ended() { 0 } else { (call.legs().count() as u32).max(LEGS_PER_CALL) };
-        let before = std::mem::replace(&mut call.legs_counted, legs);
-        if let Some(node) = self.nodes.get_mut(&call.node) {
+        let (is_over, legs, counted, node) = if let Some(call) = self.calls.get_mut(&id) {
+            (call.state.is_ended(), call.legs().count(), &mut call.legs_counted, &call.node)
+        } else if let Some(broadcast) = self.broadcasts.by_id.get_mut(&id) {
+            (broadcast.is_over, broadcast.legs().count(), &mut broadcast.legs_counted, &broadcast.node)
+        } else {
+            return;
+        };
+        let legs = if is_over { 0 } else { (legs as u32).max(LEGS_PER_CALL) };
+        let before = std::mem::replace(counted, legs);
+        if let Some(node) = self.nodes.get_mut(node) {
             node.legs_planned = node.legs_planned.saturating_sub(before) + legs;
         }
     }

@@ -4,6 +4,7 @@
 //! [`Switchboard::poll_effect`] (in order: records before the messages that speak of them), then sleeps until
 //! [`Switchboard::poll_timeout`] and calls [`Switchboard::handle_timeout`]. `now` never goes back.
 
+mod broadcasts;
 mod calls;
 mod direct;
 mod nodes;
@@ -19,6 +20,8 @@ use crate::call::{Call, CallRecord, CallView, Phase, Trigger, phase_of};
 use crate::placement::NodeView;
 use crate::session::{Event, Sequenced, Session, StreamId};
 
+use broadcasts::Broadcasts;
+pub use broadcasts::{BroadcastError, StartBroadcast};
 pub use calls::{CommandError, LegOrder, LegReport, PlaceCall, PlaceError};
 pub use direct::Recheck;
 pub use nodes::NodeUp;
@@ -62,6 +65,10 @@ pub struct Rates {
     pub requests: Rate,
     /// Legs connected or restarted by one account: each costs the node a handshake.
     pub legs: Rate,
+    /// Broadcasts started by one account.
+    pub broadcasts: Rate,
+    /// Viewing tokens shown by one account, right or wrong.
+    pub watches: Rate,
     /// Times that one account says yes to a direct leg: each may cost the other one an attempt.
     pub direct: Rate,
 }
@@ -74,6 +81,8 @@ impl Default for Rates {
             rings_of_pair: Rate::new(5, Duration::from_secs(60)),
             requests: Rate::new(20, Duration::from_secs(3600)),
             legs: Rate::new(20, Duration::from_secs(1)),
+            broadcasts: Rate::new(5, Duration::from_secs(60)),
+            watches: Rate::new(20, Duration::from_secs(2)),
             direct: Rate::new(10, Duration::from_secs(2)),
         }
     }
@@ -87,6 +96,8 @@ struct Budgets {
     rings_of_pair: Budget<(AccountId, AccountId)>,
     requests: Budget<AccountId>,
     legs: Budget<AccountId>,
+    broadcasts: Budget<AccountId>,
+    watches: Budget<AccountId>,
     direct: Budget<AccountId>,
 }
 
@@ -100,6 +111,8 @@ impl Budgets {
             rings_of_pair: Budget::new(rates.rings_of_pair, keys),
             requests: Budget::new(rates.requests, keys),
             legs: Budget::new(rates.legs, keys),
+            broadcasts: Budget::new(rates.broadcasts, keys),
+            watches: Budget::new(rates.watches, keys),
             direct: Budget::new(rates.direct, keys),
         }
     }
@@ -189,6 +202,10 @@ pub enum Reason {
     ConnectTimeout(CallId),
     /// A party that did not come back is lost.
     AwayTimeout(CallId, Party),
+    /// Who is in a broadcast and did not come back is lost.
+    BroadcastAway(CallId, SessionId),
+    /// A host is told how many view.
+    BroadcastCount(CallId),
     /// A session whose stream did not come back is dropped.
     ResumeTimeout(SessionId),
     /// A node whose link did not come back is lost.
@@ -207,6 +224,7 @@ pub struct Switchboard {
     sessions: BTreeMap<SessionId, Session>,
     sessions_of: BTreeMap<AccountId, Vec<SessionId>>,
     calls: BTreeMap<CallId, Call>,
+    broadcasts: Broadcasts,
     /// The one call that an account is in, rung for or dialling.
     engaged: BTreeMap<AccountId, CallId>,
     /// Idempotency keys of calls in memory.
@@ -229,6 +247,8 @@ pub struct Counts {
     pub calls: usize,
     /// Answered calls that have not ended.
     pub answered: usize,
+    /// Broadcasts.
+    pub broadcasts: usize,
     /// Nodes whose link is up.
     pub nodes: usize,
 }
@@ -242,6 +262,7 @@ impl Switchboard {
             sessions: BTreeMap::new(),
             sessions_of: BTreeMap::new(),
             calls: BTreeMap::new(),
+            broadcasts: Broadcasts::default(),
             engaged: BTreeMap::new(),
             requests: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -265,6 +286,7 @@ impl Switchboard {
             streams: self.sessions.values().filter(|s| s.stream.is_some()).count(),
             calls: open.clone().count(),
             answered: open.filter(|c| !c.state.is_before_accept()).count(),
+            broadcasts: self.broadcasts.by_id.len(),
             nodes: self.nodes.values().filter(|n| n.is_linked()).count(),
         }
     }
@@ -307,6 +329,8 @@ impl Switchboard {
                     self.advance_and_tell(now, call, Trigger::PartyLost);
                 }
             }
+            Reason::BroadcastAway(broadcast, session) => self.broadcast_away(now, broadcast, session),
+            Reason::BroadcastCount(broadcast) => self.tell_count(now, broadcast),
             Reason::DirectTimeout(call, attempt) => self.direct_timeout(now, call, attempt),
             Reason::ResumeTimeout(session) => self.expire_session(now, session),
             Reason::NodeLost(node) => self.lose_node(now, &node),

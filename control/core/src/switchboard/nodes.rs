@@ -3,6 +3,7 @@
 use duocast_model::{CallId, Generation, NodeId, RoutePlan, UnixMillis};
 
 use super::{Effect, Reason, Switchboard};
+use crate::broadcast::BroadcastEnd;
 use crate::call::{Call, CallRecord, Trigger};
 use crate::placement::{self, NodeView};
 
@@ -26,13 +27,15 @@ impl Switchboard {
         self.boots.insert(up.node.clone(), up.boot.clone());
         let mut plans = Vec::new();
         for id in self.calls_on(&up.node) {
-            if self.calls[&id].boot != up.boot {
+            if self.place_of(id).is_some_and(|(_, boot)| *boot != up.boot) {
                 self.lose_legs(now, id, up.node.clone());
             }
             if let Some(call) = self.calls.get_mut(&id) {
                 call.legs_counted = 0;
-                plans.push(call.next_plan(now));
+            } else if let Some(broadcast) = self.broadcasts.by_id.get_mut(&id) {
+                broadcast.legs_counted = 0;
             }
+            plans.extend(self.next_plan(now, id));
             self.count_legs(id);
         }
         // What was just queued for this node is older than, or the same as, what is given here.
@@ -71,9 +74,14 @@ impl Switchboard {
     /// A node has a newer plan of the call than the one it was sent: the clock, which generations count from, went back over
     /// a restart of control. The next plan counts from what the node has. Other refusals (a full node says 0) change nothing.
     pub fn handle_plan_refused(&mut self, now: UnixMillis, node: &NodeId, id: CallId, node_has: Generation) {
-        let Some(call) = self.calls.get_mut(&id).filter(|c| c.node == *node) else { return };
-        if node_has > call.generation {
-            call.generation = node_has;
+        let present = if let Some(call) = self.calls.get_mut(&id) {
+            Some((&call.node, &mut call.generation))
+        } else {
+            self.broadcasts.by_id.get_mut(&id).map(|broadcast| (&broadcast.node, &mut broadcast.generation))
+        };
+        let Some((carrier, generation)) = present else { return };
+        if carrier == node && node_has > *generation {
+            *generation = node_has;
             self.replan(now, id);
         }
     }
@@ -110,6 +118,9 @@ impl Switchboard {
         for id in self.calls_on(node) {
             match placement::choose(&self.nodes) {
                 Some(other) => self.lose_legs(now, id, other),
+                None if self.broadcasts.by_id.contains_key(&id) => {
+                    self.end_broadcast(now, id, BroadcastEnd::NodeLost);
+                }
                 None => self.advance_and_tell(now, id, Trigger::NodeLost),
             }
         }
@@ -118,9 +129,9 @@ impl Switchboard {
     /// Moves a call away from a node whose link is down. One that has not linked since control started is not away: it is on
     /// its way here, and its media goes on.
     pub(super) fn leave_absent_node(&mut self, now: UnixMillis, id: CallId) {
-        let Some(call) = self.calls.get(&id) else { return };
-        let is_away = |node: &NodeView| !node.is_linked() && self.boots.contains_key(&call.node);
-        if !self.nodes.get(&call.node).is_some_and(is_away) {
+        let Some((carrier, _)) = self.place_of(id) else { return };
+        let is_away = |node: &NodeView| !node.is_linked() && self.boots.contains_key(carrier);
+        if !self.nodes.get(carrier).is_some_and(is_away) {
             return;
         }
         if let Some(other) = placement::choose(&self.nodes) {
@@ -130,16 +141,30 @@ impl Switchboard {
 
     /// Sends the node what it must now know of the call.
     pub(super) fn replan(&mut self, now: UnixMillis, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let plan = call.next_plan(now);
-        let node = call.node.clone();
+        let Some(plan) = self.next_plan(now, id) else { return };
+        let Some(node) = self.place_of(id).map(|(node, _)| node.clone()) else { return };
         self.effects.push_back(Effect::SendPlan { node, plan });
         self.count_legs(id);
     }
 
+    fn next_plan(&mut self, now: UnixMillis, id: CallId) -> Option<RoutePlan> {
+        match self.calls.get_mut(&id) {
+            Some(call) => Some(call.next_plan(now)),
+            None => self.broadcasts.by_id.get_mut(&id).map(|broadcast| broadcast.next_plan(now)),
+        }
+    }
+
+    /// The node that carries a call or broadcast, and which start of it.
+    fn place_of(&self, id: CallId) -> Option<(&NodeId, &String)> {
+        match self.calls.get(&id) {
+            Some(call) => Some((&call.node, &call.boot)),
+            None => self.broadcasts.by_id.get(&id).map(|broadcast| (&broadcast.node, &broadcast.boot)),
+        }
+    }
+
     /// A call's legs are gone with their node; it goes on with fresh ones on `node`.
     fn lose_legs(&mut self, now: UnixMillis, id: CallId, node: NodeId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return self.move_broadcast_to(now, id, node) };
         call.boot = self.boots.get(&node).cloned().unwrap_or_default();
         call.node = node;
         call.legs_counted = 0;
@@ -165,7 +190,8 @@ impl Switchboard {
     }
 
     fn calls_on(&self, node: &NodeId) -> Vec<CallId> {
-        let open = self.calls.values().filter(|c| !c.state.is_ended() && c.node == *node);
-        open.map(|c| c.id).collect()
+        let calls = self.calls.values().filter(|c| !c.state.is_ended() && c.node == *node).map(|c| c.id);
+        let broadcasts = self.broadcasts.by_id.values().filter(|b| b.node == *node).map(|b| b.id);
+        calls.chain(broadcasts).collect()
     }
 }

@@ -3,6 +3,7 @@
 use duocast_model::{AccountId, CallId, DeviceId, Party, SessionId, UnixMillis};
 
 use super::{Effect, Reason, StreamEnd, Switchboard};
+use crate::broadcast::{BroadcastEnd, BroadcastView};
 use crate::call::{CallView, RingingDevice, Trigger};
 use crate::session::{Event, Person, Sequenced, Session, StreamId};
 
@@ -30,6 +31,8 @@ pub struct Subscribed {
     pub resumed: bool,
     /// The calls that this device follows.
     pub calls: Vec<CallView>,
+    /// The broadcast that it is in.
+    pub broadcast: Option<BroadcastView>,
     /// Events after the client's last one.
     pub missed: Vec<Sequenced>,
     /// The number that counting goes on from: the client's `last_seq`, or 0.
@@ -113,7 +116,8 @@ impl Switchboard {
         if let Some(call) = self.engaged.get(&ask.account).copied() {
             self.reach(now, call, id);
         }
-        Some(Subscribed { session: id, stream, resumed: true, calls, missed, seq: last_seq })
+        let broadcast = self.broadcast_of(id);
+        Some(Subscribed { session: id, stream, resumed: true, calls, broadcast, missed, seq: last_seq })
     }
 
     fn open(&mut self, now: UnixMillis, ask: Subscribe) -> Result<Subscribed, SubscribeError> {
@@ -137,6 +141,7 @@ impl Switchboard {
         self.sessions.insert(id, Session::new(ask.account.clone(), ask.device.clone(), stream));
         self.sessions_of.entry(ask.account.clone()).or_default().push(id);
         if let Some(old) = same_device {
+            self.move_broadcast(now, old, id);
             self.drop_session(now, old, StreamEnd::TakenOver);
         }
         if !was_online {
@@ -146,10 +151,11 @@ impl Switchboard {
             self.join(now, call, id, &ask);
         }
         let calls = self.followed_by(&ask.account, id);
+        let broadcast = self.broadcast_of(id);
         // What `join` told this session is in the snapshot already; the stream starts after it.
         let seq = self.sessions[&id].last_seq();
         self.effects.retain(|e| !matches!(e, Effect::Deliver { stream: s, .. } if *s == stream));
-        Ok(Subscribed { session: id, stream, resumed: false, calls, missed: Vec::new(), seq })
+        Ok(Subscribed { session: id, stream, resumed: false, calls, broadcast, missed: Vec::new(), seq })
     }
 
     /// A new session takes its place in the account's present call: the seat of its device, or a ringing one.
@@ -192,6 +198,7 @@ impl Switchboard {
     /// Takes a session out of everything. A caller whose call still rings gives it up; an answered call goes on, its media
     /// does not need the session.
     fn drop_session(&mut self, now: UnixMillis, id: SessionId, why: StreamEnd) {
+        self.leave_broadcast_of(now, id, BroadcastEnd::Away);
         let Some(session) = self.sessions.remove(&id) else { return };
         let account = session.account;
         if let Some(stream) = session.stream {

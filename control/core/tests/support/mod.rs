@@ -1,9 +1,10 @@
 //! A small world around the switchboard: accounts with devices that keep what they are told, one node that takes plans.
 #![allow(dead_code, unreachable_pub)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use duocast_control_core::broadcast::BroadcastView;
 use duocast_control_core::call::{CallRecord, CallView};
 use duocast_control_core::direct::{DirectSignal, DirectStep};
 use duocast_control_core::policy::{self, Decision, Facts, Profile, Relation, Situation};
@@ -37,6 +38,7 @@ pub struct Device {
     pub stream: Option<StreamId>,
     pub last_seq: u64,
     pub calls: BTreeMap<CallId, CallView>,
+    pub broadcast: Option<BroadcastView>,
     pub contacts: Vec<bool>,
     pub signals: Vec<(CallId, u32, DirectSignal)>,
 }
@@ -47,6 +49,8 @@ pub struct World {
     pub devices: BTreeMap<String, Device>,
     pub plans: BTreeMap<(NodeId, CallId), RoutePlan>,
     pub records: BTreeMap<CallId, CallRecord>,
+    /// Which ids are broadcasts, of which nothing is recorded.
+    pub broadcasts: BTreeSet<CallId>,
     /// Everybody's.
     pub settings: PrivacySettings,
     ids: u128,
@@ -66,6 +70,7 @@ impl World {
             devices: BTreeMap::new(),
             plans: BTreeMap::new(),
             records: BTreeMap::new(),
+            broadcasts: BTreeSet::new(),
             settings: PrivacySettings::DEFAULT,
             ids: 0,
         }
@@ -116,6 +121,7 @@ impl World {
                 stream: None,
                 last_seq: got.seq,
                 calls: BTreeMap::new(),
+                broadcast: None,
                 contacts: Vec::new(),
                 signals: Vec::new(),
             },
@@ -124,6 +130,7 @@ impl World {
         kept.stream = Some(got.stream);
         if !got.resumed {
             kept.calls = got.calls.into_iter().map(|c| (c.id, c)).collect();
+            kept.broadcast = got.broadcast;
         }
         self.devices.insert(device.into(), kept);
         for event in got.missed {
@@ -305,7 +312,7 @@ impl World {
         if let Some(present) = self.plans.get(&key) {
             assert!(plan.generation() > present.generation(), "a plan must be newer than the one before");
         }
-        if !plan.routes().is_empty() {
+        if !plan.routes().is_empty() && !self.broadcasts.contains(&plan.call()) {
             let record = &self.records[&plan.call()];
             assert!(
                 !record.state.is_before_accept() && !record.state.is_ended(),
@@ -325,6 +332,12 @@ impl World {
                     assert!(view.revision >= before.revision, "{device}: a call never goes back");
                 }
                 kept.calls.insert(view.id, *view);
+            }
+            Event::Broadcast(view) => {
+                let before = kept.broadcast.as_ref().filter(|before| before.id == view.id);
+                let is_newer = before.is_none_or(|before| view.revision >= before.revision);
+                assert!(is_newer, "{device}: a broadcast never goes back");
+                kept.broadcast = Some(*view);
             }
             Event::Contact { online, .. } => kept.contacts.push(online),
             Event::Direct { call, attempt, signal } => kept.signals.push((call, attempt, signal)),

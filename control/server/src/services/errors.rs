@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duocast_control_core::direct::{DescriptionError, DirectError};
 use duocast_control_core::policy::{Denied, DenyReason};
-use duocast_control_core::switchboard::{CommandError, PlaceError, SubscribeError};
+use duocast_control_core::switchboard::{BroadcastError, CommandError, PlaceError, SubscribeError};
 use duocast_transport::guard::Fault;
 use duocast_wire::error::{Reason, retry};
 use tonic::Status;
@@ -87,6 +87,24 @@ impl IntoStatus for CommandError {
             Self::Direct(DirectError::NotLive) => Reason::CallNotLive,
             Self::Direct(DirectError::Stale) => Reason::DirectStale,
             Self::Direct(DirectError::Description(error)) => description(*error),
+            Self::Budget(spent) => {
+                return retry(Reason::TooOften, self.to_string(), spent.retry_after);
+            }
+        };
+        status(reason, self.to_string())
+    }
+}
+
+impl IntoStatus for BroadcastError {
+    fn status(&self) -> Status {
+        let reason = match self {
+            Self::SessionUnknown => Reason::SessionUnknown,
+            Self::RequestIdInvalid => Reason::RequestIdInvalid,
+            Self::AlreadyBroadcasting => Reason::AlreadyBroadcasting,
+            Self::Unknown => Reason::BroadcastUnknown,
+            Self::NotTheHost => Reason::NotTheHost,
+            Self::Full => Reason::BroadcastFull,
+            Self::NoCapacity => return no_room(Reason::NoCapacity, self.to_string()),
             Self::Budget(spent) => {
                 return retry(Reason::TooOften, self.to_string(), spent.retry_after);
             }

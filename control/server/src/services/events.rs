@@ -50,6 +50,7 @@ pub(super) fn stream(context: &Context, opened: Opened, expiry: SystemTime) -> E
         resumed: subscribed.resumed,
         calls: subscribed.calls.iter().map(views::call).collect(),
         resume_window_ms: context.resume_window_ms(),
+        broadcast: subscribed.broadcast.as_ref().map(views::broadcast),
     };
     let mut first = VecDeque::from([views::stamped(subscribed.seq, now(), Kind::SessionStarted(started))]);
     first.extend(subscribed.missed.iter().map(views::event));

@@ -1,6 +1,7 @@
-//! The four gRPC services: wire in, exchange and store asked, wire out. Nothing is decided here but the policy, by its own
+//! The five gRPC services: wire in, exchange and store asked, wire out. Nothing is decided here but the policy, by its own
 //! function.
 
+mod broadcast;
 mod call;
 mod changes;
 mod direct;
@@ -131,6 +132,11 @@ impl Services {
 
     pub(crate) fn call(&self) -> v1::call_service_server::CallServiceServer<Self> {
         v1::call_service_server::CallServiceServer::new(self.clone())
+            .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn broadcast(&self) -> v1::broadcast_service_server::BroadcastServiceServer<Self> {
+        v1::broadcast_service_server::BroadcastServiceServer::new(self.clone())
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
     }
 

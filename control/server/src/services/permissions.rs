@@ -74,7 +74,10 @@ impl Context {
             }
             Answered::Declined { parties, closed } => {
                 self.closed(&parties, closed).await?;
-                self.changed_between(parties).await?;
+                self.changed_between(parties.clone()).await?;
+                if ask.block {
+                    self.send_away(&parties).await?;
+                }
                 Ok(v1::AnswerCallRequestResponse { grant: None })
             }
         }
@@ -127,7 +130,8 @@ impl Context {
     pub(super) async fn block(&self, account: AccountId, handle: Handle) -> Result<(), Status> {
         let made = self.store.block(account, handle, now()).await.map_err(|error| error.status())?;
         self.closed(&made.parties, made.closed).await?;
-        self.changed_between(made.parties).await
+        self.changed_between(made.parties.clone()).await?;
+        self.send_away(&made.parties).await
     }
 
     pub(super) async fn unblock(&self, account: AccountId, handle: Handle) -> Result<(), Status> {
@@ -155,6 +159,13 @@ impl Context {
     async fn closed(&self, parties: &Parties, sent_at: Option<UnixMillis>) -> Result<(), Status> {
         let Some(sent_at) = sent_at else { return Ok(()) };
         self.tell_request(&parties.own, &parties.other, true, CallRequestState::Closed, sent_at).await
+    }
+
+    /// Who was blocked views the other one's broadcast no longer. To be called once the change is in effect, so that nobody
+    /// who was decided upon before it gets in after this.
+    async fn send_away(&self, parties: &Parties) -> Result<(), Status> {
+        let (host, viewer) = (parties.own.account.clone(), parties.other.account.clone());
+        self.ask(move |board, now| board.handle_viewer_blocked(now, &host, &viewer)).await
     }
 
     async fn changed_between(&self, parties: Parties) -> Result<(), Status> {

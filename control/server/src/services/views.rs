@@ -1,5 +1,6 @@
 //! The switchboard's views as messages.
 
+use duocast_control_core::broadcast::{BroadcastEnd, BroadcastView};
 use duocast_control_core::call::CallView;
 use duocast_control_core::direct::{DirectEnd, DirectPhase, DirectSignal, DirectView};
 use duocast_control_core::session::{CallRequest, CallRequestState, Event, Person, Sequenced};
@@ -41,6 +42,29 @@ pub(super) fn call(view: &CallView) -> v1::Call {
         direct: view.direct.map(direct),
         own_exposure: view.own_exposure.map(Into::into),
         peer_exposure: view.peer_exposure.map(Into::into),
+    }
+}
+
+pub(super) fn broadcast(view: &BroadcastView) -> v1::Broadcast {
+    let end = match view.ended {
+        None => v1::BroadcastEnd::None,
+        Some(BroadcastEnd::Stopped) => v1::BroadcastEnd::Stopped,
+        Some(BroadcastEnd::Left) => v1::BroadcastEnd::Left,
+        Some(BroadcastEnd::Away) => v1::BroadcastEnd::Away,
+        Some(BroadcastEnd::HostLost) => v1::BroadcastEnd::HostLost,
+        Some(BroadcastEnd::NodeLost) => v1::BroadcastEnd::NodeLost,
+    };
+    v1::Broadcast {
+        broadcast_id: view.id.to_string(),
+        revision: view.revision,
+        end: end.into(),
+        is_host: view.is_host,
+        host: Some(person(&view.host)),
+        video: view.video,
+        started_at: Some(timestamp(view.started_at)),
+        host_connected: view.host_connected,
+        viewers: view.viewers,
+        leg_wanted: view.leg_wanted,
     }
 }
 
@@ -99,6 +123,9 @@ pub(super) fn event(sequenced: &Sequenced) -> v1::Event {
     use v1::event::Kind;
     let kind = match &sequenced.event {
         Event::Call(view) => Kind::CallUpdated(v1::CallUpdated { call: Some(call(view)) }),
+        Event::Broadcast(view) => {
+            Kind::BroadcastUpdated(v1::BroadcastUpdated { broadcast: Some(broadcast(view)) })
+        }
         Event::Contact { person, online } => {
             Kind::ContactUpdated(v1::ContactUpdated { contact: Some(contact(person, *online)) })
         }
