@@ -17,11 +17,14 @@ use crate::error::CallError;
 use crate::media::shell::Network;
 use crate::privacy::CallRequest;
 use crate::received::Received;
-use crate::session::{CallInfo, Connection, Contact, DirectSignal, Person};
+use crate::session::{CallInfo, Connection, Contact, DirectSignal, InvalidCall, Person};
 use crate::signal::{InvalidToken, Signaller, Token};
 
+mod audience;
 mod privacy;
 mod task;
+
+pub use audience::ViewingToken;
 
 /// Events that may wait for an application; at the bound it gets [`ClientEvent::Missed`] and reads [`Client::calls`].
 const EVENTS_MAX: usize = 256;
@@ -330,7 +333,17 @@ impl SessionLink {
     /// Takes in a call from an answer and gives its handle.
     pub(crate) async fn merge(&self, call: Option<v1::Call>) -> Result<Call, CallError> {
         let call = call.ok_or_else(|| CallError::Unreadable("no call".to_owned()))?;
-        let info = CallInfo::try_from(call).map_err(|error| CallError::Unreadable(error.to_string()))?;
+        self.merge_info(CallInfo::try_from(call)).await
+    }
+
+    /// The same for a broadcast.
+    pub(crate) async fn merge_broadcast(&self, broadcast: Option<v1::Broadcast>) -> Result<Call, CallError> {
+        let broadcast = broadcast.ok_or_else(|| CallError::Unreadable("no broadcast".to_owned()))?;
+        self.merge_info(CallInfo::try_from(broadcast)).await
+    }
+
+    async fn merge_info(&self, info: Result<CallInfo, InvalidCall>) -> Result<Call, CallError> {
+        let info = info.map_err(|error| CallError::Unreadable(error.to_string()))?;
         let (reply, call) = oneshot::channel();
         self.tell(SessionCommand::Merge(Box::new(info), reply)).await;
         call.await.map_err(|_| CallError::Closed)

@@ -42,7 +42,7 @@ mod signal;
 mod stats;
 
 pub use call::{Call, Media, Updates};
-pub use client::{Client, ClientConfig, ClientEvent, ConnectError, Events};
+pub use client::{Client, ClientConfig, ClientEvent, ConnectError, Events, ViewingToken};
 pub use duocast_model::{
     CallId, CallState, DeviceId, DirectConsent, EndReason, Exposure, Handle, MediaState, Party,
 };
@@ -50,7 +50,7 @@ pub use duocast_transport::Door;
 pub use duocast_transport::client::{Channel, ChannelConfig, DoorChoice, Roots};
 pub use error::{CallError, NextStep};
 pub use received::Received;
-pub use session::{CallInfo, Connection, Contact, DirectEnd, DirectInfo, DirectPhase, Person};
+pub use session::{BroadcastInfo, CallInfo, Connection, Contact, DirectEnd, DirectInfo, DirectPhase, Person};
 pub use signal::{InvalidToken, Signaller, Token};
 pub use stats::{CallStats, LatencyStats};
 

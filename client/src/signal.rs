@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
+use duocast_wire::v1::broadcast_service_client::BroadcastServiceClient;
 use duocast_wire::v1::call_service_client::CallServiceClient;
 use duocast_wire::v1::privacy_service_client::PrivacyServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -83,6 +84,7 @@ impl Interceptor for Bearer {
 #[derive(Clone)]
 pub struct Signaller {
     calls: CallServiceClient<InterceptedService<Recorded, Bearer>>,
+    broadcasts: BroadcastServiceClient<InterceptedService<Recorded, Bearer>>,
     privacy: PrivacyServiceClient<InterceptedService<Recorded, Bearer>>,
     channel: Channel,
 }
@@ -109,10 +111,13 @@ impl Signaller {
         let calls = CallServiceClient::with_interceptor(recorded.clone(), Bearer(token.clone()))
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
+        let broadcasts = BroadcastServiceClient::with_interceptor(recorded.clone(), Bearer(token.clone()))
+            .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
         let privacy = PrivacyServiceClient::with_interceptor(recorded, Bearer(token))
             .max_decoding_message_size(duocast_wire::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(duocast_wire::MAX_MESSAGE_BYTES);
-        Self { calls, privacy, channel }
+        Self { calls, broadcasts, privacy, channel }
     }
 
     /// The channel under it.
@@ -151,6 +156,18 @@ impl Signaller {
         list_contacts: ListContactsRequest => ListContactsResponse;
         /// Who this token says it is.
         get_profile: GetProfileRequest => GetProfileResponse;
+    }
+
+    commands! {
+        broadcasts:
+        /// Publishes to many.
+        start_broadcast: StartBroadcastRequest => StartBroadcastResponse;
+        /// Views.
+        watch_broadcast: WatchBroadcastRequest => WatchBroadcastResponse;
+        /// Views no longer.
+        leave_broadcast: LeaveBroadcastRequest => LeaveBroadcastResponse;
+        /// Ends it for everybody.
+        stop_broadcast: StopBroadcastRequest => StopBroadcastResponse;
     }
 
     commands! {

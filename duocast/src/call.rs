@@ -301,6 +301,7 @@ mod tests {
             direct: Some(direct),
             own_exposure: exposed.then_some(Exposure { since, public: true, local_network: false }),
             peer_exposure: None,
+            broadcast: None,
         }
     }
 

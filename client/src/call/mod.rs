@@ -183,8 +183,13 @@ impl Call {
         self.0.session.merge(answer.call).await.map(drop)
     }
 
-    /// Ends the call: cancels, declines or hangs up, whichever it is.
+    /// Ends the call: cancels, declines or hangs up, whichever it is. A broadcast is stopped by its host and left by others.
     pub async fn hang_up(&self) -> Result<(), CallError> {
+        if self.info().broadcast.is_some() {
+            let (session_id, broadcast_id) = (self.0.session.id(), self.0.id.to_string());
+            let request = v1::LeaveBroadcastRequest { session_id, broadcast_id };
+            return self.0.session.signaller.leave_broadcast(request).await.map(drop);
+        }
         let answer = self.0.session.signaller.hang_up(self.command()).await?;
         self.0.session.merge(answer.call).await.map(drop)
     }
@@ -249,6 +254,11 @@ impl Call {
         Ok((answer.leg_id, answer.sdp_answer))
     }
 
+    /// Sends nothing, for one who views.
+    pub(crate) async fn only_listen(&self) -> Result<(), CallError> {
+        self.tell_media(LegCommand::Mute(true)).await
+    }
+
     /// A new state from the session; false if it is the last.
     pub(crate) fn update(&self, info: CallInfo) {
         let is_over = info.state.is_ended();
@@ -271,7 +281,8 @@ impl Call {
 
     /// Tells the other party what this one sends, if that is not known already.
     pub(crate) async fn announce(&self, media: MediaState) -> Result<(), CallError> {
-        if self.0.info.borrow().own_media == media {
+        let is_known = |info: &CallInfo| info.own_media == media || info.broadcast.is_some();
+        if is_known(&self.0.info.borrow()) {
             return Ok(());
         }
         let request = v1::UpdateMediaRequest {

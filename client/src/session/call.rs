@@ -7,6 +7,7 @@ use duocast_model::{
 };
 use duocast_wire::v1;
 
+use super::broadcast::BroadcastInfo;
 use super::direct::{DirectInfo, exposure};
 
 /// Why a wire call cannot be used.
@@ -80,6 +81,8 @@ pub struct CallInfo {
     pub own_exposure: Option<Exposure>,
     /// What this party learned of the other one's.
     pub peer_exposure: Option<Exposure>,
+    /// It is a broadcast; `None`: a call of two.
+    pub broadcast: Option<BroadcastInfo>,
 }
 
 impl CallInfo {
@@ -141,6 +144,7 @@ impl TryFrom<v1::Call> for CallInfo {
             direct: wire.direct.map(DirectInfo::try_from).transpose()?,
             own_exposure: wire.own_exposure.as_ref().map(exposure),
             peer_exposure: wire.peer_exposure.as_ref().map(exposure),
+            broadcast: None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! Randomness comes in as [`Jitter`], drawn by whoever calls.
 
 mod backoff;
+mod broadcast;
 mod call;
 mod direct;
 
@@ -17,6 +18,7 @@ use duocast_wire::v1;
 use crate::privacy::CallRequest;
 
 pub use backoff::{BACKOFF_FIRST, BACKOFF_MAX, Jitter, backoff};
+pub use broadcast::BroadcastInfo;
 pub(crate) use call::millis;
 pub use call::{CallInfo, Contact, InvalidCall, Person};
 pub(crate) use direct::consent;
@@ -336,7 +338,9 @@ impl Session {
             return;
         }
         self.last_seq = seq;
-        let present: Vec<CallInfo> = started.calls.into_iter().filter_map(readable).collect();
+        let broadcast = started.broadcast.into_iter().filter_map(readable);
+        let present: Vec<CallInfo> =
+            started.calls.into_iter().filter_map(readable).chain(broadcast).collect();
         let vanished = self.calls.keys().filter(|id| !present.iter().any(|c| c.id == **id));
         self.effects.extend(vanished.copied().map(Effect::LookUp));
         // A snapshot replaces: revisions of another server's memory mean nothing against it.
@@ -352,6 +356,11 @@ impl Session {
         match kind {
             v1::event::Kind::CallUpdated(v1::CallUpdated { call: Some(call) }) => {
                 if let Some(call) = readable(call) {
+                    self.handle_call(call);
+                }
+            }
+            v1::event::Kind::BroadcastUpdated(v1::BroadcastUpdated { broadcast: Some(broadcast) }) => {
+                if let Some(call) = readable(broadcast) {
                     self.handle_call(call);
                 }
             }
@@ -444,7 +453,10 @@ impl MinByTime for (Instant, Reason) {
     }
 }
 
-fn readable(call: v1::Call) -> Option<CallInfo> {
+fn readable<T>(call: T) -> Option<CallInfo>
+where
+    CallInfo: TryFrom<T, Error = InvalidCall>,
+{
     CallInfo::try_from(call)
         .inspect_err(|error| tracing::warn!(%error, "the server sent a call that cannot be read"))
         .ok()

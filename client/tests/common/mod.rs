@@ -1,4 +1,5 @@
 //! A whole server in the test's process: control, router, real sockets on loopback.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::time::Duration;
 

@@ -31,6 +31,7 @@ impl Story {
             direct: None,
             own_exposure: None,
             peer_exposure: None,
+            broadcast: None,
         };
         self.planner.handle_call(self.now, &call);
     }

@@ -30,6 +30,7 @@ pub(super) fn call_with(direct: DirectInfo) -> CallInfo {
         direct: Some(direct),
         own_exposure: None,
         peer_exposure: None,
+        broadcast: None,
     }
 }
 
