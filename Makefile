@@ -29,6 +29,7 @@ bench: ## Benchmarks of the packet path and of the policy (criterion)
 
 bench-forward: setup-bench web ## What a forwarded packet costs, in memory and through sockets (wants a quiet machine)
 	cargo bench -p duocast-router-core --bench forward
+	cargo bench -p duocast-router --bench fan_out
 	cargo build --release -p duocast -p duocast-loadtest
 	@for calls in 1 50 100; do target/release/duocast-loadtest compare-peers --peers duocast,bare,bare-gso --calls $$calls --duration 10s; done
 

@@ -90,13 +90,13 @@ fn what_the_host_publishes_goes_to_each_viewer_and_nothing_goes_back() {
 #[test]
 fn the_host_is_told_the_number_once_a_second_however_many_come() {
     let (mut world, ..) = on_air(&[]);
+    let before = world.devices["ann"].last_seq;
     for n in 0..50 {
         let viewer = format!("v{n}");
         world.online(&viewer).unwrap();
         watch(&mut world, &viewer, TOKEN).unwrap();
         world.leg_up(&viewer, id(7));
     }
-    let before = world.devices["ann"].last_seq;
     world.wait_s(5);
     assert_eq!(told(&world, "ann").viewers, Some(50));
     assert_eq!(world.devices["ann"].last_seq - before, 1);

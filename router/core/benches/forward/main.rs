@@ -22,8 +22,8 @@ const SCENARIOS: [(&str, Shape); 6] = [
     ("calls-50", Shape { calls: 50, viewers: 1 }),
     ("calls-300", Shape { calls: 300, viewers: 1 }),
     ("calls-500", Shape { calls: 500, viewers: 1 }),
-    ("fan-out-7", Shape { calls: 1, viewers: 7 }),
-    ("fan-out-7x50", Shape { calls: 50, viewers: 7 }),
+    ("fan-out-10", Shape { calls: 1, viewers: 10 }),
+    ("fan-out-200", Shape { calls: 1, viewers: 200 }),
 ];
 
 /// Virtual time before anything counts: caches and buffers get their size.

@@ -206,6 +206,20 @@ impl Link {
     }
 }
 
+fn config(control: &Control, workers: usize, listen: Vec<IpAddr>) -> RouterConfig {
+    RouterConfig {
+        node_id: NodeId::new("node-1").unwrap(),
+        control: control.config.clone(),
+        token: TokenSource::Given(TOKEN.into()),
+        listen,
+        port_base: 0,
+        media_tcp: true,
+        announce: Vec::new(),
+        workers,
+        leg_capacity: 64,
+    }
+}
+
 /// A running node.
 pub struct Node {
     pub addresses: Vec<SocketAddr>,
@@ -225,17 +239,15 @@ impl Node {
         listen: Vec<IpAddr>,
         token: TokenSource,
     ) -> Self {
-        let config = RouterConfig {
-            node_id: NodeId::new("node-1").unwrap(),
-            control: control.config.clone(),
-            token,
-            listen,
-            port_base: 0,
-            media_tcp: true,
-            announce: Vec::new(),
-            workers,
-            leg_capacity: 64,
-        };
+        Self::start_as(RouterConfig { token, ..config(control, workers, listen) })
+    }
+
+    /// One worker with room for so many legs.
+    pub fn start_with_capacity(control: &Control, listen: Vec<IpAddr>, leg_capacity: u32) -> Self {
+        Self::start_as(RouterConfig { leg_capacity, ..config(control, 1, listen) })
+    }
+
+    fn start_as(config: RouterConfig) -> Self {
         assert!(!format!("{config:?}").contains(TOKEN));
         let router = Router::bind(config).unwrap();
         let addresses = router.media_addrs();

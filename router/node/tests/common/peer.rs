@@ -17,6 +17,16 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 /// A packet of each kind every so often.
 const PACE: Duration = Duration::from_millis(20);
 
+/// What a peer sends once it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sends {
+    /// A short packet of each kind, 50 times a second.
+    Chatter,
+    /// 50 packets of 120 B of audio and 30 frames of four packets of 1100 B a second.
+    Show,
+    Nothing,
+}
+
 /// What a peer has seen so far.
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
@@ -24,6 +34,8 @@ pub struct Seen {
     pub closed: bool,
     pub audio: usize,
     pub video: usize,
+    /// Packets that the peer itself sent.
+    pub sent: u64,
     /// Longest time without media, since the first.
     pub longest_gap: Duration,
     /// Payloads of one packet of each kind.
@@ -127,6 +139,10 @@ impl Offered {
     }
 
     pub fn answered(self, answer: &str) -> Peer {
+        self.answered_as(Sends::Chatter, answer)
+    }
+
+    pub fn answered_as(self, sends: Sends, answer: &str) -> Peer {
         let Self { mut rtc, pending, wire, address, mids, .. } = self;
         let parsed = SdpAnswer::from_sdp_string(answer).unwrap();
         rtc.sdp_api().accept_answer(pending, parsed).unwrap();
@@ -137,7 +153,9 @@ impl Offered {
             wire,
             address,
             mids,
-            sent: 0,
+            sends,
+            ticks: 0,
+            sent: [0; 2],
             send_at: Instant::now(),
             seen: Arc::clone(&seen),
             rebind: Arc::clone(&rebind),
@@ -180,7 +198,11 @@ struct Body {
     /// What the peer believes its address to be.
     address: SocketAddr,
     mids: [Mid; 2],
-    sent: u64,
+    sends: Sends,
+    /// Times that something was sent.
+    ticks: u64,
+    /// Packets of audio and video.
+    sent: [u64; 2],
     send_at: Instant,
     seen: Arc<Mutex<Seen>>,
     rebind: Arc<AtomicBool>,
@@ -215,15 +237,33 @@ impl Body {
     }
 
     fn send_media(&mut self, now: Instant) {
-        self.sent += 1;
-        for (mid, pt, rate) in [(self.mids[0], 111, 960), (self.mids[1], 96, 1800)] {
-            let payload = format!("packet {}", self.sent);
-            let time = self.sent as u32 * rate;
-            let write = RtpWrite::new(pt.into(), self.sent.into(), time, now, payload.into_bytes());
-            let mut api = self.rtc.direct_api();
-            api.stream_tx_by_mid(mid, None).unwrap().write_rtp(write.nackable(pt == 96));
+        self.ticks += 1;
+        match self.sends {
+            Sends::Nothing => {}
+            Sends::Chatter => {
+                let payload = format!("packet {}", self.ticks).into_bytes();
+                self.send_packet(now, 0, &payload);
+                self.send_packet(now, 1, &payload);
+            }
+            Sends::Show => {
+                self.send_packet(now, 0, &[7; 120]);
+                // Three of five ticks are 30 a second.
+                if self.ticks % 5 < 3 {
+                    (0..4).for_each(|_| self.send_packet(now, 1, &[7; 1100]));
+                }
+            }
         }
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
+    }
+
+    fn send_packet(&mut self, now: Instant, kind: usize, payload: &[u8]) {
+        self.sent[kind] += 1;
+        self.seen.lock().unwrap().sent += 1;
+        let (pt, rate) = [(111, 960), (96, 1800)][kind];
+        let time = self.ticks as u32 * rate;
+        let write = RtpWrite::new(pt.into(), self.sent[kind].into(), time, now, payload.to_vec());
+        let mut api = self.rtc.direct_api();
+        api.stream_tx_by_mid(self.mids[kind], None).unwrap().write_rtp(write.nackable(kind == 1));
     }
 
     /// When the peer wants to be woken; `None` once it is over.
