@@ -20,6 +20,7 @@ use crate::counters::{DropReason, LegCounters};
 use crate::demux::{Classified, Standing};
 use crate::media::{self, KeyTap, MediaPlane, Sink, Write};
 use crate::offer::{CheckedOffer, IceSecret, Line, OfferError};
+use crate::transmits::TransmitQueue;
 use crate::wire::{Datagram, Kind, Link, Path, Transport};
 
 pub(crate) use types::{LegOutput, Progress, Renegotiation};
@@ -199,14 +200,14 @@ impl Leg {
 
     fn take_report(&mut self, now: Instant, datagram: &Datagram<'_>, out: &mut LegOutput) {
         let LegOutput { transmits, report, keyframe_requests, dropped, .. } = out;
-        let before = transmits.totals();
-        let mut sink = Sink { queue: transmits, path: self.path };
-        match self.media.receive_rtcp(now, datagram.contents, report, keyframe_requests, &mut sink) {
+        let taken = self.send_media(transmits, |media, sink| {
+            media.receive_rtcp(now, datagram.contents, report, keyframe_requests, sink)
+        });
+        match taken {
             Ok(true) => self.heard(now, &datagram.path),
             Ok(false) => {}
             Err(reason) => dropped.push(reason),
         }
-        self.count_sent(before, transmits.totals());
     }
 
     /// str0m answers a check only if its integrity holds: the answer is the proof.
@@ -269,20 +270,14 @@ impl Leg {
 
     /// Gives the client a packet. `mid` is one of its viewed tracks.
     pub(crate) fn write(&mut self, now: Instant, mid: Mid, write: &Write, out: &mut LegOutput) {
-        let before = out.transmits.totals();
-        let mut sink = Sink { queue: &mut out.transmits, path: self.path };
-        let is_sent = self.media.write(now, mid, write, &out.bytes, &mut sink);
+        let LegOutput { transmits, bytes, .. } = out;
+        let is_sent = self.send_media(transmits, |media, sink| media.write(now, mid, write, bytes, sink));
         self.counters.media_written += u64::from(is_sent);
-        self.count_sent(before, out.transmits.totals());
     }
 
     /// Asks the client for a keyframe; false if nothing came on this m-line yet.
     pub(crate) fn request_keyframe(&mut self, mid: Mid, out: &mut LegOutput) -> bool {
-        let before = out.transmits.totals();
-        let mut sink = Sink { queue: &mut out.transmits, path: self.path };
-        let is_asked = self.media.request_keyframe(mid, &mut sink);
-        self.count_sent(before, out.transmits.totals());
-        is_asked
+        self.send_media(&mut out.transmits, |media, sink| media.request_keyframe(mid, sink))
     }
 
     /// Does what is due: str0m's timers, feedback and reports. Says when it wants to be woken.
@@ -297,9 +292,7 @@ impl Leg {
                 self.rtc.handle_input(Input::Timeout(now)).and_then(|()| self.drain(None, out)).map(drop);
             self.close_on(result);
         }
-        let before = out.transmits.totals();
-        self.media.finish(now, &mut Sink { queue: &mut out.transmits, path: self.path });
-        self.count_sent(before, out.transmits.totals());
+        self.send_media(&mut out.transmits, |media, sink| media.finish(now, sink));
         let mut stalls_at = None;
         if self.progress == Progress::Connected {
             stalls_at = Some(self.heard_at + STALL_AFTER);
@@ -316,16 +309,23 @@ impl Leg {
         if self.progress == Progress::Closed {
             return;
         }
-        let before = out.transmits.totals();
-        self.media.close(now, &mut Sink { queue: &mut out.transmits, path: self.path });
-        self.count_sent(before, out.transmits.totals());
+        self.send_media(&mut out.transmits, |media, sink| media.close(now, sink));
         let _ = self.rtc.close().and_then(|()| self.drain(None, out));
         self.progress = Progress::Closed;
     }
 
-    fn count_sent(&mut self, before: (u64, u64), after: (u64, u64)) {
-        self.counters.packets_sent += after.0 - before.0;
-        self.counters.bytes_sent += after.1 - before.1;
+    /// Lets the media plane send where media goes now, and counts what it sends.
+    fn send_media<T>(
+        &mut self,
+        transmits: &mut TransmitQueue,
+        send: impl FnOnce(&mut MediaPlane, &mut Sink<'_>) -> T,
+    ) -> T {
+        let (packets, bytes) = transmits.totals();
+        let sent = send(&mut self.media, &mut Sink { queue: transmits, path: self.path });
+        let (packets_after, bytes_after) = transmits.totals();
+        self.counters.packets_sent += packets_after - packets;
+        self.counters.bytes_sent += bytes_after - bytes;
+        sent
     }
 
     /// Polls until str0m is quiet. True if it answered a STUN check.

@@ -276,7 +276,7 @@ impl MediaPlane {
 
     /// Does what is due.
     pub(crate) fn finish(&mut self, now: Instant, sink: &mut Sink<'_>) {
-        if self.contexts.is_none() || self.wakes_at(now).is_none_or(|at| at > now) {
+        if self.contexts.is_none() {
             return;
         }
         self.ask_for_missing(now, sink);
@@ -303,9 +303,6 @@ impl MediaPlane {
     }
 
     fn ask_for_missing(&mut self, now: Instant, sink: &mut Sink<'_>) {
-        if self.receiver.missing_at(now, self.round_trip).is_none_or(|at| at > now) {
-            return;
-        }
         let (round_trip, mut numbers) = (self.round_trip, Vec::new());
         let mut asked = Vec::new();
         for source in self.receiver.sources() {
