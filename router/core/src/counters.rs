@@ -83,6 +83,8 @@ pub struct Counters {
     pub keyframes_requested: u64,
     /// Keyframe requests of viewers that were answered by one already asked for.
     pub keyframes_merged: u64,
+    /// How often a leg's estimate of its path changed so much that it matters.
+    pub estimates_changed: u64,
     /// Plans carried out.
     pub plans_applied: u64,
     /// Plans that were not newer than what the shard had, or that it had no room for.

@@ -18,7 +18,7 @@ use crate::check;
 use crate::codecs;
 use crate::counters::{DropReason, LegCounters};
 use crate::demux::{Classified, Standing};
-use crate::media::{self, KeyTap, MediaPlane, Sink, Write};
+use crate::media::{self, Demand, Estimate, KeyTap, MediaPlane, Sink, Write};
 use crate::offer::{CheckedOffer, IceSecret, Line, OfferError};
 use crate::transmits::TransmitQueue;
 use crate::wire::{Datagram, Kind, Link, Path, Transport};
@@ -199,10 +199,11 @@ impl Leg {
     }
 
     fn take_report(&mut self, now: Instant, datagram: &Datagram<'_>, out: &mut LegOutput) {
-        let LegOutput { transmits, report, keyframe_requests, dropped, .. } = out;
+        let LegOutput { transmits, report, keyframe_requests, dropped, estimate, .. } = out;
         let taken = self.send_media(transmits, |media, sink| {
             media.receive_rtcp(now, datagram.contents, report, keyframe_requests, sink)
         });
+        *estimate = self.media.new_estimate(now).or(*estimate);
         match taken {
             Ok(true) => self.heard(now, &datagram.path),
             Ok(false) => {}
@@ -280,6 +281,17 @@ impl Leg {
         self.send_media(&mut out.transmits, |media, sink| media.request_keyframe(mid, sink))
     }
 
+    /// What an estimate of the client's path is needed for; `None`: for nothing, and it costs nothing. The leg must be
+    /// [finished](Leg::finish) after that.
+    pub(crate) fn set_demand(&mut self, now: Instant, demand: Option<Demand>) {
+        self.media.set_demand(now, demand);
+    }
+
+    /// How much the client's path is thought to carry, as far as somebody wants to know and it is known.
+    pub(crate) fn estimate(&self, now: Instant) -> Option<Estimate> {
+        self.media.estimate(now)
+    }
+
     /// Does what is due: str0m's timers, feedback and reports. Says when it wants to be woken.
     pub(crate) fn finish(&mut self, now: Instant, out: &mut LegOutput) {
         if self.progress == Progress::Closed {
@@ -293,6 +305,7 @@ impl Leg {
             self.close_on(result);
         }
         self.send_media(&mut out.transmits, |media, sink| media.finish(now, sink));
+        out.estimate = self.media.new_estimate(now);
         let mut stalls_at = None;
         if self.progress == Progress::Connected {
             stalls_at = Some(self.heard_at + STALL_AFTER);

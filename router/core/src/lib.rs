@@ -30,6 +30,7 @@ mod transmits;
 mod wire;
 
 pub use counters::{Counters, DropReason, LegCounters};
+pub use media::{Demand, Estimate};
 pub use offer::{IceSecret, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
 pub use shard::{Event, LegState, PlanOutcome, Reason, Shard, ShardConfig, TransportCounts};
 pub use wire::{Datagram, Link, MAX_DATAGRAM_BYTES, Path, Transmit, Transport};

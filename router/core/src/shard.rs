@@ -14,6 +14,7 @@ use crate::counters::{Counters, LegCounters};
 use crate::demux::{Classified, Demux, LegKey};
 use crate::forward::{Delivery, Forward};
 use crate::leg::{Leg, LegOutput, Progress};
+use crate::media::Estimate;
 use crate::timers::Timers;
 use crate::wire::{Datagram, Link, Path, Transmit, Transport};
 
@@ -136,6 +137,13 @@ impl Shard {
     pub fn leg_counters(&self, call: CallId, leg: LegId) -> Option<LegCounters> {
         let key = self.key_of(call, leg)?;
         self.slot(key)?.leg.as_ref().map(Leg::counters)
+    }
+
+    /// How much a leg's path is thought to carry; `None` as long as nobody [wants to know](Shard::handle_demand) or nothing is
+    /// known.
+    pub fn estimate(&self, now: Instant, call: CallId, leg: LegId) -> Option<Estimate> {
+        let key = self.key_of(call, leg)?;
+        self.slot(key)?.leg.as_ref()?.estimate(now)
     }
 
     // ---- handle_*: batches of datagrams -------------------------------------------------------------------------
@@ -271,6 +279,7 @@ impl Shard {
             self.forward.handle_packet(key, &packet, &mut self.counters, deliveries);
         }
         keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
+        self.counters.estimates_changed += u64::from(out.estimate.is_some());
     }
 
     /// Writes what is to be forwarded, asks for keyframes, and drains every leg that was touched.

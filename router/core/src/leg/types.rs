@@ -3,7 +3,7 @@
 use str0m::media::Mid;
 
 use crate::counters::DropReason;
-use crate::media::Packet;
+use crate::media::{Estimate, Packet};
 use crate::transmits::TransmitQueue;
 use crate::wire::Source;
 
@@ -20,6 +20,8 @@ pub(crate) struct LegOutput {
     pub(crate) report: Vec<u8>,
     /// The client wants a keyframe on this m-line.
     pub(crate) keyframe_requests: Vec<Mid>,
+    /// What the client's path is thought to carry has changed so much that it matters.
+    pub(crate) estimate: Option<Estimate>,
     /// Paths and SSRCs that authenticated and may be new.
     pub(crate) proven_addresses: Vec<Source>,
     pub(crate) proven_ssrcs: Vec<u32>,
@@ -32,6 +34,7 @@ impl LegOutput {
     pub(crate) fn clear(&mut self) {
         self.media.clear();
         self.keyframe_requests.clear();
+        self.estimate = None;
         self.proven_addresses.clear();
         self.proven_ssrcs.clear();
         self.dropped.clear();

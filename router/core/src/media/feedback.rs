@@ -6,7 +6,7 @@ use rtcp_types::prelude::*;
 use rtcp_types::{
     Bye, DelaySinceLastReceiverReport, DelaySinceLastReceiverReportBlock, Fir, Nack, PayloadFeedback, Pli,
     ReceiverReferenceTime, ReceiverReport, ReportBlock, ReportBlockBuilder, Sdes, SdesChunk, SdesItem,
-    TransportFeedback, TwccBuilder, Xr,
+    TransportFeedback, Twcc, TwccBuilder, Xr,
 };
 
 use super::reception::{Block, SenderReport};
@@ -16,9 +16,12 @@ use super::send::SenderInfo;
 const REFERENCE_TIME: u8 = 4;
 const ANSWERED_TIMES: u8 = 5;
 
+/// What an estimate of the receiver's own begins with, as application layer feedback (draft-alvestrand-rmcat-remb-03).
+const REMB: &[u8; 4] = b"REMB";
+
 /// One thing that a client says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+#[derive(Debug)]
+pub(crate) enum Said<'a> {
     /// When the timestamps of this source are.
     Report { ssrc: u32, report: SenderReport },
     /// It receives this SSRC.
@@ -31,10 +34,14 @@ pub(crate) enum Said {
     Time { ssrc: u32, middle: u32 },
     /// Our own time comes back, and how long it was kept: both 16.16.
     Answer { sent: u32, delay: u32 },
+    /// When packets arrived, by their transport-wide numbers.
+    Arrivals(Twcc<'a>),
+    /// It takes its path to carry this much.
+    Carries { bits_per_second: u64 },
 }
 
 /// Reads a compound packet, as far as it can be read.
-pub(crate) fn read(mut packets: &[u8], mut say: impl FnMut(Said)) {
+pub(crate) fn read<'a>(mut packets: &'a [u8], mut say: impl FnMut(Said<'a>)) {
     while let Some(head) = packets.first_chunk::<4>() {
         let len = 4 * (usize::from(u16::from_be_bytes([head[2], head[3]])) + 1);
         let Some((packet, rest)) = packets.split_at_checked(len) else { return };
@@ -43,7 +50,7 @@ pub(crate) fn read(mut packets: &[u8], mut say: impl FnMut(Said)) {
     }
 }
 
-fn read_one(packet_type: u8, packet: &[u8], say: &mut impl FnMut(Said)) {
+fn read_one<'a>(packet_type: u8, packet: &'a [u8], say: &mut impl FnMut(Said<'a>)) {
     let mut receives = |block: ReportBlock<'_>| say(Said::Receives { ssrc: block.ssrc() });
     match packet_type {
         rtcp_types::SenderReport::PACKET_TYPE => {
@@ -58,9 +65,12 @@ fn read_one(packet_type: u8, packet: &[u8], say: &mut impl FnMut(Said)) {
         }
         TransportFeedback::PACKET_TYPE => {
             let Ok(feedback) = TransportFeedback::parse(packet) else { return };
-            let Ok(nack) = feedback.parse_fci::<Nack<'_>>() else { return };
-            let ssrc = feedback.media_ssrc();
-            nack.entries().for_each(|number| say(Said::Misses { ssrc, number }));
+            if let Ok(nack) = feedback.parse_fci::<Nack<'_>>() {
+                let ssrc = feedback.media_ssrc();
+                nack.entries().for_each(|number| say(Said::Misses { ssrc, number }));
+            } else if let Ok(arrivals) = feedback.parse_fci::<Twcc<'_>>() {
+                say(Said::Arrivals(arrivals));
+            }
         }
         PayloadFeedback::PACKET_TYPE => {
             let Ok(feedback) = PayloadFeedback::parse(packet) else { return };
@@ -68,6 +78,8 @@ fn read_one(packet_type: u8, packet: &[u8], say: &mut impl FnMut(Said)) {
                 say(Said::NeedsKeyframe { ssrc: feedback.media_ssrc() });
             } else if let Ok(request) = feedback.parse_fci::<Fir<'_>>() {
                 request.entries().for_each(|entry| say(Said::NeedsKeyframe { ssrc: entry.ssrc() }));
+            } else if let Some(bits_per_second) = own_estimate(packet) {
+                say(Said::Carries { bits_per_second });
             }
         }
         Xr::PACKET_TYPE => read_extended(packet, say),
@@ -75,8 +87,19 @@ fn read_one(packet_type: u8, packet: &[u8], say: &mut impl FnMut(Said)) {
     }
 }
 
+/// What a receiver's own estimate says: six bits of exponent, eighteen of mantissa.
+fn own_estimate(packet: &[u8]) -> Option<u64> {
+    const APPLICATION: u8 = 15;
+    let (head, body) = packet.split_first_chunk::<12>()?;
+    let (name, body) = body.split_first_chunk::<4>()?;
+    let [_, high, middle, low] = body.first_chunk()?;
+    let mantissa = u32::from_be_bytes([0, high & 0x03, *middle, *low]);
+    let is_estimate = head[0] & 0x1f == APPLICATION && name == REMB;
+    is_estimate.then(|| u64::from(mantissa).saturating_mul(1 << (high >> 2)))
+}
+
 /// By hand: the library reads a block to the end of the packet, and no second answer.
-fn read_extended(packet: &[u8], say: &mut impl FnMut(Said)) {
+fn read_extended<'a>(packet: &'a [u8], say: &mut impl FnMut(Said<'a>)) {
     let word = |bytes: &[u8]| bytes.first_chunk::<4>().map(|word| u32::from_be_bytes(*word));
     let Some((ssrc, mut blocks)) = packet.get(4..).and_then(|rest| Some((word(rest)?, rest.get(4..)?)))
     else {
@@ -204,10 +227,14 @@ fn append(packet: &impl RtcpPacketWriter, out: &mut Vec<u8>) -> bool {
 mod tests {
     use super::*;
 
-    fn said(packet: &[u8]) -> Vec<Said> {
+    fn said(packet: &[u8]) -> Vec<String> {
         let mut all = Vec::new();
-        read(packet, |said| all.push(said));
+        read(packet, |said| all.push(format!("{said:?}")));
         all
+    }
+
+    fn shown(said: &[Said<'_>]) -> Vec<String> {
+        said.iter().map(|said| format!("{said:?}")).collect()
     }
 
     #[test]
@@ -217,9 +244,33 @@ mod tests {
         assert_eq!(out.len(), 20, "two entries");
         assert!(write_keyframe_request(1, 3, &mut out));
         let misses = [5, 6, 21, 40].map(|number| Said::Misses { ssrc: 2, number });
-        assert_eq!(said(&out), [&misses[..], &[Said::NeedsKeyframe { ssrc: 3 }]].concat());
+        assert_eq!(said(&out), [shown(&misses), shown(&[Said::NeedsKeyframe { ssrc: 3 }])].concat());
         let fir = [0x84, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 7, 0, 0, 0];
-        assert_eq!(said(&fir), [Said::NeedsKeyframe { ssrc: 9 }]);
+        assert_eq!(said(&fir), shown(&[Said::NeedsKeyframe { ssrc: 9 }]));
+    }
+
+    #[test]
+    fn what_a_receiver_says_of_its_path_is_understood() {
+        let mut remb =
+            vec![0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x09, 0, 5, 0, 0, 0, 7];
+        assert_eq!(said(&remb), shown(&[Said::Carries { bits_per_second: (1 << 16 | 5) << 2 }]));
+        remb[17] = 0xff;
+        assert_eq!(
+            said(&remb),
+            shown(&[Said::Carries { bits_per_second: u64::MAX }]),
+            "absurd, and no overflow"
+        );
+        remb[12] = b'r';
+        assert!(said(&remb).is_empty());
+        let arrivals = Twcc::builder(7, 1, 2, &[rtcp_types::TwccPacketStatus::Received { delta: 3 }], None);
+        let mut out = Vec::new();
+        assert!(write_arrivals(1, 2, &arrivals, &mut out));
+        let mut numbers = Vec::new();
+        read(&out, |said| match said {
+            Said::Arrivals(report) => numbers.extend(report.packets().map(|packet| packet.unwrap().0)),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(numbers, [7]);
     }
 
     #[test]
@@ -253,7 +304,7 @@ mod tests {
             Said::Answer { sent: 31, delay: 32 },
             Said::Answer { sent: 34, delay: 35 },
         ];
-        assert_eq!(said(&out), expected);
+        assert_eq!(said(&out), shown(&expected));
         of.sends.clear();
         out.clear();
         assert!(of.write(&mut out));

@@ -5,6 +5,7 @@
 //! writes and seals, `feedback` is what is said about it. All timers are one [deadline](MediaPlane::wakes_at).
 
 mod arrivals;
+mod bandwidth;
 mod extensions;
 mod feedback;
 mod history;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use str0m::media::Mid;
 
 use self::arrivals::Arrivals;
+use self::bandwidth::Bandwidth;
 use self::feedback::{Report, Said};
 use self::ntp::NtpClock;
 use self::receive::{MAX_SSRCS, Receiver, Refusal};
@@ -33,6 +35,7 @@ use crate::counters::DropReason;
 use crate::transmits::TransmitQueue;
 use crate::wire::Path;
 
+pub use self::bandwidth::{Demand, Estimate};
 pub(crate) use self::extensions::ExtensionIds;
 pub(crate) use self::keys::{KeyTap, Keys, build};
 pub(crate) use self::ntp::to_duration as ntp_duration;
@@ -105,6 +108,10 @@ pub(crate) struct MediaPlane {
     receiver: Receiver,
     sender: Sender,
     arrivals: Option<Arrivals>,
+    /// What the client's path carries, while somebody wants to know.
+    bandwidth: Option<Box<Bandwidth>>,
+    /// The first transport-wide number that was never used, while nobody does.
+    transport_number: u16,
     /// In whose name RTCP is sent if we send no media.
     own_ssrc: u32,
     /// What RTCP came in the name of each SSRC.
@@ -138,6 +145,8 @@ impl MediaPlane {
             receiver: Receiver::default(),
             sender: Sender::default(),
             arrivals: None,
+            bandwidth: None,
+            transport_number: 1,
             own_ssrc,
             reporters: Vec::new(),
             reports_sent: 0,
@@ -203,14 +212,16 @@ impl MediaPlane {
         if !takes_report(&mut self.reporters, reporter, index)? {
             return Ok(false);
         }
-        let Self { receiver, sender, times, round_trip, clock, .. } = self;
+        let Self { receiver, sender, bandwidth, times, round_trip, clock, .. } = self;
         let mut repeated = 0;
         feedback::read(bytes, |said| match said {
             Said::Report { ssrc, report } => receiver.set_report(now, ssrc, report),
             Said::Receives { ssrc } => sender.acknowledge(ssrc),
             Said::Misses { ssrc, number } if repeated < MAX_REPEATED => {
                 let with = (&contexts.outbound, &*clock);
-                repeated += usize::from(sink.send(|out| sender.repeat(now, with, ssrc, number, out)));
+                let bandwidth = bandwidth.as_deref_mut();
+                let is_sent = sink.send(|out| sender.repeat(now, with, ssrc, number, bandwidth, out));
+                repeated += usize::from(is_sent);
             }
             Said::Misses { .. } => {}
             Said::NeedsKeyframe { ssrc } => {
@@ -227,6 +238,16 @@ impl MediaPlane {
                 let measured = reception::round_trip(clock.middle_at(now), sent, delay);
                 *round_trip = measured.or(*round_trip);
             }
+            Said::Arrivals(report) => {
+                if let Some(bandwidth) = bandwidth {
+                    bandwidth.take_report(now, &report);
+                }
+            }
+            Said::Carries { bits_per_second } => {
+                if let Some(bandwidth) = bandwidth {
+                    bandwidth.take_limit(now, bits_per_second);
+                }
+            }
         });
         Ok(true)
     }
@@ -242,8 +263,9 @@ impl MediaPlane {
     ) -> bool {
         let Some(contexts) = &self.contexts else { return false };
         let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
+        let bandwidth = self.bandwidth.as_deref_mut();
         let mut is_first = false;
-        let is_sent = sink.send(|out| match sender.write(now, with, mid, write, bytes, out) {
+        let is_sent = sink.send(|out| match sender.write(now, with, mid, (write, bytes), bandwidth, out) {
             Some(sent) => {
                 is_first = sent.is_first;
                 true
@@ -267,11 +289,37 @@ impl MediaPlane {
         self.send_rtcp(sink, |out| feedback::write_keyframe_request(own, source, out))
     }
 
+    /// What an estimate of the client's path is needed for; `None` if for nothing: then nothing is kept or sent for it.
+    pub(crate) fn set_demand(&mut self, now: Instant, demand: Option<Demand>) {
+        match (demand, &mut self.bandwidth) {
+            (Some(demand), Some(bandwidth)) => bandwidth.set_demand(demand),
+            (Some(demand), none) => {
+                *none = Some(Box::new(Bandwidth::new(now, self.transport_number, demand)));
+            }
+            (None, Some(bandwidth)) => {
+                self.transport_number = bandwidth.next_number();
+                self.bandwidth = None;
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// How much the client's path is thought to carry; `None` if nobody wants to know or nothing is known yet.
+    pub(crate) fn estimate(&self, now: Instant) -> Option<Estimate> {
+        self.bandwidth.as_ref()?.estimate(now)
+    }
+
+    /// The estimate, if it has changed so much since this was last asked that it matters.
+    pub(crate) fn new_estimate(&mut self, now: Instant) -> Option<Estimate> {
+        self.bandwidth.as_mut()?.new_estimate(now)
+    }
+
     /// When [`MediaPlane::finish`] has something to do.
     pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let missing = self.receiver.missing_at(now, self.round_trip);
         let arrivals = self.arrivals.as_ref().and_then(|arrivals| arrivals.due_at(now));
-        [self.report_at, missing, arrivals].into_iter().flatten().min()
+        let bandwidth = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.wakes_at(now));
+        [self.report_at, missing, arrivals, bandwidth].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -281,6 +329,7 @@ impl MediaPlane {
         }
         self.ask_for_missing(now, sink);
         self.tell_arrivals(now, sink);
+        self.probe(now, sink);
         if self.report_at.is_some_and(|at| at <= now) {
             self.report_at = self.is_active.then(|| now + self.spread_interval());
             if std::mem::take(&mut self.is_active) {
@@ -326,6 +375,16 @@ impl MediaPlane {
         let source = self.receiver.sources().next().map_or(0, |source| source.ssrc);
         while let Some(report) = self.arrivals.as_mut().and_then(|arrivals| arrivals.report(now)) {
             self.send_rtcp(sink, |out| feedback::write_arrivals(own, source, &report, out));
+        }
+    }
+
+    fn probe(&mut self, now: Instant, sink: &mut Sink<'_>) {
+        let (Some(bandwidth), Some(contexts)) = (&mut self.bandwidth, &self.contexts) else { return };
+        let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
+        while bandwidth.wants_padding(now) {
+            if !sink.send(|out| sender.pad(now, with, bandwidth, out)) {
+                bandwidth.give_up_probe(now);
+            }
         }
     }
 

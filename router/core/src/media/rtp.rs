@@ -158,6 +158,14 @@ impl Outgoing<'_> {
     }
 }
 
+/// Adds padding to the packet that begins at `start` of `out`: `len` bytes, at least one, of which the last says how many.
+pub(crate) fn append_padding(start: usize, len: u8, out: &mut Vec<u8>) {
+    out[start] |= 0x20;
+    out.resize(out.len() + usize::from(len), 0);
+    out.pop();
+    out.push(len);
+}
+
 /// The payload of a decrypted packet without its padding; `None` if the padding is longer than what it is part of.
 pub(crate) fn unpadded(bytes: &[u8], payload: Range<usize>, has_padding: bool) -> Option<Range<usize>> {
     if !has_padding || payload.is_empty() {

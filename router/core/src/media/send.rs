@@ -6,10 +6,11 @@ use std::time::Instant;
 use str0m::media::Mid;
 
 use super::TrackConfig;
+use super::bandwidth::Bandwidth;
 use super::extensions::{ExtensionIds, Extensions, OwnValues};
 use super::history::{History, Sent};
 use super::ntp::NtpClock;
-use super::rtp::Outgoing;
+use super::rtp::{self, Outgoing};
 use super::srtp::Context;
 use super::window::Window;
 
@@ -32,12 +33,13 @@ pub(crate) struct Write {
     pub(crate) is_repaired: bool,
 }
 
+/// Padding of one packet: as much as it can say.
+const PADDING_BYTES: u8 = 255;
+
 /// The sending half of a leg's media.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sender {
     tracks: Vec<SendTrack>,
-    /// The next transport-wide number.
-    transport_number: u16,
 }
 
 /// An m-line that the answer gave SSRCs.
@@ -64,6 +66,7 @@ pub(crate) struct SendTrack {
 
 #[derive(Debug, Clone, Copy)]
 struct Last {
+    payload_type: u8,
     timestamp: u32,
     captured: Instant,
     clock_rate: u32,
@@ -82,12 +85,6 @@ pub(crate) struct SenderInfo {
     pub(crate) timestamp: u32,
     pub(crate) packets: u32,
     pub(crate) octets: u32,
-}
-
-impl Default for Sender {
-    fn default() -> Self {
-        Self { tracks: Vec::new(), transport_number: 1 }
-    }
 }
 
 impl Sender {
@@ -145,8 +142,8 @@ impl Sender {
         now: Instant,
         (keys, clock): (&Context, &NtpClock),
         mid: Mid,
-        write: &Write,
-        bytes: &[u8],
+        (write, bytes): (&Write, &[u8]),
+        bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
         let track = self.tracks.iter_mut().find(|track| track.mid == mid)?;
@@ -164,7 +161,7 @@ impl Sender {
             descriptor,
             payload,
         };
-        if !track.seal(&sent, now, (keys, clock), &mut self.transport_number, out) {
+        if !track.seal(&sent, now, (keys, clock), bandwidth, out) {
             return None;
         }
         if write.is_repaired {
@@ -173,7 +170,8 @@ impl Sender {
         track.packets = track.packets.wrapping_add(1);
         track.octets = track.octets.wrapping_add(payload.len() as u32);
         let (timestamp, captured, clock_rate) = (write.timestamp, write.captured, write.clock_rate);
-        let before = track.last.replace(Last { timestamp, captured, clock_rate });
+        let last = Last { payload_type: write.payload_type, timestamp, captured, clock_rate };
+        let before = track.last.replace(last);
         Some(Written { is_first: before.is_none() })
     }
 
@@ -184,10 +182,28 @@ impl Sender {
         (keys, clock): (&Context, &NtpClock),
         ssrc: u32,
         number: u16,
+        bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> bool {
         let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) else { return false };
-        track.seal_repair(now, (keys, clock), number, &mut self.transport_number, out).is_some()
+        track.seal_repair(now, (keys, clock), number, bandwidth, out).is_some()
+    }
+
+    /// Encrypts a packet of nothing but padding and appends it to `out`; false if no track can say that it is none of its media:
+    /// repetitions have numbers of their own, and one without a payload repeats nothing.
+    pub(crate) fn pad(
+        &mut self,
+        now: Instant,
+        (keys, clock): (&Context, &NtpClock),
+        bandwidth: &mut Bandwidth,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let can_pad = |track: &&mut SendTrack| {
+            let is_repaired = track.repair_ssrc.is_some() && track.ids.transport_number.is_some();
+            is_repaired && track.last.is_some_and(|last| track.repair_of(last.payload_type).is_some())
+        };
+        let track = self.tracks.iter_mut().find(can_pad);
+        track.is_some_and(|track| track.seal_padding(now, (keys, clock), bandwidth, out).is_some())
     }
 }
 
@@ -211,7 +227,7 @@ impl SendTrack {
         sent: &Sent<'_>,
         now: Instant,
         (keys, clock): (&Context, &NtpClock),
-        transport_number: &mut u16,
+        bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> bool {
         let start = out.len();
@@ -224,15 +240,34 @@ impl SendTrack {
             ssrc: self.ssrc,
             extensions: &sent.extensions,
             descriptor: sent.descriptor,
-            own: own_values(&self.ids, now, clock, mid, transport_number),
+            own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
         let header_len = outgoing.write(&self.ids, out);
         out.extend_from_slice(sent.payload);
         let is_sealed = keys.seal_rtp(out, start, header_len, self.ssrc, sent.number);
+        self.note_sent(now, is_sealed, start, bandwidth, out)
+    }
+
+    /// Tells the estimation what was appended since `start`, or takes it back if it was not sealed.
+    fn note_sent(
+        &self,
+        now: Instant,
+        is_sealed: bool,
+        start: usize,
+        bandwidth: Option<&mut Bandwidth>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         if !is_sealed {
             out.truncate(start);
+        } else if let (Some(bandwidth), Some(_)) = (bandwidth, self.ids.transport_number) {
+            bandwidth.note_sent(now, out.len() - start);
         }
         is_sealed
+    }
+
+    /// The payload type of repetitions of this one.
+    fn repair_of(&self, payload_type: u8) -> Option<u8> {
+        self.repairs.iter().find(|(of, _)| *of == payload_type).map(|(_, repair)| *repair)
     }
 
     fn seal_repair(
@@ -240,7 +275,7 @@ impl SendTrack {
         now: Instant,
         (keys, clock): (&Context, &NtpClock),
         number: u16,
-        transport_number: &mut u16,
+        bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let ssrc = self.repair_ssrc?;
@@ -258,16 +293,42 @@ impl SendTrack {
             ssrc,
             extensions: &kept.extensions,
             descriptor: kept.descriptor(),
-            own: own_values(&self.ids, now, clock, mid, transport_number),
+            own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
         let header_len = outgoing.write(&self.ids, out);
         out.extend_from_slice(&(kept.number as u16).to_be_bytes());
         out.extend_from_slice(kept.payload());
-        if !keys.seal_rtp(out, start, header_len, ssrc, repair_number) {
-            out.truncate(start);
-            return None;
-        }
-        Some(())
+        let is_sealed = keys.seal_rtp(out, start, header_len, ssrc, repair_number);
+        self.note_sent(now, is_sealed, start, bandwidth, out).then_some(())
+    }
+
+    fn seal_padding(
+        &mut self,
+        now: Instant,
+        (keys, clock): (&Context, &NtpClock),
+        bandwidth: &mut Bandwidth,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let (ssrc, last) = (self.repair_ssrc?, self.last?);
+        let payload_type = self.repair_of(last.payload_type)?;
+        let mid = (!self.is_repair_bound).then_some(&self.mid);
+        let number = self.next_repair;
+        self.next_repair += 1;
+        let start = out.len();
+        let outgoing = Outgoing {
+            payload_type,
+            marker: false,
+            sequence_number: number as u16,
+            timestamp: last.timestamp,
+            ssrc,
+            extensions: &Extensions::default(),
+            descriptor: &[],
+            own: own_values(&self.ids, now, clock, mid, Some(bandwidth)),
+        };
+        let header_len = outgoing.write(&self.ids, out);
+        rtp::append_padding(start, PADDING_BYTES, out);
+        let is_sealed = keys.seal_rtp(out, start, header_len, ssrc, number);
+        self.note_sent(now, is_sealed, start, Some(bandwidth), out).then_some(())
     }
 }
 
@@ -276,13 +337,10 @@ fn own_values<'a>(
     now: Instant,
     clock: &NtpClock,
     mid: Option<&'a Mid>,
-    transport_number: &mut u16,
+    bandwidth: Option<&Bandwidth>,
 ) -> OwnValues<'a> {
-    let number = ids.transport_number.map(|_| {
-        let number = *transport_number;
-        *transport_number = number.wrapping_add(1);
-        number.to_be_bytes()
-    });
+    let number = bandwidth.filter(|_| ids.transport_number.is_some());
+    let number = number.map(|bandwidth| bandwidth.next_number().to_be_bytes());
     let send_time = ids.send_time.map(|_| clock.send_time_at(now));
     OwnValues { mid: mid.map(|mid| &**mid), send_time, transport_number: number }
 }

@@ -9,6 +9,7 @@ use duocast_model::{CallId, LegId, RoutePlan};
 use super::{Call, MAX_CALLS, PlanOutcome, Shard, ShardConfig};
 use crate::demux::LegKey;
 use crate::leg::{Leg, Renegotiation};
+use crate::media::Demand;
 use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
 
 impl Shard {
@@ -73,6 +74,15 @@ impl Shard {
         }
         self.settle(now);
         result
+    }
+
+    /// What an estimate of a leg's path is needed for; `None`: for nothing, and it costs nothing. Holds for as long as the leg
+    /// has this client.
+    pub fn handle_demand(&mut self, now: Instant, call: CallId, leg: LegId, demand: Option<Demand>) {
+        let Some(key) = self.key_of(call, leg) else { return };
+        self.visit(now, key, |leg, _| leg.set_demand(now, demand));
+        self.touch(key);
+        self.settle(now);
     }
 
     fn answer(

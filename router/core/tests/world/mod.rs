@@ -86,6 +86,15 @@ pub enum MediaKindKey {
 
 pub use MediaKindKey::{Audio, Video};
 
+/// A link with a queue in front of it.
+pub struct Bottleneck {
+    pub client: usize,
+    pub bits_per_second: u64,
+    /// What would wait for longer is lost.
+    pub queue: Duration,
+    free_at: Instant,
+}
+
 pub struct World {
     pub now: Instant,
     pub shard: Shard,
@@ -101,6 +110,8 @@ pub struct World {
     pub uplink: Vec<Vec<u8>>,
     /// The last STUN check that a client sent.
     last_check: Vec<u8>,
+    /// The way from the shard to a client, if it is narrow.
+    pub bottleneck: Option<Bottleneck>,
     /// This client's datagrams are lost, both ways.
     pub cut_off: Option<usize>,
     /// Added to every offer, as a hostile client might.
@@ -186,6 +197,7 @@ impl World {
             record_uplink: false,
             uplink: Vec::new(),
             last_check: Vec::new(),
+            bottleneck: None,
             cut_off: None,
             extra_offer_line: String::new(),
             destinations: Vec::new(),
@@ -482,14 +494,34 @@ impl World {
             if is_media(transmit.contents) && self.rng.chance(self.loss_down) {
                 continue;
             }
-            if let Some(n) = client {
-                self.to_clients.push((self.now + DELAY, n, proto, transmit.contents.to_vec()));
+            let Some(n) = client else { continue };
+            let narrow = self.bottleneck.as_mut().filter(|bottleneck| bottleneck.client == n);
+            let waits = narrow.map_or(Some(Duration::ZERO), |b| b.pass(self.now, transmit.contents.len()));
+            if let Some(waits) = waits {
+                self.to_clients.push((self.now + waits + DELAY, n, proto, transmit.contents.to_vec()));
             }
         }
         while let Some(event) = self.shard.poll_event() {
             let Event::LegChanged { leg, state, .. } = event;
             self.events.push((leg, state));
         }
+    }
+}
+
+impl Bottleneck {
+    pub fn new(now: Instant, client: usize, bits_per_second: u64, queue: Duration) -> Self {
+        Self { client, bits_per_second, queue, free_at: now }
+    }
+
+    /// How long a datagram takes to get through; `None`: it is lost.
+    fn pass(&mut self, now: Instant, bytes: usize) -> Option<Duration> {
+        let takes = Duration::from_micros(bytes as u64 * 8_000_000 / self.bits_per_second);
+        let through_at = self.free_at.max(now) + takes;
+        let waits = through_at - now;
+        (waits <= self.queue).then(|| {
+            self.free_at = through_at;
+            waits
+        })
     }
 }
 

@@ -1,0 +1,356 @@
+//! How much one client's path carries: Google Congestion Control (draft-ietf-rmcat-gcc-02) from transport-wide reports
+//! (draft-holmer-rmcat-transport-wide-cc-extensions-01), with probes for what is not sent yet.
+//!
+//! `sent` remembers what was sent; a report says when it arrived. From that, `groups` and `trend` tell whether a queue grows,
+//! `throughput` how much arrives, `loss` how much does not; `rate` draws the conclusion, and `probe` looks for more. Exists only
+//! while somebody has a use for the answer: see [`Demand`].
+
+mod groups;
+mod loss;
+mod probe;
+mod rate;
+mod sent;
+mod throughput;
+mod trend;
+
+use std::time::{Duration, Instant};
+
+use rtcp_types::{Twcc, TwccPacketStatus};
+
+use self::groups::Groups;
+use self::loss::Loss;
+use self::probe::Probes;
+use self::rate::{MIN_RATE, Rate};
+use self::sent::SentPackets;
+use self::throughput::Throughput;
+use self::trend::{Trend, Usage};
+
+/// Units of a report's times, in microseconds.
+const TICK: i64 = 250;
+const REFERENCE_TICK: i64 = 64_000;
+
+/// A report whose time is this far from where ours says it should be, in microseconds, is on another clock.
+const MAX_CLOCK_CHANGE: i64 = 3_000_000;
+
+/// If nothing is heard of what was sent for this long, in microseconds, the rate is halved, and again. Higher feeds a dead path
+/// for longer, lower takes a pause of reports for one.
+const SILENT_AFTER: u64 = 1_000_000;
+
+/// A queue that grew is emptied within this time, in seconds: as long, that much less is sent. Higher keeps sound late for
+/// longer, lower stops video for it.
+const DRAIN_WITHIN: f64 = 0.5;
+
+/// What is in flight without a queue, beyond a round trip: until the next report, in seconds, and a few packets, in bytes.
+const REPORTED_EVERY: f64 = 0.1;
+const USUAL_IN_FLIGHT: f64 = 4000.0;
+
+/// No probe begins for this long after a queue grew, in microseconds.
+const CALM_AFTER: u64 = 1_000_000;
+
+/// The shortest round trip counts for this long, in microseconds, and half of it after that.
+const ROUND_TRIP_FOR: u64 = 10_000_000;
+
+/// What a receiver's own estimate (REMB) says holds for this long, in microseconds.
+const LIMIT_HOLDS: u64 = 10_000_000;
+
+/// A change of the estimate worth telling.
+const TOLD_UP: f64 = 1.05;
+const TOLD_DOWN: f64 = 0.97;
+
+/// How much a client's path is thought to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// Of RTP datagrams, without what IP and UDP add.
+    pub bits_per_second: u64,
+}
+
+/// What an estimate is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// What could be sent to the client with use, in bits per second. As long as the estimate is below it, and no queue grows,
+    /// probes look for room up to a little more than this.
+    pub wanted: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Bandwidth {
+    began: Instant,
+    demand: Demand,
+    sent: SentPackets,
+    clock: Option<ReceiverClock>,
+    groups: Groups,
+    trend: Trend,
+    throughput: Throughput,
+    loss: Loss,
+    rate: Rate,
+    probes: Probes,
+    round_trip: RoundTrip,
+    /// The receiver's own estimate, and until when it holds.
+    limit: Option<(f64, u64)>,
+    /// Since when reports are waited for.
+    waits_since: u64,
+    overused_at: Option<u64>,
+    /// The queue that grew is not empty yet.
+    is_draining: bool,
+    told: f64,
+}
+
+/// The receiver's time in reports.
+#[derive(Debug, Clone, Copy)]
+struct ReceiverClock {
+    /// In [`REFERENCE_TICK`], extended beyond its 24 bits.
+    reference: i64,
+    came_at: u64,
+}
+
+/// The shortest of a while.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    shortest: Option<u64>,
+    before: Option<u64>,
+    began: u64,
+}
+
+impl Bandwidth {
+    /// `number`: the first transport-wide number to use.
+    pub(crate) fn new(now: Instant, number: u16, demand: Demand) -> Self {
+        Self {
+            began: now,
+            demand,
+            sent: SentPackets::new(number),
+            clock: None,
+            groups: Groups::default(),
+            trend: Trend::default(),
+            throughput: Throughput::default(),
+            loss: Loss::default(),
+            rate: Rate::default(),
+            probes: Probes::new(0),
+            round_trip: RoundTrip::default(),
+            limit: None,
+            waits_since: 0,
+            overused_at: None,
+            is_draining: false,
+            told: 0.0,
+        }
+    }
+
+    pub(crate) fn set_demand(&mut self, demand: Demand) {
+        self.demand = demand;
+    }
+
+    /// The transport-wide number of the next packet.
+    pub(crate) fn next_number(&self) -> u16 {
+        self.sent.next() as u16
+    }
+
+    /// The packet with [that number](Bandwidth::next_number) was sent.
+    pub(crate) fn note_sent(&mut self, now: Instant, bytes: usize) {
+        let now = self.micros(now);
+        if self.sent.bytes_in_flight() == 0 {
+            self.waits_since = now;
+        }
+        let probe = self.probes.id();
+        if probe != 0 {
+            self.probes.send(now, self.sent.next(), bytes);
+        }
+        self.sent.add(now, bytes, probe);
+    }
+
+    /// A report on what arrived. Believed as far as it speaks of packets that were sent lately.
+    pub(crate) fn take_report(&mut self, now: Instant, report: &Twcc<'_>) {
+        let now = self.micros(now);
+        let Some(base) = self.sent.find(report.base_sequence_number()) else { return };
+        let mut arrived_at = self.receiver_time(now, report.reference_time());
+        let mut number = base;
+        let mut last_sent_at = None;
+        for packet in report.packets() {
+            // What could be read counts.
+            let Ok((_, status)) = packet else { break };
+            if number >= self.sent.next() {
+                break;
+            }
+            if self.sent.is_unreported(number) {
+                self.loss.count(status == TwccPacketStatus::NotReceived);
+            }
+            if let TwccPacketStatus::Received { delta } = status {
+                arrived_at += i64::from(delta) * TICK;
+                last_sent_at = self.take_arrival(now, number, arrived_at).max(last_sent_at);
+            }
+            number += 1;
+        }
+        self.sent.cover(number);
+        self.waits_since = now;
+        if let Some(sent_at) = last_sent_at {
+            self.round_trip.measure(now, now.saturating_sub(sent_at));
+        }
+        self.conclude(now);
+    }
+
+    /// The receiver's own estimate (REMB).
+    pub(crate) fn take_limit(&mut self, now: Instant, bits_per_second: u64) {
+        let now = self.micros(now);
+        self.limit = Some((bits_per_second as f64, now + LIMIT_HOLDS));
+    }
+
+    /// `None` until something is known.
+    pub(crate) fn estimate(&self, now: Instant) -> Option<Estimate> {
+        let bits = self.bits(self.micros(now))?;
+        Some(Estimate { bits_per_second: bits as u64 })
+    }
+
+    /// The estimate, if it has changed so much since this was last asked that it matters.
+    pub(crate) fn new_estimate(&mut self, now: Instant) -> Option<Estimate> {
+        let bits = self.bits(self.micros(now))?;
+        if (self.told * TOLD_DOWN..=self.told * TOLD_UP).contains(&bits) {
+            return None;
+        }
+        self.told = bits;
+        Some(Estimate { bits_per_second: bits as u64 })
+    }
+
+    /// When [`Bandwidth::wants_padding`] has something to do.
+    pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        self.rate.bits()?;
+        let now = self.micros(now);
+        // What may not begin yet is looked at again when a report comes.
+        let probes = self.probes.wakes_at(self.may_probe(now), self.round_trip.shortest());
+        let is_waiting = self.sent.bytes_in_flight() > 0;
+        let silent = is_waiting.then_some(self.waits_since + SILENT_AFTER);
+        let at = [probes, silent].into_iter().flatten().min()?;
+        Some(self.began + Duration::from_micros(at))
+    }
+
+    /// Does what is due; true if a packet of padding is to be sent, and then asked again.
+    pub(crate) fn wants_padding(&mut self, now: Instant) -> bool {
+        let now = self.micros(now);
+        let Some(bits) = self.rate.bits() else { return false };
+        if self.sent.bytes_in_flight() > 0 && now >= self.waits_since + SILENT_AFTER {
+            self.waits_since = now;
+            self.rate.halve();
+            self.probes.give_up(now);
+        }
+        self.judge_probe(now);
+        if self.may_probe(now) {
+            self.probes.begin(now, bits, self.demand.wanted as f64);
+        }
+        self.probes.wants_padding(now)
+    }
+
+    /// Padding cannot be sent.
+    pub(crate) fn give_up_probe(&mut self, now: Instant) {
+        let now = self.micros(now);
+        self.probes.give_up(now);
+    }
+
+    /// When it was sent, if it is news that this packet arrived.
+    fn take_arrival(&mut self, now: u64, number: u64, at: i64) -> Option<u64> {
+        let arrived = self.sent.arrive(now, number)?;
+        if arrived.was_missed {
+            self.loss.found();
+        }
+        self.throughput.add(at, arrived.bytes);
+        if arrived.probe == 0 {
+            if let Some(change) = self.groups.add(arrived.sent_at.cast_signed(), at) {
+                self.trend.add(change);
+            }
+        } else {
+            // The queue that a probe makes is its own doing.
+            self.groups.forget();
+            self.probes.arrive(arrived.probe, at, arrived.bytes);
+        }
+        Some(arrived.sent_at)
+    }
+
+    /// Draws the conclusions from a report.
+    fn conclude(&mut self, now: u64) {
+        let (usage, round_trip) = (self.trend.usage(), self.round_trip.shortest());
+        let arriving = self.throughput.arriving();
+        let is_lowered = self.rate.update(now, usage, self.loss.fraction(), arriving, round_trip);
+        if usage == Usage::Over {
+            self.overused_at = Some(now);
+            self.probes.wait_until(now + CALM_AFTER);
+            self.is_draining |= is_lowered;
+        } else if self.queued_bytes() == 0.0 {
+            self.is_draining = false;
+        }
+        if let Some(fraction) = self.loss.judge(now) {
+            self.rate.lose(now, fraction, arriving, round_trip);
+        }
+        self.judge_probe(now);
+    }
+
+    fn judge_probe(&mut self, now: u64) {
+        let result = self.probes.result(now, self.sent.reported(), self.round_trip.shortest());
+        if let Some(shown) = result.flatten() {
+            self.rate.prove(shown);
+        }
+    }
+
+    fn may_probe(&self, now: u64) -> bool {
+        let is_wanted = self.rate.bits().is_some_and(|bits| bits < self.demand.wanted as f64);
+        let is_calm = self.overused_at.is_none_or(|at| now >= at + CALM_AFTER);
+        let is_limited = self.limit_at(now) <= self.rate.bits().unwrap_or_default();
+        let is_queued = self.is_draining || self.trend.usage() == Usage::Over;
+        is_wanted && is_calm && !is_queued && !is_limited && self.loss.fraction() <= loss::HIGH
+    }
+
+    fn bits(&self, now: u64) -> Option<f64> {
+        let bits = self.rate.bits()?;
+        let drained = if self.is_draining { bits - self.queued_bytes() * 8.0 / DRAIN_WITHIN } else { bits };
+        Some(drained.min(self.limit_at(now)).max(MIN_RATE))
+    }
+
+    fn limit_at(&self, now: u64) -> f64 {
+        self.limit.filter(|(_, until)| now < *until).map_or(f64::MAX, |(limit, _)| limit)
+    }
+
+    /// What is in flight beyond what a path without a queue holds.
+    fn queued_bytes(&self) -> f64 {
+        let arriving = self.throughput.arriving().map_or(0.0, |arriving| arriving.least);
+        let time = self.round_trip.shortest() as f64 / 1e6 + REPORTED_EVERY;
+        (self.sent.bytes_in_flight() as f64 - arriving / 8.0 * time - USUAL_IN_FLIGHT).max(0.0)
+    }
+
+    /// A report's reference time in microseconds. If the receiver's clock has jumped, all that depends on it begins anew.
+    fn receiver_time(&mut self, now: u64, reference: u32) -> i64 {
+        let reference = match self.clock {
+            None => i64::from(reference),
+            Some(clock) => {
+                let ahead = (reference.wrapping_sub(clock.reference as u32) << 8).cast_signed() >> 8;
+                let ahead = i64::from(ahead);
+                let passed = now.saturating_sub(clock.came_at).cast_signed();
+                if (ahead * REFERENCE_TICK - passed).abs() < MAX_CLOCK_CHANGE {
+                    clock.reference + ahead
+                } else {
+                    self.groups.forget();
+                    self.throughput.forget();
+                    i64::from(reference)
+                }
+            }
+        };
+        self.clock = Some(ReceiverClock { reference, came_at: now });
+        reference * REFERENCE_TICK
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_micros() as u64
+    }
+}
+
+impl RoundTrip {
+    fn measure(&mut self, now: u64, time: u64) {
+        if now.saturating_sub(self.began) >= ROUND_TRIP_FOR {
+            (self.before, self.shortest, self.began) = (self.shortest, None, now);
+        }
+        self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
+    }
+
+    /// In microseconds; 0 if it was not measured.
+    fn shortest(&self) -> u64 {
+        [self.shortest, self.before].into_iter().flatten().min().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
