@@ -8,6 +8,8 @@ mod arrivals;
 mod bandwidth;
 mod extensions;
 mod feedback;
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) mod fuzz;
 mod history;
 mod keys;
 mod missing;
