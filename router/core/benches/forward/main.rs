@@ -17,13 +17,14 @@ use world::{Shape, World};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const SCENARIOS: [(&str, Shape); 6] = [
-    ("calls-1", Shape { calls: 1, viewers: 1 }),
-    ("calls-50", Shape { calls: 50, viewers: 1 }),
-    ("calls-300", Shape { calls: 300, viewers: 1 }),
-    ("calls-500", Shape { calls: 500, viewers: 1 }),
-    ("fan-out-10", Shape { calls: 1, viewers: 10 }),
-    ("fan-out-200", Shape { calls: 1, viewers: 200 }),
+const SCENARIOS: [(&str, Shape); 7] = [
+    ("calls-1", Shape { calls: 1, viewers: 1, estimates: false }),
+    ("calls-50", Shape { calls: 50, viewers: 1, estimates: false }),
+    ("estimate-50", Shape { calls: 50, viewers: 1, estimates: true }),
+    ("calls-300", Shape { calls: 300, viewers: 1, estimates: false }),
+    ("calls-500", Shape { calls: 500, viewers: 1, estimates: false }),
+    ("fan-out-10", Shape { calls: 1, viewers: 10, estimates: false }),
+    ("fan-out-200", Shape { calls: 1, viewers: 200, estimates: false }),
 ];
 
 /// Virtual time before anything counts: caches and buffers get their size.

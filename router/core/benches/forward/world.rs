@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
-use duocast_router_core::{Datagram, IceSecret, Link, Path, Shard, ShardConfig};
+use duocast_router_core::{Datagram, Demand, IceSecret, Link, Path, Shard, ShardConfig};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
@@ -16,6 +16,8 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use crate::count::counted;
 
 const ROUTER: ([u8; 4], u16) = ([198, 51, 100, 7], 4000);
+/// What a client could be sent with use, in bits per second: more than it is sent, so that probes look for it.
+const WANTED: u64 = 2_000_000;
 /// How long a busy worker lets datagrams gather.
 const TURN: Duration = Duration::from_millis(1);
 
@@ -32,6 +34,8 @@ pub(crate) struct Shape {
     pub(crate) calls: usize,
     /// Legs of each call that hear its first one. 1: a call of two, where both send; more: only the first sends.
     pub(crate) viewers: usize,
+    /// Every leg's path is estimated.
+    pub(crate) estimates: bool,
 }
 
 pub(crate) struct World {
@@ -47,6 +51,8 @@ pub(crate) struct World {
 }
 
 struct Client {
+    call: CallId,
+    leg: LegId,
     rtc: Rtc,
     address: SocketAddr,
     audio: Mid,
@@ -78,6 +84,10 @@ impl World {
         };
         for call in 0..shape.calls {
             world.add_call(call, legs_per_call);
+        }
+        let demand = shape.estimates.then_some(Demand { wanted: WANTED });
+        for (call, leg) in world.clients.iter().map(|client| (client.call, client.leg)) {
+            counted(|| world.shard.handle_demand(world.now, call, leg, demand));
         }
         while !world.clients.iter().all(|client| client.is_connected) {
             world.send_media(false);
@@ -119,6 +129,8 @@ impl World {
         let answer = SdpAnswer::from_sdp_string(&answer.expect("an answer")).expect("an SDP answer");
         rtc.sdp_api().accept_answer(pending, answer).expect("an accepted answer");
         self.clients.push(Client {
+            call,
+            leg,
             rtc,
             address,
             audio,
