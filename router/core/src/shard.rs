@@ -14,7 +14,6 @@ use crate::counters::{Counters, LegCounters};
 use crate::demux::{Classified, Demux, LegKey};
 use crate::forward::{Delivery, Forward};
 use crate::leg::{Leg, LegOutput, Progress};
-use crate::media::Estimate;
 use crate::timers::Timers;
 use crate::wire::{Datagram, Link, Path, Transmit, Transport};
 
@@ -137,13 +136,6 @@ impl Shard {
     pub fn leg_counters(&self, call: CallId, leg: LegId) -> Option<LegCounters> {
         let key = self.key_of(call, leg)?;
         self.slot(key)?.leg.as_ref().map(Leg::counters)
-    }
-
-    /// How much a leg's path is thought to carry; `None` as long as nobody [wants to know](Shard::handle_demand) or nothing is
-    /// known.
-    pub fn estimate(&self, now: Instant, call: CallId, leg: LegId) -> Option<Estimate> {
-        let key = self.key_of(call, leg)?;
-        self.slot(key)?.leg.as_ref()?.estimate(now)
     }
 
     // ---- handle_*: batches of datagrams -------------------------------------------------------------------------

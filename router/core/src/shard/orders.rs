@@ -9,7 +9,7 @@ use duocast_model::{CallId, LegId, RoutePlan};
 use super::{Call, MAX_CALLS, PlanOutcome, Shard, ShardConfig};
 use crate::demux::LegKey;
 use crate::leg::{Leg, Renegotiation};
-use crate::media::Demand;
+use crate::media::{Demand, Estimate};
 use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
 
 impl Shard {
@@ -83,6 +83,13 @@ impl Shard {
         self.visit(now, key, |leg, _| leg.set_demand(now, demand));
         self.touch(key);
         self.settle(now);
+    }
+
+    /// How much a leg's path is thought to carry; `None` as long as nobody [wants to know](Shard::handle_demand) or nothing is
+    /// known.
+    pub fn estimate(&self, now: Instant, call: CallId, leg: LegId) -> Option<Estimate> {
+        let key = self.key_of(call, leg)?;
+        self.slot(key)?.leg.as_ref()?.estimate(now)
     }
 
     fn answer(
