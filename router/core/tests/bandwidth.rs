@@ -26,13 +26,14 @@ fn watch(world: &mut World, millis: usize) -> Vec<bool> {
         let room = estimate(world).unwrap_or(SOUND + 150_000).saturating_sub(SOUND);
         let layer = LAYERS.into_iter().find(|layer| *layer <= room).unwrap_or_default();
         world.send(0, Audio, &[7; 120]);
-        let mut bytes = (layer / 50 / 8) as usize;
-        while bytes > 0 {
-            let part = bytes.min(1000);
-            world.send(0, Video, &vec![7; part]);
-            bytes -= part;
+        // Paced, as browsers do: a burst is a queue of its own.
+        for _ in 0..4 {
+            let bytes = (layer / 50 / 8 / 4) as usize;
+            if bytes > 0 {
+                world.send(0, Video, &vec![7; bytes]);
+            }
+            world.run_for(Duration::from_millis(5));
         }
-        world.run_for(Duration::from_millis(20));
         is_full.push(layer == LAYERS[0]);
     }
     is_full
