@@ -426,14 +426,10 @@ impl Engine {
         if self.direct.is_some() {
             self.order.handle_packet(path, packet);
         }
-        if !shown.is_empty() && (path == self.course.play || self.is_still(packet.arrived)) {
-            self.video_from = path;
-        }
-        if path != self.video_from {
-            shown.clear();
-        }
-        shown.retain(|frame| self.order.shows(path, frame.rtp_time));
+        let may_show = path == self.video_from || path == self.course.play || self.is_still(packet.arrived);
+        shown.retain(|frame| may_show && self.order.shows(packet.arrived, path, frame.rtp_time));
         if !shown.is_empty() {
+            self.video_from = path;
             self.stats.video_frames_in += shown.len() as u64;
             shown
                 .iter()
