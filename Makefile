@@ -63,7 +63,7 @@ quality: setup-test web ## Speech quality, switches of legs and times of answers
 	TEST_JUDGE=1 tests/browser/run.sh speech.test.mjs direct.test.mjs
 	tests/sound.sh
 	TEST_JUDGE=1 tests/faults.sh network stall
-	cargo test --quiet --workspace --lib --test direct --test stories -- --include-ignored --nocapture switches_each_way news_of_going as_long_as_calling_off
+	cargo test --quiet --workspace --lib --test direct --test stories -- --include-ignored --nocapture switches_each_way as_long_as_calling_off
 
 fresh: ## Try `make test` and `make run` on a bare Debian (debootstrap, needs root, an hour)
 	tests/fresh.sh test /tmp/duocast-fresh

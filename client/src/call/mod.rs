@@ -85,6 +85,8 @@ struct Shared {
     media: Option<mpsc::Sender<LegCommand>>,
     driver: mpsc::Sender<DriverCommand>,
     network_changed: Arc<tokio::sync::Notify>,
+    /// Held while the server is told yes or no to a direct leg: it must learn them in the order in which they were said.
+    consent_order: tokio::sync::Mutex<()>,
     cancel: CancellationToken,
 }
 
@@ -108,7 +110,7 @@ impl Call {
         cancel: CancellationToken,
     ) -> Self {
         let id = info.id;
-        let (info_tx, info_rx) = watch::channel(info);
+        let (info, info_rx) = watch::channel(info);
         let network_changed = Arc::new(tokio::sync::Notify::new());
         let (driver, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (media, stats) = if settings.manual_media {
@@ -121,7 +123,18 @@ impl Call {
             tokio::spawn(driver.run(cancel.clone()));
             (Some(commands), stats)
         };
-        Self(Arc::new(Shared { id, session, info: info_tx, stats, media, driver, network_changed, cancel }))
+        let consent_order = Default::default();
+        Self(Arc::new(Shared {
+            id,
+            session,
+            info,
+            stats,
+            media,
+            driver,
+            network_changed,
+            consent_order,
+            cancel,
+        }))
     }
 
     /// Which call.
@@ -210,12 +223,14 @@ impl Call {
 
     /// Says yes or no to a direct leg: media that goes straight to the other party, who then sees this one's IP address.
     /// It takes both parties' yes. A no takes effect here at once, before any server knows, and whatever the other party
-    /// does.
+    /// does. What is said while the server has not answered to the last one waits for that answer, so that the server ends with
+    /// the same.
     ///
     /// Errors: `DIRECT_NOT_ALLOWED` if this account's settings rule direct legs out, `CALL_NOT_LIVE` before the call is live.
     pub async fn set_direct(&self, yes: bool) -> Result<(), CallError> {
         // Without a driver, the application has its own legs to look after.
         let _ = self.0.driver.send(DriverCommand::Consent(yes)).await;
+        let _in_order = self.0.consent_order.lock().await;
         let request = v1::SetDirectRequest {
             session_id: self.0.session.id(),
             call_id: self.0.id.to_string(),

@@ -338,7 +338,7 @@ async fn follow(
                 if info.state.is_ended() {
                     break;
                 }
-                privacy.follow(call, &info, on_progress).await;
+                privacy.follow(call, &info, on_progress);
                 known = Some(info);
             }
             Ok(()) = stats.changed(), if !has_audio => {
@@ -352,8 +352,8 @@ async fn follow(
                     on_progress(Progress::Connection(connection));
                 }
             }
-            () = reached(privacy.leave_at()) => privacy.leave(call).await,
-            yes = pressed(&mut consent) => privacy.press(call, yes).await,
+            () = reached(privacy.leave_at()) => privacy.leave(call),
+            yes = pressed(&mut consent) => privacy.press(call, yes),
             () = reached(hang_up_at), if !is_stopping => is_stopping = true,
             () = options.stop.cancelled(), if !is_stopping => is_stopping = true,
         }

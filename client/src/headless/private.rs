@@ -33,7 +33,7 @@ impl Privacy {
         }
     }
 
-    pub(super) async fn follow(
+    pub(super) fn follow(
         &mut self,
         call: &Call,
         info: &CallInfo,
@@ -49,7 +49,7 @@ impl Privacy {
         }
         if direct.own_consent == DirectConsent::NotGiven && self.wants_direct && !self.is_saying {
             self.is_saying = true;
-            self.say(call, true).await;
+            say(call, true);
         }
     }
 
@@ -58,19 +58,23 @@ impl Privacy {
         self.private_after.zip(self.direct_since).map(|(after, since)| ((), since + after))
     }
 
-    pub(super) async fn leave(&mut self, call: &Call) {
-        self.press(call, false).await;
+    pub(super) fn leave(&mut self, call: &Call) {
+        self.press(call, false);
     }
 
     /// The person says yes or no.
-    pub(super) async fn press(&mut self, call: &Call, yes: bool) {
+    pub(super) fn press(&mut self, call: &Call, yes: bool) {
         (self.private_after, self.wants_direct) = (None, yes);
-        self.say(call, yes).await;
+        say(call, yes);
     }
+}
 
-    async fn say(&self, call: &Call, yes: bool) {
+/// Nobody waits for the server's answer: what is pressed next takes effect at once, however long that takes.
+fn say(call: &Call, yes: bool) {
+    let call = call.clone();
+    tokio::spawn(async move {
         if let Err(error) = call.set_direct(yes).await {
             tracing::warn!(%error, "the server was not told about the direct connection");
         }
-    }
+    });
 }

@@ -129,7 +129,7 @@ impl Engine {
         if let Some(listener) = &mut self.listener {
             listener.start_over(Path::Routed);
         }
-        self.reception[Path::Routed as usize].frames.start_over();
+        self.reception[Path::Routed as usize] = Reception::default();
         self.order.start_over(Path::Routed);
         if let Some(video) = &mut self.video {
             video.source.request_keyframe();

@@ -92,11 +92,6 @@ impl Frames {
         must
     }
 
-    /// Another leg carries the stream from now on.
-    pub(crate) fn start_over(&mut self) {
-        *self = Self::default();
-    }
-
     fn advance(&mut self, now: Instant, shown: &mut Vec<Shown>) {
         let before = shown.len();
         if self.next.is_none() {

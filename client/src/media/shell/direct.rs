@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 
@@ -10,6 +10,10 @@ use super::{DATAGRAMS_PER_TURN, LegCommand, Shell};
 use crate::media::engine::Engine;
 use crate::media::gather::Way;
 use crate::media::local_address_towards;
+
+/// How long a closed leg's sockets stay bound. The other party may not know yet and sends on; a port that is free answers with an
+/// ICMP error, which is a packet to its address. Higher keeps two ports for longer, lower answers one who hears of it late.
+const REST: Duration = Duration::from_secs(10);
 
 /// At most one for each family.
 #[derive(Default)]
@@ -37,6 +41,14 @@ impl DirectSockets {
                 _ = second.readable() => {}
             },
         }
+    }
+
+    /// Reads and sends nothing any more, and gives the ports back in a while.
+    fn rest(self) {
+        tokio::spawn(async move {
+            tokio::time::sleep(REST).await;
+            drop(self);
+        });
     }
 
     pub(super) fn receive(&self, engine: &mut Engine, buffer: &mut [u8]) {
@@ -85,12 +97,12 @@ impl Shell {
         }
     }
 
-    /// Says goodbye and drops the sockets: after this nothing can go to the other party's address.
+    /// Says goodbye and lets go of the sockets: after this nothing can go to the other party's address.
     pub(super) async fn close_direct(&mut self, attempt: u32) {
         let is_there = self.engine.close_direct(Instant::now(), attempt);
         self.flush().await;
         if is_there {
-            self.direct = DirectSockets::default();
+            std::mem::take(&mut self.direct).rest();
             self.engine.forget_direct();
         }
     }
@@ -108,5 +120,24 @@ impl Shell {
         let other: Option<IpAddr> = other.and_then(|to| local_address_towards(*to).ok()).map(|a| a.ip());
         let first = Way { local: own.ip(), ask: Some(router) };
         std::iter::once(first).chain(other.map(|local| Way { local, ask: None })).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The other party hears late that the leg is closed, and sends on.
+    #[tokio::test]
+    async fn a_closed_leg_answers_nothing_not_even_by_an_icmp_error() {
+        let bind = || UdpSocket::bind("127.0.0.1:0");
+        let (own, other) = (bind().await.unwrap(), bind().await.unwrap());
+        other.connect(own.local_addr().unwrap()).await.unwrap();
+        DirectSockets::of(vec![own]).rest();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            // An ICMP error of a datagram comes with the next one.
+            other.send(b"media").await.expect("nothing came back");
+        }
     }
 }

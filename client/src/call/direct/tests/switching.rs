@@ -22,16 +22,10 @@ const ONE_WAY: Duration = Duration::from_millis(40);
 
 const LOSS: f64 = 0.03;
 
-/// What is played of the 50 packets and the 30 frames of the second after a change, at least. A loss like the path's own, and a gap
-/// as long as is promised for most, are no lost track.
+/// What is played of the 50 packets and the 30 frames of the second after a change, at least. A loss like the path's own is no lost
+/// track, nor is a picture that stands still until the second key frame, since the first one got lost: gaps are judged at p95.
 const HEARD_MIN: u64 = 38;
-
-/// Pictures of one party that are shown again in 40 changes, at most. It should be none: a known fault, seen once in about a thousand
-/// changes, four or five pictures at a time, whose cause is not known.
-const SHOWN_AGAIN_MAX: u64 = 10;
-
-/// See [`HEARD_MIN`].
-const SEEN_MIN: u64 = 12;
+const SEEN_MIN: u64 = 1;
 
 const MEDIA: MediaState = MediaState { audio: true, video: true };
 
@@ -435,7 +429,6 @@ fn p95(mut values: Vec<f64>) -> f64 {
 }
 
 #[test]
-#[ignore = "fails now and then on what is drawn at random: pictures shown again, a known fault; make quality runs it"]
 fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
     let (mut concealed, mut gaps, mut latest) = (Vec::new(), [Vec::new(), Vec::new()], 0.0_f64);
     for seed in 0..5 {
@@ -449,9 +442,8 @@ fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
         for party in &world.parties {
             let stats = party.engine.stats();
             assert_eq!(stats.switch_count, 40);
-            assert_eq!(stats.audio_units.repeated, 0, "heard once, in order");
-            let repeated = stats.video_units.repeated;
-            assert!(repeated <= SHOWN_AGAIN_MAX, "{repeated} pictures shown again");
+            let repeated = (stats.audio_units.repeated, stats.video_units.repeated);
+            assert_eq!(repeated, (0, 0), "heard and shown once, in order");
             for switch in &stats.switches {
                 let (heard, seen) = (switch.audio_units.handed_over, switch.video_units.handed_over);
                 assert!(
@@ -481,7 +473,6 @@ fn a_hundred_switches_each_way_at_80_ms_and_3_percent_keep_the_promises() {
 
 /// A command and its news travel over the same bad network as media, and one of a hundred switches has one that is late.
 #[test]
-#[ignore = "fails now and then on what is drawn at random: pictures shown again, a known fault; make quality runs it"]
 fn news_of_going_private_that_is_late_for_either_side_is_not_heard_or_seen() {
     let mut concealed = Vec::new();
     let mut gaps = Vec::new();
