@@ -1,5 +1,6 @@
 //! The audio score of a sample of receivers: which ones, and what became of the speech in what they recorded.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::figure::number;
 use super::outcome::CallOutcome;
+use super::party::{PartyPlan, Role};
 use crate::peer::{Recorded, Speech};
 use crate::score::{RATE, Reference};
 
@@ -23,8 +25,8 @@ pub(crate) struct AudioScore {
     /// Of the stream, see [`stream_group`].
     pub(crate) group: usize,
     pub(crate) call: usize,
-    /// Whether the caller heard it, or the callee.
-    pub(crate) is_caller: bool,
+    /// Who heard it.
+    pub(crate) party: Role,
     /// When it began, from the start of the run.
     pub(crate) at: Duration,
     /// From 1 to 5.
@@ -36,15 +38,11 @@ pub(crate) struct AudioScore {
 impl AudioScore {
     pub(crate) fn json(&self, group: &str) -> Value {
         json!({
-            "group": group, "call": self.call, "party": party(self.is_caller),
+            "group": group, "call": self.call, "party": self.party.to_string(),
             "at_seconds": number(Some(self.at.as_secs_f64())), "score": number(Some(self.score)),
             "recording": self.recording,
         })
     }
-}
-
-fn party(is_caller: bool) -> &'static str {
-    if is_caller { "caller" } else { "callee" }
 }
 
 /// Whose conditions a stream between clients of these groups meets: the receiver's, else the sender's.
@@ -52,30 +50,29 @@ pub(crate) fn stream_group(receiver: usize, sender: usize) -> usize {
     if receiver == 0 { sender } else { receiver }
 }
 
-/// Which receivers record, caller and callee of each call: `count` of each group's streams, evenly spread.
-pub(crate) fn choose(groups: &[[usize; 2]], count: usize) -> Vec<[bool; 2]> {
-    let mut chosen = vec![[false; 2]; groups.len()];
-    let last = groups.iter().flatten().copied().max().unwrap_or(0);
-    for group in 0..=last {
-        let parties = groups.iter().enumerate().flat_map(|(call, own)| [(call, 0, own), (call, 1, own)]);
-        let streams: Vec<(usize, usize)> = parties
-            .filter(|(_, party, own)| stream_group(own[*party], own[1 - party]) == group)
-            .map(|(call, party, _)| (call, party))
-            .collect();
+/// Has `count` of each group's streams recorded where they are heard, evenly spread over these calls' parties.
+pub(crate) fn choose(mut calls: Vec<&mut [PartyPlan]>, count: usize) {
+    let mut streams: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+    for (call, parties) in calls.iter().enumerate() {
+        for (party, plan) in parties.iter().enumerate() {
+            let group = stream_group(plan.group, parties[plan.role.hears()].group);
+            streams.entry(group).or_default().push((call, party));
+        }
+    }
+    for streams in streams.values() {
         let count = count.min(streams.len());
         for n in 0..count {
             let (call, party) = streams[n * streams.len() / count];
-            chosen[call][party] = true;
+            calls[call][party].records = true;
         }
     }
-    chosen
 }
 
 /// One receiver's recording.
 struct Heard {
     group: usize,
     call: usize,
-    is_caller: bool,
+    party: Role,
     recorded: Recorded,
 }
 
@@ -119,7 +116,7 @@ pub(crate) fn score(
         problem = problem.or(written.err());
         scores.push(score);
     }
-    scores.sort_by_key(|score| (score.group, score.call, score.is_caller, score.at));
+    scores.sort_by_key(|score| (score.group, score.call, score.party, score.at));
     let sentence = |error: std::io::Error| format!("the recordings could not all be written: {error}");
     (scores, problem.map(sentence))
 }
@@ -127,12 +124,11 @@ pub(crate) fn score(
 fn take(outcomes: &mut [CallOutcome]) -> Vec<Heard> {
     let mut heard = Vec::new();
     for outcome in outcomes {
-        for party in 0..2 {
-            let Some(recorded) = outcome.legs[party].as_mut().and_then(|leg| leg.recorded.take()) else {
-                continue;
-            };
-            let group = stream_group(outcome.groups[party], outcome.groups[1 - party]);
-            heard.push(Heard { group, call: outcome.index, is_caller: party == 0, recorded });
+        let groups: Vec<usize> = outcome.parties.iter().map(|party| party.group).collect();
+        for party in &mut outcome.parties {
+            let Some(recorded) = party.leg.as_mut().and_then(|leg| leg.recorded.take()) else { continue };
+            let group = stream_group(party.group, groups[party.role.hears()]);
+            heard.push(Heard { group, call: outcome.index, party: party.role, recorded });
         }
     }
     heard
@@ -148,7 +144,7 @@ fn score_one(
     let from = heard.recorded.from.saturating_duration_since(start);
     let mut scores = Vec::new();
     for (n, passage) in reference.passages(samples).into_iter().enumerate() {
-        let name = format!("{}-{}-{}-{n}.wav", heard.group, heard.call, party(heard.is_caller));
+        let name = format!("{}-{}-{}-{n}.wav", heard.group, heard.call, heard.party);
         let written = folder.map_or(Ok(()), |folder| {
             let until = (passage.begin + reference.len() + MARGIN).min(samples.len());
             write(&folder.join(&name), &samples[passage.begin.saturating_sub(MARGIN)..until])
@@ -156,7 +152,7 @@ fn score_one(
         let score = AudioScore {
             group: heard.group,
             call: heard.call,
-            is_caller: heard.is_caller,
+            party: heard.party,
             at: from + Duration::from_secs_f64(passage.begin as f64 / RATE as f64),
             score: passage.score,
             recording: folder.map(|_| name),
@@ -190,22 +186,31 @@ fn named(path: &Path, error: &hound::Error) -> std::io::Error {
 mod tests {
     use super::*;
     use crate::peer::LegReport;
+    use crate::run::outcome::PartyOutcome;
 
     #[test]
     fn every_groups_streams_are_sampled_evenly_and_no_more_than_asked_for() {
         let groups = [vec![[0, 0]; 20], vec![[1, 0], [0, 1], [2, 0]]].concat();
-        let chosen = choose(&groups, 4);
-        let of = |wanted: usize| {
-            let streams = groups.iter().zip(&chosen).flat_map(|(own, chosen)| {
-                [0, 1].map(|party| (stream_group(own[party], own[1 - party]), chosen[party]))
+        let calls: Vec<Vec<PartyPlan>> = groups
+            .iter()
+            .map(|own| [0, 1].map(|n| PartyPlan { group: own[n], ..PartyPlan::new(Role::PAIR[n]) }).into())
+            .collect();
+        let chosen = |count: usize| {
+            let mut calls = calls.clone();
+            choose(calls.iter_mut().map(|parties| &mut parties[..]).collect(), count);
+            let recording = calls.iter().enumerate().flat_map(|(call, parties)| {
+                let heard = |party: &PartyPlan| parties[party.role.hears()].group;
+                let chosen = parties.iter().filter(|party| party.records);
+                chosen.map(move |party| (stream_group(party.group, heard(party)), call))
             });
-            streams.filter(|(group, is_chosen)| *group == wanted && *is_chosen).count()
+            recording.collect::<Vec<_>>()
         };
-        assert_eq!([of(0), of(1), of(2)], [4, 4, 2]);
-        let calls: Vec<usize> = (0..20).filter(|call| chosen[*call].contains(&true)).collect();
-        assert_eq!(calls, [0, 5, 10, 15]);
-        assert!(choose(&groups, 0).iter().flatten().all(|is_chosen| !is_chosen));
-        assert!(choose(&[], 4).is_empty());
+        let four = chosen(4);
+        assert_eq!([0, 1, 2].map(|group| four.iter().filter(|(of, _)| *of == group).count()), [4, 4, 2]);
+        let calls_of_rest: Vec<usize> =
+            four.iter().filter(|(group, _)| *group == 0).map(|(_, call)| *call).collect();
+        assert_eq!(calls_of_rest, [0, 5, 10, 15]);
+        assert_eq!(chosen(0), []);
     }
 
     #[test]
@@ -217,17 +222,18 @@ mod tests {
             recorded: Some(Recorded { from: start + Duration::from_secs(3), samples }),
             ..LegReport::default()
         };
+        let caller = PartyOutcome { leg: Some(LegReport::default()), ..PartyOutcome::default() };
+        let callee = PartyOutcome { role: Role::Callee, group: 2, leg: Some(leg), ..PartyOutcome::default() };
         let call = || CallOutcome {
             index: 7,
-            groups: [0, 2],
-            legs: [Some(LegReport::default()), Some(leg.clone())],
+            parties: vec![caller.clone(), callee.clone()],
             ..CallOutcome::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let (scores, problem) = score(&mut [call()], &speech, start, Some(folder.path()));
         assert_eq!((problem, scores.len()), (None, 1), "the second passage is not whole");
         let found = &scores[0];
-        assert_eq!((found.group, found.call, found.is_caller), (2, 7, false));
+        assert_eq!((found.group, found.call, found.party), (2, 7, Role::Callee));
         assert!(found.score > 4.9 && found.at == Duration::from_millis(3250), "{found:?}");
         let length = |name: &str| hound::WavReader::open(folder.path().join(name)).unwrap().duration();
         assert_eq!(length(REFERENCE_FILE), 8 * RATE as u32);

@@ -131,7 +131,7 @@ async fn talk(shared: &Shared, plan: &CallPlan, lane: &LaneLink, accounts: &[Acc
         call_id: None,
         accepted_at: None,
         seats: [None, None],
-        outcome: CallOutcome { index: plan.index, groups: plan.groups, ..CallOutcome::default() },
+        outcome: CallOutcome::new(plan),
     };
     let stopped = tokio::select! {
         biased;
@@ -162,12 +162,12 @@ impl Call<'_> {
     async fn set_up(&mut self, accounts: &[Account]) -> Result<(), Failure> {
         self.shared.sleep_until(self.plan.join_at).await;
         self.stage = Some(Stage::Join);
-        self.outcome.joined_at = self.shared.start.elapsed();
+        self.outcome.note_joining(self.shared.start.elapsed());
         let join = |party: usize| {
             Device::join(self.shared.server.clone(), &accounts[party], Arc::clone(&self.shared.live))
         };
         let ((caller, caller_took), (callee, callee_took)) = tokio::try_join!(join(0), join(1))?;
-        self.outcome.join = [Some(caller_took), Some(callee_took)];
+        self.outcome.note_joined([caller_took, callee_took]);
         self.devices = Some([caller, callee]);
         self.shared.sleep_until(self.plan.place_at).await;
         let rang_at = self.ring(&accounts[1]).await?;
@@ -206,16 +206,17 @@ impl Call<'_> {
         let config = PeerConfig { video: self.plan.has_video, stats_interval: None, ..PeerConfig::default() };
         let (peer, sdp_offer) = Peer::offer(offered_at, config);
         let answer = device.connect_leg(call_id, sdp_offer).await.map_err(failed(Stage::Leg))?;
+        let plan = &self.plan.parties[party];
         let leg = NewLeg {
             peer: Box::new(peer),
             answer,
             config: LegConfig {
                 speech: Arc::clone(&self.shared.speech),
                 video: self.shared.video.filter(|_| self.plan.has_video),
-                decodes: self.plan.decodes[party],
-                records: self.plan.records[party],
+                decodes: plan.decodes,
+                records: plan.records,
                 groups: (!self.shared.groups.is_empty())
-                    .then(|| [self.plan.groups[party], self.plan.groups[1 - party]]),
+                    .then(|| [plan.group, self.plan.parties[plan.role.hears()].group]),
             },
             server_is_loopback: self.shared.server_is_loopback,
             network: self.network(party),
@@ -234,8 +235,9 @@ impl Call<'_> {
 
     /// What the scenario does to this party's packets.
     fn path(&self, party: usize) -> Option<Arc<Path>> {
-        let group = self.plan.groups[party].checked_sub(1).and_then(|group| self.shared.groups.get(group));
-        let outage = self.shared.reconnect.filter(|lost| self.plan.reconnects[party] && lost.loses.media());
+        let plan = &self.plan.parties[party];
+        let group = plan.group.checked_sub(1).and_then(|group| self.shared.groups.get(group));
+        let outage = self.shared.reconnect.filter(|lost| plan.reconnects && lost.loses.media());
         match (group, outage) {
             (None, None) => None,
             (Some(group), None) => Some(Arc::clone(&group.path)),
@@ -254,7 +256,7 @@ impl Call<'_> {
         };
         let call_id = self.call_id.as_deref().unwrap_or_default();
         self.accepted_at = Some(Instant::now());
-        self.outcome.accepted_at = Some(self.shared.start.elapsed());
+        self.outcome.note_accepted(self.shared.start.elapsed());
         let answered = async {
             callee.accept(call_id).await.map_err(failed(Stage::Accept))?;
             callee_seat.leg.open().await;
@@ -302,7 +304,7 @@ impl Call<'_> {
                 continue;
             }
             tokio::time::sleep_until(at.into()).await;
-            for (device, _) in devices.iter().zip(self.plan.reconnects).filter(|(_, loses)| *loses) {
+            for (device, _) in devices.iter().zip(&self.plan.parties).filter(|(_, plan)| plan.reconnects) {
                 device.lose_until(at + away).await;
             }
         }
@@ -394,7 +396,7 @@ impl Call<'_> {
 
     /// Whether the scenario took something from one of its clients while it was up.
     fn was_hit(&self, stopped_at: Instant) -> bool {
-        let loses = self.outcome.came_up && self.plan.reconnects.contains(&true);
+        let loses = self.outcome.came_up && self.plan.parties.iter().any(|party| party.reconnects);
         let (Some(lost), Some(accepted_at)) = (self.shared.reconnect.filter(|_| loses), self.accepted_at)
         else {
             return false;
@@ -414,13 +416,14 @@ impl Call<'_> {
     async fn collect(&mut self, party: usize, seat: Seat, stopped_at: Instant) {
         let state = *seat.leg.state.borrow();
         let since = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
-        self.outcome.leg_ready[party] = since(Some(seat.offered_at), state.connected_at);
-        self.outcome.first_audio[party] = since(self.accepted_at, state.first_audio_at);
-        self.outcome.first_video[party] = since(self.accepted_at, state.first_video_at);
         let (report, network) = seat.leg.close().await;
-        self.outcome.networks[party] = network;
         let gap = Duration::from_micros(report.audio_in.longest_gap.micros);
-        self.outcome.audio_gap[party] =
+        let outcome = &mut self.outcome.parties[party];
+        outcome.leg_ready = since(Some(seat.offered_at), state.connected_at);
+        outcome.first_audio = since(self.accepted_at, state.first_audio_at);
+        outcome.first_video = since(self.accepted_at, state.first_video_at);
+        outcome.network = network;
+        outcome.audio_gap =
             report.last_audio_at.map(|last| gap.max(stopped_at.saturating_duration_since(last)));
         let fell_silent =
             report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
@@ -431,7 +434,7 @@ impl Call<'_> {
         {
             self.outcome.failure = Some(Failure::own(Stage::Call, Code::Unavailable, "AUDIO_STOPPED"));
         }
-        self.outcome.legs[party] = Some(report);
+        self.outcome.parties[party].leg = Some(report);
     }
 }
 

@@ -119,27 +119,31 @@ pub(crate) fn add_call(groups: &mut [GroupFigures], call: &CallOutcome) {
     if groups.is_empty() || call.ring_end.is_some() {
         return;
     }
-    for party in 0..2 {
-        let (own, other) = (call.groups[party], call.groups[1 - party]);
+    for party in &call.parties {
+        let sender = call.sender_to(party);
+        let (own, other) = (party.group, sender.map_or(0, |sender| sender.group));
         let is_told_here = counts_for(own, other);
         let group = &mut groups[own];
         group.clients += 1;
         group.calls_failed += u64::from(call.failure.is_some() && is_told_here);
-        if let Some(network) = &call.networks[party] {
+        if let Some(network) = &party.network {
             group.down.add(&network.down);
             group.up.add(&network.up);
             group.address_changes += u64::from(network.address_changes);
         }
         if is_told_here {
-            call.first_audio[party].iter().for_each(|time| group.first_audio.add(*time));
+            party.first_audio.iter().for_each(|time| group.first_audio.add(*time));
         }
-        let (Some(receiver), Some(sender)) = (&call.legs[party], &call.legs[1 - party]) else { continue };
+        let (Some(receiver), Some(sender)) = (&party.leg, sender.and_then(|sender| sender.leg.as_ref()))
+        else {
+            continue;
+        };
         let audio = Traffic::of(&sender.audio_sent, &receiver.audio_in);
         let traffic = audio.plus(Traffic::of(&sender.video_sent, &receiver.video_in));
         if is_told_here {
             group.received = group.received.plus(traffic);
             group.sound.add_receiver(receiver);
-            call.audio_gap[party].iter().for_each(|gap| group.audio_gap.add(*gap));
+            party.audio_gap.iter().for_each(|gap| group.audio_gap.add(*gap));
             if receiver.audio_in.packets > 1 {
                 group.jitter.add_micros(receiver.audio_in.jitter_micros as u64);
             }
@@ -335,6 +339,8 @@ mod tests {
     use super::*;
     use crate::lane::NetworkReport;
     use crate::peer::LegReport;
+    use crate::run::outcome::PartyOutcome;
+    use crate::run::party::Role;
     use crate::run::scenario::Overrides;
 
     fn scenario(calls: usize, seed: u64, shares: &[f64]) -> Scenario {
@@ -391,14 +397,13 @@ mod tests {
     fn a_bad_clients_losses_are_its_own_and_those_of_the_others_are_not_touched() {
         let injected = Injected { packets: 100, lost: 10, ..Injected::default() };
         let network = NetworkReport { up: injected, down: Injected::default(), address_changes: 1 };
-        let clean =
-            CallOutcome { legs: [Some(leg(|_| true)), Some(leg(|_| true))], ..CallOutcome::default() };
-        let bad = CallOutcome {
-            groups: [0, 1],
-            networks: [None, Some(network)],
-            legs: [Some(leg(|n| n % 10 != 5)), Some(leg(|n| n % 20 != 5))],
-            ..CallOutcome::default()
-        };
+        let party = |role, leg| PartyOutcome { role, leg: Some(leg), ..PartyOutcome::default() };
+        let call =
+            |parties: [PartyOutcome; 2]| CallOutcome { parties: parties.into(), ..CallOutcome::default() };
+        let clean = call(Role::PAIR.map(|role| party(role, leg(|_| true))));
+        let lossy = party(Role::Callee, leg(|n| n % 20 != 5));
+        let lossy = PartyOutcome { group: 1, network: Some(network), ..lossy };
+        let bad = call([party(Role::Caller, leg(|n| n % 10 != 5)), lossy]);
         let mut groups = GroupFigures::all(&scenario(2, 1, &[0.25]).groups);
         add_call(&mut groups, &clean);
         add_call(&mut groups, &bad);

@@ -375,14 +375,16 @@ mod tests {
 
     use super::*;
     use crate::run::failure::{Failure, Stage};
-    use crate::run::outcome::CallOutcome;
+    use crate::run::outcome::{CallOutcome, PartyOutcome};
     use crate::run::stats::summarize;
     use crate::run::stats::tests::{scenario, surroundings};
 
     fn page() -> String {
         let up = CallOutcome {
             came_up: true,
-            join: [Some(Duration::from_millis(12)), Some(Duration::from_millis(15))],
+            parties: [12, 15]
+                .map(|ms| PartyOutcome { join: Some(Duration::from_millis(ms)), ..PartyOutcome::default() })
+                .into(),
             ..CallOutcome::default()
         };
         let failure = Failure::own(Stage::Place, tonic::Code::ResourceExhausted, "<NO_CAPACITY>");

@@ -93,7 +93,8 @@ impl Incidents {
         if call.is_hit {
             self.hit_calls += 1;
             self.hit_calls_kept += u64::from(call.came_up && call.failure.is_none());
-            call.audio_gap.iter().flatten().for_each(|gap| self.hit_audio_gap.add(*gap));
+            let gaps = call.parties.iter().filter_map(|party| party.audio_gap);
+            gaps.for_each(|gap| self.hit_audio_gap.add(gap));
         }
         if let Some(switching) = &call.switching {
             let times = [
@@ -269,6 +270,7 @@ mod tests {
     use super::*;
     use crate::run::device::Rejoin;
     use crate::run::failure::{Failure, Stage};
+    use crate::run::outcome::PartyOutcome;
 
     fn ring(ended: &str) -> CallOutcome {
         let mut ring = RingOutcome::new(RingEnd::Declined, "declined");
@@ -306,7 +308,9 @@ mod tests {
             came_up: true,
             losses: 1,
             rejoins: vec![Rejoin { took, is_resumed: true }],
-            audio_gap: [Some(took), None],
+            parties: [Some(took), None]
+                .map(|audio_gap| PartyOutcome { audio_gap, ..PartyOutcome::default() })
+                .into(),
             ..CallOutcome::default()
         };
         let failure = Failure::own(Stage::Call, tonic::Code::Aborted, "PARTY_LOST");

@@ -362,7 +362,8 @@ mod tests {
     use super::*;
     use crate::run::audio_score::AudioScore;
     use crate::run::failure::Stage;
-    use crate::run::outcome::CallOutcome;
+    use crate::run::outcome::{CallOutcome, PartyOutcome};
+    use crate::run::party::Role;
     use crate::run::report;
     use crate::run::stats::tests::{scenario, surroundings};
     use crate::run::stats::{Receiver, summarize};
@@ -371,7 +372,10 @@ mod tests {
     fn report(part: Option<&str>, joins: &[u64]) -> Summary {
         let up = |ms: &u64| CallOutcome {
             came_up: true,
-            join: [Some(Duration::from_millis(*ms)); 2],
+            parties: vec![
+                PartyOutcome { join: Some(Duration::from_millis(*ms)), ..PartyOutcome::default() };
+                2
+            ],
             ..CallOutcome::default()
         };
         let failure = Failure::own(Stage::Place, tonic::Code::ResourceExhausted, "NO_CAPACITY");
@@ -420,7 +424,7 @@ mod tests {
             report.audio_scores = vec![AudioScore {
                 group: 0,
                 call,
-                is_caller: true,
+                party: Role::Caller,
                 at: Duration::from_secs(3),
                 score: 4.0 + call as f64 / 10.0,
                 recording: Some(format!("0-{call}-caller-0.wav")),

@@ -28,6 +28,7 @@ mod join;
 mod keys;
 mod live;
 mod outcome;
+mod party;
 mod plan;
 mod progress;
 mod report;

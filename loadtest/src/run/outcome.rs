@@ -7,33 +7,47 @@ use tonic::Code;
 use super::device::Rejoin;
 use super::failure::{Failure, Stage};
 use super::incidents::{RingOutcome, SwitchOutcome};
+use super::party::{PartyPlan, Role};
+use super::plan::CallPlan;
 use super::stop::StopReason;
 use crate::lane::NetworkReport;
 use crate::peer::LegReport;
 
-/// What became of a call. Pairs are caller, callee.
+/// What became of one client of a call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PartyOutcome {
+    pub(crate) role: Role,
+    /// 0 for none, else its group's place in the scenario plus one.
+    pub(crate) group: usize,
+    /// When it began to sign in, from the start of the run, and how long that took.
+    pub(crate) joined_at: Duration,
+    pub(crate) join: Option<Duration>,
+    /// From the offer to a connected leg.
+    pub(crate) leg_ready: Option<Duration>,
+    /// When the call was accepted, from the start of the run.
+    pub(crate) accepted_at: Option<Duration>,
+    /// From then to the first decoded audio.
+    pub(crate) first_audio: Option<Duration>,
+    /// From then to the first whole key frame.
+    pub(crate) first_video: Option<Duration>,
+    pub(crate) leg: Option<LegReport>,
+    /// What its conditions did, if it has some.
+    pub(crate) network: Option<NetworkReport>,
+    /// Longest time in which it got no audio packet, up to the stop.
+    pub(crate) audio_gap: Option<Duration>,
+}
+
+/// What became of a call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallOutcome {
     /// Its place in the plan.
     pub(crate) index: usize,
-    /// When its clients began to sign in, and when it was accepted; from the start of the run.
-    pub(crate) joined_at: Duration,
-    pub(crate) accepted_at: Option<Duration>,
-    pub(crate) join: [Option<Duration>; 2],
+    /// As the plan has them.
+    pub(crate) parties: Vec<PartyOutcome>,
     /// From PlaceCall to the callee's ringing.
     pub(crate) ring: Option<Duration>,
-    /// From the offer to a connected leg.
-    pub(crate) leg_ready: [Option<Duration>; 2],
-    /// From AcceptCall to the first decoded audio.
-    pub(crate) first_audio: [Option<Duration>; 2],
-    /// From AcceptCall to the first whole key frame.
-    pub(crate) first_video: [Option<Duration>; 2],
     /// From HangUp to both parties' knowledge of it.
     pub(crate) hang_up: Option<Duration>,
-    pub(crate) legs: [Option<LegReport>; 2],
-    pub(crate) groups: [usize; 2],
-    /// What the conditions of those that have some did.
-    pub(crate) networks: [Option<NetworkReport>; 2],
     pub(crate) came_up: bool,
     pub(crate) failure: Option<Failure>,
     /// The run stopped before this call had its turn, or while it was being set up.
@@ -49,13 +63,43 @@ pub(crate) struct CallOutcome {
     /// How often it took the control plane from them, and how they came back.
     pub(crate) losses: u64,
     pub(crate) rejoins: Vec<Rejoin>,
-    /// Longest time in which caller and callee got no audio packet, up to the stop.
-    pub(crate) audio_gap: [Option<Duration>; 2],
     /// Of a call that changes its legs, what came of it.
     pub(crate) switching: Option<SwitchOutcome>,
 }
 
 impl CallOutcome {
+    /// Of a call to which nothing has happened yet.
+    pub(super) fn new(plan: &CallPlan) -> Self {
+        let party =
+            |plan: &PartyPlan| PartyOutcome { role: plan.role, group: plan.group, ..PartyOutcome::default() };
+        Self { index: plan.index, parties: plan.parties.iter().map(party).collect(), ..Self::default() }
+    }
+
+    /// Whom a party of it hears.
+    pub(crate) fn sender_to(&self, receiver: &PartyOutcome) -> Option<&PartyOutcome> {
+        self.parties.get(receiver.role.hears())
+    }
+
+    /// Every stream in it: who sends, who hears.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (&PartyOutcome, &PartyOutcome)> {
+        self.parties.iter().filter_map(|receiver| Some((self.sender_to(receiver)?, receiver)))
+    }
+
+    /// Its clients begin to sign in.
+    pub(super) fn note_joining(&mut self, since_start: Duration) {
+        self.parties.iter_mut().for_each(|party| party.joined_at = since_start);
+    }
+
+    /// Its two clients have signed in, and took this long.
+    pub(super) fn note_joined(&mut self, took: [Duration; 2]) {
+        self.parties.iter_mut().zip(took).for_each(|(party, took)| party.join = Some(took));
+    }
+
+    /// It is accepted.
+    pub(super) fn note_accepted(&mut self, since_start: Duration) {
+        self.parties.iter_mut().for_each(|party| party.accepted_at = Some(since_start));
+    }
+
     /// What it means that the script came to its end, or was stopped, at this stage; `None`: its turn had not come.
     pub(super) fn judge(&mut self, stopped: Result<StopReason, Failure>, stage: Option<Stage>) {
         self.failure = match (stopped, stage) {

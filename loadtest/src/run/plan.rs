@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::party::{PartyPlan, Role};
 use super::scenario::{RINGS_MARGIN, RingEnd, Rings, Scenario};
 use super::{audio_score, groups};
 use crate::net;
@@ -52,24 +53,18 @@ pub(crate) struct CallPlan {
     /// How long the callee rings before it answers.
     pub(crate) ring_for: Duration,
     pub(crate) caller_hangs_up: bool,
-    /// Whether caller and callee decode to the end.
-    pub(crate) decodes: [bool; 2],
-    /// Whether caller and callee record what they hear, to be scored.
-    pub(crate) records: [bool; 2],
-    /// The group of caller and callee: 0 for none, else its place in the scenario plus one.
-    pub(crate) groups: [usize; 2],
     /// How long it stays up, before one of them hangs up; `None`: to the end of the run.
     pub(crate) lasts: Option<Duration>,
     pub(crate) has_video: bool,
-    /// Whether caller and callee lose the server when the scenario says so.
-    pub(crate) reconnects: [bool; 2],
     pub(crate) script: Script,
+    /// Caller and callee.
+    pub(crate) parties: Vec<PartyPlan>,
 }
 
 impl CallPlan {
-    /// Clients that it takes: caller, callee, and who keeps the callee busy.
+    /// Clients that it takes: its parties, and who keeps the callee busy.
     pub(crate) fn clients(&self) -> usize {
-        if self.script == Script::Ring(RingEnd::Busy) { 3 } else { 2 }
+        self.parties.len() + usize::from(self.script == Script::Ring(RingEnd::Busy))
     }
 
     /// Nobody answers it.
@@ -153,16 +148,22 @@ pub(crate) fn plan(scenario: &Scenario) -> Plan {
             place_at: join_at + JOIN_LEAD,
             ring_for: scenario.answer_after + scenario.answer_spread.mul_f64(random.random()),
             caller_hangs_up: random.random(),
-            decodes: [0, 1].map(|party| is_sampled(2 * index + party, scenario.decode_share)),
-            records: [false; 2],
-            groups,
             lasts: scenario
                 .mean_call
                 .filter(|_| goes)
                 .map(|mean| CALL_MIN.max(exponential(mean, &mut random))),
             has_video: scenario.video.is_some(),
-            reconnects: [false; 2],
             script: Script::Talk,
+            parties: Role::PAIR
+                .into_iter()
+                .zip(groups)
+                .enumerate()
+                .map(|(party, (role, group))| PartyPlan {
+                    decodes: is_sampled(2 * index + party, scenario.decode_share),
+                    group,
+                    ..PartyPlan::new(role)
+                })
+                .collect(),
         })
         .collect();
     assign_incidents(scenario, &mut calls);
@@ -190,7 +191,7 @@ fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
         // The SDK has sockets of its own, which no conditions of ours apply to.
         let mut eligible: Vec<usize> = calls
             .iter()
-            .filter(|call| call.lasts.is_none() && call.groups == [0, 0])
+            .filter(|call| call.lasts.is_none() && call.parties.iter().all(|party| party.group == 0))
             .map(|c| c.index)
             .collect();
         eligible.shuffle(&mut draw(SWITCHES));
@@ -204,7 +205,10 @@ fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
             talking.flat_map(|call| [(call.index, 0), (call.index, 1)]).collect();
         let count = share_of(clients.len(), reconnect.share);
         clients.shuffle(&mut draw(RECONNECTS));
-        clients.into_iter().take(count).for_each(|(call, party)| calls[call].reconnects[party] = true);
+        clients
+            .into_iter()
+            .take(count)
+            .for_each(|(call, party)| calls[call].parties[party].reconnects = true);
     }
     if scenario.video.is_some() && scenario.video_share < 1.0 {
         let mut order: Vec<usize> = (0..calls.len()).collect();
@@ -213,10 +217,8 @@ fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
         order.into_iter().take(without).for_each(|index| calls[index].has_video = false);
     }
     // The SDK's own clients play what they hear, and keep none of it.
-    let (talking, groups): (Vec<usize>, Vec<[usize; 2]>) =
-        calls.iter().filter(|call| call.script == Script::Talk).map(|call| (call.index, call.groups)).unzip();
-    let records = audio_score::choose(&groups, scenario.scored_receivers);
-    talking.into_iter().zip(records).for_each(|(call, records)| calls[call].records = records);
+    let heard = calls.iter_mut().filter(|call| call.script == Script::Talk).map(|call| &mut call.parties[..]);
+    audio_score::choose(heard.collect(), scenario.scored_receivers);
 }
 
 /// Adds calls that nobody answers, so that all are over before the end. Gives a sentence if there would be too many.
@@ -260,13 +262,10 @@ fn add_rings(
             place_at,
             ring_for,
             caller_hangs_up: true,
-            decodes: [false; 2],
-            records: [false; 2],
-            groups: [0; 2],
             lasts: None,
             has_video: false,
-            reconnects: [false; 2],
             script: Script::Ring(end),
+            parties: Role::PAIR.map(PartyPlan::new).into(),
         });
     }
     None
@@ -337,6 +336,10 @@ mod tests {
         assert_ne!(plan(&scenario("seed = 7")), plan(&scenario("seed = 8")));
     }
 
+    fn groups(call: &CallPlan) -> Vec<usize> {
+        call.parties.iter().map(|party| party.group).collect()
+    }
+
     /// Everything at once, as mixed.toml has it.
     const MIXED: &str = "churn = { mean_call = \"8s\", share = 0.3 }\nvideo = { enabled = true, share = 0.4 }\n\
         rings.per_second = 5\nreconnect.share = 0.25\nswitches.share = 0.2\n\
@@ -351,9 +354,11 @@ mod tests {
             assert_ne!(all(7), all(8), "{}", all(7).join(" "));
         };
         differs(|call| format!("{:?}", call.script));
-        differs(|call| format!("{:?}", call.reconnects));
+        differs(|call| {
+            format!("{:?}", call.parties.iter().map(|party| party.reconnects).collect::<Vec<_>>())
+        });
         differs(|call| format!("{:?}", call.has_video));
-        differs(|call| format!("{:?}", call.groups));
+        differs(|call| format!("{:?}", groups(call)));
         differs(|call| format!("{:?}", call.lasts));
         differs(|call| format!("{:?}", call.place_at));
     }
@@ -390,9 +395,12 @@ mod tests {
         assert_eq!(count(|call| call.script == Script::Switch), share_of(calls.len(), 0.2));
         assert_eq!(count(|call| !call.has_video), share_of(calls.len(), 0.6));
         let talking = count(|call| call.script == Script::Talk);
-        let lost: usize = calls.iter().map(|call| call.reconnects.iter().filter(|is| **is).count()).sum();
+        let lost = calls.iter().flat_map(|call| &call.parties).filter(|party| party.reconnects).count();
         assert_eq!(lost, share_of(2 * talking, 0.25));
-        assert_eq!(count(|call| call.script == Script::Switch && call.reconnects != [false; 2]), 0);
+        assert_eq!(
+            count(|call| call.script == Script::Switch && call.parties.iter().any(|p| p.reconnects)),
+            0
+        );
         assert!(calls.iter().enumerate().all(|(index, call)| call.index == index), "calls come before rings");
     }
 
@@ -425,14 +433,14 @@ mod tests {
     #[test]
     fn who_records_is_in_a_call_whose_sound_comes_here() {
         let recording = |plan: &Plan| {
-            let calls = plan.calls.iter().filter(|call| call.records.contains(&true));
-            calls.map(|call| (call.script, call.groups)).collect::<Vec<_>>()
+            let calls = plan.calls.iter().filter(|call| call.parties.iter().any(|party| party.records));
+            calls.map(|call| (call.script, groups(call))).collect::<Vec<_>>()
         };
         let all = plan(&scenario(MIXED));
         let chosen = recording(&all);
         let streams = |far: bool| {
-            let of = all.calls.iter().filter(|call| (call.groups != [0, 0]) == far);
-            of.flat_map(|call| call.records).filter(|records| *records).count()
+            let of = all.calls.iter().filter(|call| (groups(call) != [0, 0]) == far);
+            of.flat_map(|call| &call.parties).filter(|party| party.records).count()
         };
         assert_eq!((streams(false), streams(true)), (4, 4));
         assert!(chosen.iter().all(|(script, _)| *script == Script::Talk), "{chosen:?}");
@@ -456,7 +464,7 @@ mod tests {
     fn a_share_of_the_legs_decodes_to_the_end() {
         for (share, expected) in [("0.0", 0), ("0.25", 20), ("0.5", 40), ("1.0", 80)] {
             let plan = plan(&scenario(&format!("audio.decode_share = {share}")));
-            let decoding: usize = plan.calls.iter().map(|c| c.decodes.iter().filter(|d| **d).count()).sum();
+            let decoding = plan.calls.iter().flat_map(|call| &call.parties).filter(|p| p.decodes).count();
             assert_eq!(decoding, expected, "share {share}");
         }
     }

@@ -277,16 +277,20 @@ pub(super) fn grouped(number: u64) -> String {
 mod tests {
     use super::*;
     use crate::run::failure::{Failure, Stage};
-    use crate::run::outcome::CallOutcome;
+    use crate::run::outcome::{CallOutcome, PartyOutcome};
     use crate::run::stats::summarize;
     use crate::run::stats::tests::{scenario, surroundings};
     use std::time::Duration;
 
     fn summary() -> Summary {
+        let party = |(join, first_audio)| PartyOutcome {
+            join: Some(Duration::from_millis(join)),
+            first_audio: Some(Duration::from_millis(first_audio)),
+            ..PartyOutcome::default()
+        };
         let up = CallOutcome {
             came_up: true,
-            join: [Some(Duration::from_millis(12)), Some(Duration::from_millis(15))],
-            first_audio: [Some(Duration::from_millis(80)), Some(Duration::from_millis(95))],
+            parties: [(12, 80), (15, 95)].map(party).into(),
             ..CallOutcome::default()
         };
         let failure = Failure::own(Stage::Place, tonic::Code::ResourceExhausted, "NO_CAPACITY");

@@ -26,8 +26,7 @@ const OFFLINE: &str = "offline";
 
 /// Runs it from sign-in to its end. Every wait in it is bounded.
 pub(super) async fn run(shared: &Shared, plan: &CallPlan, end: RingEnd, accounts: &[Account]) -> CallOutcome {
-    let outcome = CallOutcome { index: plan.index, ..CallOutcome::default() };
-    let mut ring = Ring { shared, plan, outcome, stage: None };
+    let mut ring = Ring { shared, plan, outcome: CallOutcome::new(plan), stage: None };
     let mut found = RingOutcome::new(end, expected(end, plan.ring_for));
     let stopped = tokio::select! {
         biased;
@@ -85,11 +84,11 @@ impl Ring<'_> {
     ) -> Result<(), Failure> {
         self.shared.sleep_until(self.plan.join_at).await;
         self.stage = Some(Stage::Ring);
-        self.outcome.joined_at = self.shared.start.elapsed();
+        self.outcome.note_joining(self.shared.start.elapsed());
         match end {
             RingEnd::Offline => {
                 let (caller, took) = self.join(&accounts[0]).await?;
-                self.outcome.join[0] = Some(took);
+                self.outcome.parties[0].join = Some(took);
                 self.shared.sleep_until(self.plan.place_at).await;
                 self.refused(&caller, &accounts[1], found).await
             }
@@ -119,7 +118,7 @@ impl Ring<'_> {
     async fn join_both(&mut self, accounts: &[Account]) -> Result<[Device; 2], Failure> {
         let ((caller, first), (callee, second)) =
             tokio::try_join!(self.join(&accounts[0]), self.join(&accounts[1]))?;
-        self.outcome.join = [Some(first), Some(second)];
+        self.outcome.note_joined([first, second]);
         Ok([caller, callee])
     }
 

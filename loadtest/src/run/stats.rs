@@ -13,7 +13,7 @@ use super::groups::{self, GroupFigures};
 use super::history::History;
 use super::incidents::Incidents;
 use super::join::Health;
-use super::outcome::CallOutcome;
+use super::outcome::{CallOutcome, PartyOutcome};
 use super::plan::Part;
 use super::scenario::Scenario;
 use super::stop::StopReason;
@@ -215,22 +215,9 @@ impl Summary {
         if let (Some(all), Some(dropped)) = (&mut self.generator.socket_drops, call.socket_drops) {
             *all += dropped;
         }
-        let times = [
-            (&mut self.join, &call.join[..]),
-            (&mut self.ring, &[call.ring]),
-            (&mut self.leg_ready, &call.leg_ready),
-            (&mut self.first_audio, &call.first_audio),
-            (&mut self.first_video, &call.first_video),
-            (&mut self.hang_up, &[call.hang_up]),
-            (&mut self.audio_gap, &call.audio_gap),
-        ];
-        for (histogram, times) in times {
-            times.iter().flatten().for_each(|time| histogram.add(*time));
-        }
-        self.joins.extend(call.join.iter().flatten().map(|took| (call.joined_at, *took)));
-        let accepted = call.accepted_at.into_iter();
-        let heard = accepted.flat_map(|at| call.first_audio.iter().flatten().map(move |took| (at, *took)));
-        self.first_audios.extend(heard);
+        call.ring.iter().for_each(|time| self.ring.add(*time));
+        call.hang_up.iter().for_each(|time| self.hang_up.add(*time));
+        call.parties.iter().for_each(|party| self.add_party(party));
         if let Some(switching) = &call.switching {
             self.sound.add_call_of_sdk(switching);
             for audio in switching.audio {
@@ -241,9 +228,24 @@ impl Summary {
         self.add_media(call, start_unix_micros, is_cut_off);
     }
 
+    fn add_party(&mut self, party: &PartyOutcome) {
+        let times = [
+            (&mut self.join, party.join),
+            (&mut self.leg_ready, party.leg_ready),
+            (&mut self.first_audio, party.first_audio),
+            (&mut self.first_video, party.first_video),
+            (&mut self.audio_gap, party.audio_gap),
+        ];
+        for (histogram, time) in times {
+            time.iter().for_each(|time| histogram.add(*time));
+        }
+        self.joins.extend(party.join.map(|took| (party.joined_at, took)));
+        self.first_audios.extend(party.accepted_at.zip(party.first_audio));
+    }
+
     fn add_media(&mut self, call: &CallOutcome, start_unix_micros: u64, is_cut_off: bool) {
-        for (from, to) in [(0, 1), (1, 0)] {
-            let (Some(sender), Some(receiver)) = (&call.legs[from], &call.legs[to]) else { continue };
+        for (from, to) in call.streams() {
+            let (Some(sender), Some(receiver)) = (&from.leg, &to.leg) else { continue };
             let audio = Traffic::of(&sender.audio_sent, &receiver.audio_in);
             let video = Traffic::of(&sender.video_sent, &receiver.video_in);
             self.audio = self.audio.plus(audio);
@@ -253,7 +255,7 @@ impl Summary {
                 let (both, gap) = (audio.plus(video), receiver.audio_in.longest_gap);
                 self.receivers.push(Receiver {
                     call: call.index,
-                    group: audio_score::stream_group(call.groups[to], call.groups[from]),
+                    group: audio_score::stream_group(to.group, from.group),
                     packets: both.expected,
                     loss: both.loss().unwrap_or(0.0),
                     gap_s: gap.micros as f64 / 1e6,
@@ -373,6 +375,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::peer::LegReport;
     use crate::run::failure::Stage;
+    use crate::run::party::Role;
     use crate::run::scenario::Overrides;
     use crate::run::server::Sample;
 
@@ -413,7 +416,9 @@ pub(crate) mod tests {
     }
 
     fn call(legs: [LegReport; 2]) -> CallOutcome {
-        CallOutcome { came_up: true, legs: legs.map(Some), ..CallOutcome::default() }
+        let party = |(role, leg)| PartyOutcome { role, leg: Some(leg), ..PartyOutcome::default() };
+        let parties = Role::PAIR.into_iter().zip(legs).map(party).collect();
+        CallOutcome { came_up: true, parties, ..CallOutcome::default() }
     }
 
     #[test]

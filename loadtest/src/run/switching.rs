@@ -30,7 +30,7 @@ pub(super) async fn run(shared: &Shared, plan: &CallPlan, accounts: &[Account]) 
         plan,
         stage: None,
         calls: None,
-        outcome: CallOutcome { index: plan.index, groups: plan.groups, ..CallOutcome::default() },
+        outcome: CallOutcome::new(plan),
         found: SwitchOutcome::default(),
     };
     let stopped = tokio::select! {
@@ -100,10 +100,10 @@ impl Switching<'_> {
     async fn set_up(&mut self, accounts: &[Account]) -> Result<(), Failure> {
         self.shared.sleep_until(self.plan.join_at).await;
         self.stage = Some(Stage::Join);
-        self.outcome.joined_at = self.shared.start.elapsed();
+        self.outcome.note_joining(self.shared.start.elapsed());
         let ((caller, first), (callee, second)) =
             tokio::try_join!(self.join(&accounts[0]), self.join(&accounts[1]))?;
-        self.outcome.join = [Some(first), Some(second)];
+        self.outcome.note_joined([first, second]);
         self.shared.sleep_until(self.plan.place_at).await;
 
         self.stage = Some(Stage::Place);
@@ -121,7 +121,7 @@ impl Switching<'_> {
         tokio::time::sleep_until((rang_at + self.plan.ring_for).into()).await;
 
         self.stage = Some(Stage::Accept);
-        self.outcome.accepted_at = Some(self.shared.start.elapsed());
+        self.outcome.note_accepted(self.shared.start.elapsed());
         let media = self.media()?;
         rung.accept(media).await.map_err(|error| of(Stage::Accept, &error))?;
         self.stage = Some(Stage::Media);
@@ -205,8 +205,8 @@ impl Switching<'_> {
 
     fn collect(&mut self, party: usize, stats: &CallStats) {
         let ms = |ms: f64| Duration::from_secs_f64(ms.max(0.0) / 1e3);
-        self.outcome.leg_ready[party] = stats.leg_ready_ms.map(ms);
-        self.outcome.first_audio[party] = stats.accept_to_first_audio_ms.map(ms);
+        self.outcome.parties[party].leg_ready = stats.leg_ready_ms.map(ms);
+        self.outcome.parties[party].first_audio = stats.accept_to_first_audio_ms.map(ms);
         self.found.played += ms(stats.played_ms);
         self.found.concealed += ms(stats.concealed_ms);
         // Those that were not there when due, without those that came later.

@@ -1,0 +1,57 @@
+//! Who a call's clients are to each other. Pure.
+
+use std::fmt;
+
+/// What a client is in its call.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    #[default]
+    Caller,
+    Callee,
+}
+
+impl Role {
+    /// The two of a call.
+    pub(crate) const PAIR: [Self; 2] = [Self::Caller, Self::Callee];
+
+    /// The place in its call of whom it hears.
+    pub(crate) fn hears(self) -> usize {
+        match self {
+            Self::Caller => 1,
+            Self::Callee => 0,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        })
+    }
+}
+
+/// What one client of a call does besides the call's script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartyPlan {
+    pub(crate) role: Role,
+    /// It decodes to the end.
+    pub(crate) decodes: bool,
+    /// It records what it hears, to be scored.
+    pub(crate) records: bool,
+    /// 0 for none, else its group's place in the scenario plus one.
+    pub(crate) group: usize,
+    /// It loses the server when the scenario says so.
+    pub(crate) reconnects: bool,
+}
+
+impl PartyPlan {
+    /// One that does nothing of all that.
+    pub(crate) fn new(role: Role) -> Self {
+        Self { role, decodes: false, records: false, group: 0, reconnects: false }
+    }
+}
