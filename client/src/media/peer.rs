@@ -62,8 +62,8 @@ impl Outgoing {
 }
 
 impl Peer {
-    /// Makes a leg and its SDP offer: sendrecv Opus audio, and sendrecv video if asked for. The offer names no
-    /// candidate: the router is ICE-lite and learns the address from authenticated checks.
+    /// Makes a leg and its SDP offer: sendrecv Opus audio, and sendrecv video if asked for; recvonly both if nothing is to be
+    /// sent. The offer names no candidate: the router is ICE-lite and learns the address from authenticated checks.
     pub fn offer(now: Instant, config: PeerConfig) -> (Self, String) {
         // A check a second, so that a quiet path is known to be alive or dead within seconds.
         let rtc = build(now, &config, Duration::from_secs(1));
@@ -73,9 +73,9 @@ impl Peer {
 
     fn offer_on(now: Instant, mut rtc: Rtc, config: &PeerConfig) -> (Self, String) {
         let mut api = rtc.sdp_api();
-        let audio = api.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
-        let video =
-            config.video.then(|| api.add_media(MediaKind::Video, Direction::SendRecv, None, None, None));
+        let direction = if config.only_receives { Direction::RecvOnly } else { Direction::SendRecv };
+        let audio = api.add_media(MediaKind::Audio, direction, None, None, None);
+        let video = config.video.then(|| api.add_media(MediaKind::Video, direction, None, None, None));
         let (offer, pending) = api.apply().expect("added media always needs an offer");
         let mut peer = Self::new(now, rtc, Outgoing::new(audio), video.map(Outgoing::new), config);
         peer.pending = Some(pending);

@@ -27,11 +27,26 @@ const DECODED_AT_LEAST: Duration = Duration::from_secs(1);
 /// first one is still on its way, higher shows a picture later when it was lost.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(400);
 
+/// Which way a leg's media goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Sends and hears.
+    Both,
+    /// Sends, and has nobody to hear.
+    Sends,
+    /// Hears, and sends nothing.
+    Receives,
+}
+
 /// What a leg does.
 #[derive(Clone)]
 pub(crate) struct LegConfig {
     pub(crate) speech: Arc<Speech>,
+    /// What is sent, or expected.
     pub(crate) video: Option<SyntheticVideoConfig>,
+    pub(crate) direction: Direction,
+    /// How long after its first packet others may begin to receive, so that it can be told what they could expect.
+    pub(crate) receivers_within: Duration,
     /// Decode to the end, not the first second only.
     pub(crate) decodes: bool,
     /// Keep what is heard, to score it. Those decode to the end.
@@ -149,6 +164,7 @@ pub(crate) struct Leg {
     peer: Peer,
     config: LegConfig,
     is_open: bool,
+    is_started: bool,
     is_stopped: bool,
     talking: Option<Talking>,
     showing: Option<Showing>,
@@ -175,10 +191,13 @@ struct Showing {
 impl Leg {
     /// Around a peer that has made its offer.
     pub(crate) fn new(peer: Peer, config: LegConfig) -> Self {
+        let sent = SentBook::new(config.receivers_within);
+        let report = LegReport { audio_sent: sent.clone(), video_sent: sent, ..LegReport::default() };
         Self {
             peer,
             config,
             is_open: false,
+            is_started: false,
             is_stopped: false,
             talking: None,
             showing: None,
@@ -188,7 +207,7 @@ impl Leg {
             ask_keyframe_at: None,
             frames: VideoFrames::default(),
             events: VecDeque::new(),
-            report: LegReport::default(),
+            report,
         }
     }
 
@@ -206,8 +225,10 @@ impl Leg {
     pub(crate) fn handle_open(&mut self, at: Moment) -> Result<(), AudioError> {
         if !self.is_open {
             self.is_open = true;
-            self.listener = Some(Listener::new(at.now, self.sink(at.now))?);
-            self.start_sending(at);
+            if self.config.direction != Direction::Sends {
+                self.listener = Some(Listener::new(at.now, self.sink(at.now))?);
+            }
+            self.start(at);
         }
         Ok(())
     }
@@ -298,20 +319,24 @@ impl Leg {
         LegReport { counters: self.peer.counters(), whole_video_frames: self.frames.whole, ..self.report }
     }
 
-    fn start_sending(&mut self, at: Moment) {
+    /// Begins, once the call is accepted and the path is there.
+    fn start(&mut self, at: Moment) {
         let is_ready = self.is_open && !self.is_stopped && self.peer.is_connected();
-        if !is_ready || self.talking.is_some() {
+        if !is_ready || self.is_started {
             return;
         }
-        self.talking = Some(Talking { next_at: at.now, frame: 0 });
-        if let Some(video) = self.config.video {
-            self.showing = Some(Showing { source: SyntheticVideo::new(video), next_at: at.now });
-            if !self.frames.is_showing() {
-                self.ask_keyframe_at = Some(at.now + KEYFRAME_PATIENCE);
-            }
+        self.is_started = true;
+        let direction = self.config.direction;
+        if self.config.video.is_some() && direction != Direction::Sends && !self.frames.is_showing() {
+            self.ask_keyframe_at = Some(at.now + KEYFRAME_PATIENCE);
         }
-        self.talk(at);
-        self.show(at);
+        if direction != Direction::Receives {
+            self.talking = Some(Talking { next_at: at.now, frame: 0 });
+            let show = |video| Showing { source: SyntheticVideo::new(video), next_at: at.now };
+            self.showing = self.config.video.map(show);
+            self.talk(at);
+            self.show(at);
+        }
     }
 
     /// The path is back: what was said while there was none is past, and that is not this program's being late.
@@ -398,7 +423,7 @@ impl Leg {
                 PeerEvent::Connection(ConnectionState::Connected) => {
                     self.events.push_back(LegEvent::Connected(at.now));
                     self.go_on_talking(at.now);
-                    self.start_sending(at);
+                    self.start(at);
                 }
                 PeerEvent::Connection(ConnectionState::Closed) => self.events.push_back(LegEvent::Closed),
                 PeerEvent::Connection(_) | PeerEvent::Stats(_) => {}

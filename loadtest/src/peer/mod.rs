@@ -14,7 +14,7 @@ mod wheel;
 use std::time::Instant;
 
 pub(crate) use leg::{
-    GroupTimings, Leg, LegConfig, LegEvent, LegReport, Recorded, Timings, Totals, counts_for,
+    Direction, GroupTimings, Leg, LegConfig, LegEvent, LegReport, Recorded, Timings, Totals, counts_for,
 };
 pub(crate) use reception::{Reception, SentBook};
 pub(crate) use speech::{Sentences, Speech, SpeechError};

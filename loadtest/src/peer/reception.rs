@@ -1,10 +1,12 @@
 //! What came of what was sent: loss by the sender's own count, order by RTP sequence numbers, latency and jitter by marks.
 
+use std::time::Duration;
+
 /// Sequence numbers in which a repeat is recognised. Higher tells later repeats from late packets.
 const WINDOW: u64 = 1024;
 
 /// First marks that a sender remembers, to find the packet that was delivered first. Media that takes longer than this to
-/// start (ten seconds of video, twenty of audio) counts as lost from here on.
+/// start (ten seconds of video, twenty of audio) counts as lost from here on, unless receivers are expected for longer.
 const MARKS_REMEMBERED: usize = 1200;
 
 /// What one party sent of one kind of media.
@@ -13,14 +15,23 @@ pub(crate) struct SentBook {
     packets: u64,
     last_mark: u64,
     first_marks: Vec<u64>,
+    /// Marks of this long after the first one are remembered in any case.
+    remembers_micros: u64,
 }
 
 impl SentBook {
+    /// Of a sender whose receivers begin within this time.
+    pub(crate) fn new(receivers_within: Duration) -> Self {
+        let remembers_micros = u64::try_from(receivers_within.as_micros()).unwrap_or(u64::MAX);
+        Self { remembers_micros, ..Self::default() }
+    }
+
     /// The mark of the next packet: the time, moved by a microsecond where two packets share it, so that each is unique.
     pub(crate) fn next_mark(&mut self, unix_micros: u64) -> u64 {
         self.last_mark = unix_micros.max(self.last_mark + 1);
         self.packets += 1;
-        if self.first_marks.len() < MARKS_REMEMBERED {
+        let since_first = self.first_marks.first().map_or(0, |first| self.last_mark - first);
+        if self.first_marks.len() < MARKS_REMEMBERED || since_first < self.remembers_micros {
             self.first_marks.push(self.last_mark);
         }
         self.last_mark
@@ -152,6 +163,17 @@ mod tests {
         let marks = send(&mut book, 100);
         assert_eq!(book.packets_since(marks[0]), 100);
         assert_eq!(book.packets_since(marks[7]), 93);
+    }
+
+    #[test]
+    fn who_comes_late_could_expect_what_was_sent_from_then_on() {
+        let within = |seconds| {
+            let mut book = SentBook::new(Duration::from_secs(seconds));
+            let marks = send(&mut book, 5_000);
+            book.packets_since(marks[4_000])
+        };
+        assert_eq!(within(90), 1_000, "it came after 80 s");
+        assert_eq!(within(0), 3_800, "nobody was to come so late");
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub(crate) fn choose(mut calls: Vec<&mut [PartyPlan]>, count: usize) {
     let mut streams: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
     for (call, parties) in calls.iter().enumerate() {
         for (party, plan) in parties.iter().enumerate() {
-            let group = stream_group(plan.group, parties[plan.role.hears()].group);
+            let Some(sender) = plan.role.hears() else { continue };
+            let group = stream_group(plan.group, parties[sender].group);
             streams.entry(group).or_default().push((call, party));
         }
     }
@@ -127,7 +128,8 @@ fn take(outcomes: &mut [CallOutcome]) -> Vec<Heard> {
         let groups: Vec<usize> = outcome.parties.iter().map(|party| party.group).collect();
         for party in &mut outcome.parties {
             let Some(recorded) = party.leg.as_mut().and_then(|leg| leg.recorded.take()) else { continue };
-            let group = stream_group(party.group, groups[party.role.hears()]);
+            let sender = party.role.hears().map_or(0, |sender| groups[sender]);
+            let group = stream_group(party.group, sender);
             heard.push(Heard { group, call: outcome.index, party: party.role, recorded });
         }
     }
@@ -199,7 +201,7 @@ mod tests {
             let mut calls = calls.clone();
             choose(calls.iter_mut().map(|parties| &mut parties[..]).collect(), count);
             let recording = calls.iter().enumerate().flat_map(|(call, parties)| {
-                let heard = |party: &PartyPlan| parties[party.role.hears()].group;
+                let heard = |party: &PartyPlan| party.role.hears().map_or(0, |sender| parties[sender].group);
                 let chosen = parties.iter().filter(|party| party.records);
                 chosen.map(move |party| (stream_group(party.group, heard(party)), call))
             });

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use duocast_client::ChannelConfig;
-use duocast_client::media::{Peer, PeerConfig, SyntheticVideoConfig};
-use tokio::sync::watch;
+use duocast_client::media::SyntheticVideoConfig;
+use futures_util::future::join_all;
 use tonic::{Code, Status};
 
 use super::accounts::Account;
@@ -19,20 +19,17 @@ use super::live::Live;
 use super::outcome::CallOutcome;
 use super::plan::{CallPlan, Script};
 use super::scenario::{Group, Reconnect, Switches};
+use super::seat::{Place, Seat};
 use super::stop::{Stop, StopReason};
 use super::{ring, switching};
-use crate::lane::{LaneLink, LegLink, LegState, NetworkConfig, NewLeg};
-use crate::net::{self, Path};
-use crate::peer::{LegConfig, Speech};
+use crate::lane::LaneLink;
+use crate::peer::{Direction, Speech};
 
 /// From PlaceCall to the callee's ringing.
 pub(super) const RING_MAX: Duration = Duration::from_secs(15);
 
 /// From AcceptCall to the caller's knowledge of it.
 const ACCEPT_MAX: Duration = Duration::from_secs(10);
-
-/// From accept to audio decoded on both sides.
-pub(super) const MEDIA_MAX: Duration = Duration::from_secs(10);
 
 /// From the last packet sent to the hang-up, besides what conditions hold: what is on its way arrives meanwhile. Longer than a
 /// resend on a bad path.
@@ -44,9 +41,6 @@ pub(super) const END_MAX: Duration = Duration::from_secs(5);
 /// From the end of a call to its clients' being signed in again, where the scenario took the server away: the SDK's longest
 /// wait between two attempts is 15 s, after being away for longer than this allows.
 const RETURN_MAX: Duration = Duration::from_secs(10);
-
-/// A party that heard nothing for this long before the end had lost its media: audio is sent all the time.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// What all calls share.
 pub(crate) struct Shared {
@@ -80,11 +74,6 @@ impl Shared {
         self.live.up.fetch_add(1, Ordering::Relaxed);
         self.live.came_up.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-struct Seat {
-    leg: LegLink,
-    offered_at: Instant,
 }
 
 /// A call under way.
@@ -202,50 +191,12 @@ impl Call<'_> {
 
     async fn connect_leg(&self, party: usize, call_id: &str) -> Result<Seat, Failure> {
         let device = &self.devices.as_ref().expect("both have joined")[party];
-        let offered_at = Instant::now();
-        let config = PeerConfig { video: self.plan.has_video, stats_interval: None, ..PeerConfig::default() };
-        let (peer, sdp_offer) = Peer::offer(offered_at, config);
-        let answer = device.connect_leg(call_id, sdp_offer).await.map_err(failed(Stage::Leg))?;
-        let plan = &self.plan.parties[party];
-        let leg = NewLeg {
-            peer: Box::new(peer),
-            answer,
-            config: LegConfig {
-                speech: Arc::clone(&self.shared.speech),
-                video: self.shared.video.filter(|_| self.plan.has_video),
-                decodes: plan.decodes,
-                records: plan.records,
-                groups: (!self.shared.groups.is_empty())
-                    .then(|| [plan.group, self.plan.parties[plan.role.hears()].group]),
-            },
-            server_is_loopback: self.shared.server_is_loopback,
-            network: self.network(party),
-        };
-        let leg = self.lane.add(leg).await.map_err(|error| {
-            tracing::warn!(%error, "a leg cannot be made");
-            Failure::own(Stage::Leg, Code::Internal, "LEG_NOT_MADE")
-        })?;
-        Ok(Seat { leg, offered_at })
+        Seat::connect(self.place(party), device, call_id, self.lane).await
     }
 
-    fn network(&self, party: usize) -> Option<NetworkConfig> {
-        let client = 2 * self.plan.index as u64 + party as u64;
-        Some(NetworkConfig { path: self.path(party)?, seed: net::seed(self.shared.seed, client) })
-    }
-
-    /// What the scenario does to this party's packets.
-    fn path(&self, party: usize) -> Option<Arc<Path>> {
-        let plan = &self.plan.parties[party];
-        let group = plan.group.checked_sub(1).and_then(|group| self.shared.groups.get(group));
-        let outage = self.shared.reconnect.filter(|lost| plan.reconnects && lost.loses.media());
-        match (group, outage) {
-            (None, None) => None,
-            (Some(group), None) => Some(Arc::clone(&group.path)),
-            (group, Some(outage)) => {
-                let path = group.map(|group| (*group.path).clone()).unwrap_or_default();
-                Some(Arc::new(outage.on(path)))
-            }
-        }
+    fn place(&self, party: usize) -> Place<'_> {
+        let Self { shared, plan, .. } = self;
+        Place { shared, plan, party, direction: Direction::Both, receivers_within: Duration::ZERO }
     }
 
     async fn accept(&mut self) -> Result<(), Failure> {
@@ -279,12 +230,7 @@ impl Call<'_> {
     async fn hear_each_other(&mut self) -> Result<(), Failure> {
         self.stage = Some(Stage::Media);
         for seat in self.seats.iter().flatten() {
-            let heard = tokio::time::timeout(MEDIA_MAX, hears(seat.leg.state.clone())).await;
-            if heard != Ok(true) {
-                let is_connected = seat.leg.state.borrow().connected_at.is_some();
-                let reason = if is_connected { "NO_AUDIO" } else { "LEG_NOT_CONNECTED" };
-                return Err(Failure::own(Stage::Media, Code::DeadlineExceeded, reason));
-            }
+            seat.hear().await?;
         }
         self.stage = Some(Stage::Call);
         self.outcome.came_up = true;
@@ -325,8 +271,7 @@ impl Call<'_> {
 
     /// Stops sending, hangs up, collects what the legs measured. Done after a failure as well.
     async fn end(&mut self) {
-        let [caller, callee] = &self.seats;
-        tokio::join!(stop(caller), stop(callee));
+        join_all(self.seats.iter().flatten().map(Seat::stop)).await;
         let stopped_at = Instant::now();
         self.outcome.is_hit = self.was_hit(stopped_at);
         if self.seats.iter().any(Option::is_some) {
@@ -339,11 +284,7 @@ impl Call<'_> {
         if self.shared.stop.reason().is_none() {
             self.outcome.socket_drops = self.socket_drops().await;
         }
-        for party in 0..2 {
-            if let Some(seat) = self.seats[party].take() {
-                self.collect(party, seat, stopped_at).await;
-            }
-        }
+        self.collect(stopped_at).await;
         if let Some(devices) = self.devices.take() {
             for device in &devices {
                 let state = device.state.borrow();
@@ -405,56 +346,29 @@ impl Call<'_> {
         lost.moments().any(|at| (accepted_at..stopped_at).contains(&(steady_from + at)))
     }
 
-    /// Whether the scenario itself kept one party's packets away, in the time in which silence counts.
-    fn is_silenced(&self, stopped_at: Instant) -> bool {
-        let steady_from = self.shared.start + self.shared.steady_from;
-        let moments = [stopped_at, stopped_at.checked_sub(SILENCE_MAX).unwrap_or(stopped_at)];
-        let mut paths = [0, 1].into_iter().filter_map(|party| self.path(party));
-        paths.any(|path| moments.iter().any(|at| path.is_black(steady_from, *at)))
-    }
-
-    async fn collect(&mut self, party: usize, seat: Seat, stopped_at: Instant) {
-        let state = *seat.leg.state.borrow();
-        let since = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
-        let (report, network) = seat.leg.close().await;
-        let gap = Duration::from_micros(report.audio_in.longest_gap.micros);
-        let outcome = &mut self.outcome.parties[party];
-        outcome.leg_ready = since(Some(seat.offered_at), state.connected_at);
-        outcome.first_audio = since(self.accepted_at, state.first_audio_at);
-        outcome.first_video = since(self.accepted_at, state.first_video_at);
-        outcome.network = network;
-        outcome.audio_gap =
-            report.last_audio_at.map(|last| gap.max(stopped_at.saturating_duration_since(last)));
-        let fell_silent =
-            report.last_audio_at.is_none_or(|at| stopped_at.saturating_duration_since(at) > SILENCE_MAX);
-        if self.outcome.came_up
-            && fell_silent
-            && self.outcome.failure.is_none()
-            && !self.is_silenced(stopped_at)
-        {
-            self.outcome.failure = Some(Failure::own(Stage::Call, Code::Unavailable, "AUDIO_STOPPED"));
+    async fn collect(&mut self, stopped_at: Instant) {
+        let is_silenced = (0..2).any(|party| self.place(party).is_silenced(stopped_at));
+        for (seat, outcome) in self.seats.iter_mut().zip(&mut self.outcome.parties) {
+            let Some(seat) = seat.take() else { continue };
+            let fell_silent = seat.collect(outcome, self.accepted_at, stopped_at).await;
+            if fell_silent && self.outcome.came_up && !is_silenced {
+                self.outcome.failure.get_or_insert_with(audio_stopped);
+            }
         }
-        self.outcome.parties[party].leg = Some(report);
     }
 }
 
-async fn stop(seat: &Option<Seat>) {
-    if let Some(seat) = seat {
-        seat.leg.stop().await;
-    }
-}
-
-/// True once the first audio was decoded; false if that cannot happen any more.
-async fn hears(mut state: watch::Receiver<LegState>) -> bool {
-    let known = state.wait_for(|state| state.first_audio_at.is_some() || state.is_closed).await;
-    known.is_ok_and(|state| state.first_audio_at.is_some())
+/// It was up, and nothing was heard any more before the end.
+pub(super) fn audio_stopped() -> Failure {
+    Failure::own(Stage::Call, Code::Unavailable, "AUDIO_STOPPED")
 }
 
 pub(super) fn failed(stage: Stage) -> impl Fn(Status) -> Failure {
     move |status| Failure::of(stage, &status)
 }
 
-fn ended_early(stage: Stage, call: &Option<duocast_client::CallInfo>) -> Failure {
+/// It was over before anybody ended it.
+pub(super) fn ended_early(stage: Stage, call: &Option<duocast_client::CallInfo>) -> Failure {
     let reason = call.as_ref().map_or_else(|| "CLIENT_TASK_ENDED".into(), |call| format!("{:?}", call.state));
     Failure::own(stage, Code::Aborted, &reason)
 }

@@ -34,6 +34,7 @@ mod progress;
 mod report;
 mod ring;
 mod scenario;
+mod seat;
 mod server;
 mod stats;
 mod stop;

@@ -77,7 +77,7 @@ impl CallOutcome {
 
     /// Whom a party of it hears.
     pub(crate) fn sender_to(&self, receiver: &PartyOutcome) -> Option<&PartyOutcome> {
-        self.parties.get(receiver.role.hears())
+        receiver.role.hears().and_then(|sender| self.parties.get(sender))
     }
 
     /// Every stream in it: who sends, who hears.

@@ -17,11 +17,11 @@ impl Role {
     /// The two of a call.
     pub(crate) const PAIR: [Self; 2] = [Self::Caller, Self::Callee];
 
-    /// The place in its call of whom it hears.
-    pub(crate) fn hears(self) -> usize {
+    /// The place in its call of whom it hears; `None`: nobody.
+    pub(crate) fn hears(self) -> Option<usize> {
         match self {
-            Self::Caller => 1,
-            Self::Callee => 0,
+            Self::Caller => Some(1),
+            Self::Callee => Some(0),
         }
     }
 }

@@ -12,11 +12,12 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use super::accounts::Account;
-use super::call::{END_MAX, MEDIA_MAX, RING_MAX, Shared};
+use super::call::{END_MAX, RING_MAX, Shared};
 use super::failure::{Failure, Stage};
 use super::incidents::SwitchOutcome;
 use super::outcome::CallOutcome;
 use super::plan::CallPlan;
+use super::seat::MEDIA_MAX;
 use super::stats::Traffic;
 use crate::peer::Sentences;
 

@@ -15,6 +15,8 @@ use super::super::Payload;
 pub struct PeerConfig {
     /// Offer a video m-line, VP8 first.
     pub video: bool,
+    /// Offer to receive only: nothing can be sent on this leg.
+    pub only_receives: bool,
     /// The DTLS certificate; `None` makes a fresh one (about 50 µs). Legs that share one can be linked by an observer.
     pub certificate: Option<DtlsCert>,
     /// How often [`PeerEvent::Stats`] comes. `None`: never, which saves CPU at thousands of legs.
@@ -27,6 +29,7 @@ impl Default for PeerConfig {
     fn default() -> Self {
         Self {
             video: false,
+            only_receives: false,
             certificate: None,
             stats_interval: Some(Duration::from_secs(1)),
             resend_packets: 256,

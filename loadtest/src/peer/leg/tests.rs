@@ -47,7 +47,7 @@ struct World {
 }
 
 impl World {
-    fn new(one_way: Duration, config: &LegConfig) -> Self {
+    fn new(one_way: Duration, configs: [&LegConfig; 2]) -> Self {
         let start = Instant::now();
         let mut shard = Shard::new(ShardConfig {
             announced: vec![address(4000)],
@@ -57,9 +57,13 @@ impl World {
         let ringing = RoutePlan::new(CALL, Generation(1), LEGS.to_vec(), vec![]).unwrap();
         assert!(shard.handle_plan(start, &ringing).applied);
         let mut legs = Vec::new();
-        for (n, id) in LEGS.into_iter().enumerate() {
-            let peer =
-                PeerConfig { video: config.video.is_some(), stats_interval: None, ..PeerConfig::default() };
+        for (n, (id, config)) in LEGS.into_iter().zip(configs).enumerate() {
+            let peer = PeerConfig {
+                video: config.video.is_some(),
+                only_receives: config.direction == Direction::Receives,
+                stats_interval: None,
+                ..PeerConfig::default()
+            };
             let (peer, offer) = Peer::offer(start, peer);
             let mut leg = Leg::new(peer, config.clone());
             let answer = shard.handle_offer(start, CALL, id, &offer, &IceSecret([n as u8 + 1; 24])).unwrap();
@@ -160,7 +164,11 @@ impl World {
     }
 
     fn connected_and_accepted(one_way: Duration, config: &LegConfig) -> Self {
-        let mut world = Self::new(one_way, config);
+        Self::of_two(one_way, [config, config])
+    }
+
+    fn of_two(one_way: Duration, configs: [&LegConfig; 2]) -> Self {
+        let mut world = Self::new(one_way, configs);
         world.run(Duration::from_millis(1500));
         for events in &world.events {
             assert!(matches!(events[..], [LegEvent::Connected(_)]), "{events:?}");
@@ -178,7 +186,15 @@ impl World {
 }
 
 fn voice(decodes: bool) -> LegConfig {
-    LegConfig { speech: speech(), video: None, decodes, records: false, groups: None }
+    LegConfig {
+        speech: speech(),
+        video: None,
+        direction: Direction::Both,
+        receivers_within: Duration::ZERO,
+        decodes,
+        records: false,
+        groups: None,
+    }
 }
 
 /// What `sender` sent from the first packet on that `receiver` got, and how many of those came.
@@ -241,6 +257,31 @@ fn video_shows_and_lost_video_is_resent() {
     let expected = a.video_sent.packets_since(b.video_in.first_mark.unwrap());
     assert_eq!(expected, b.video_in.packets, "{lost} packets were lost, and those of video came again");
     assert!(b.whole_video_frames > 150, "{}", b.whole_video_frames);
+}
+
+#[test]
+fn who_only_receives_hears_and_sees_all_of_who_only_sends() {
+    let both = LegConfig { video: Some(SyntheticVideoConfig::default()), ..voice(true) };
+    let host = LegConfig { direction: Direction::Sends, ..both.clone() };
+    let viewer = LegConfig { direction: Direction::Receives, ..both };
+    let mut world = World::of_two(Duration::from_millis(5), [&host, &viewer]);
+    world.run(Duration::from_secs(3));
+    let has = |events: &[LegEvent], audio: bool| {
+        events.iter().any(|event| match event {
+            LegEvent::FirstAudio(_) => audio,
+            LegEvent::FirstVideo(_) => !audio,
+            _ => false,
+        })
+    };
+    assert!(has(&world.events[1], true) && has(&world.events[1], false), "{:?}", world.events[1]);
+    assert!(!has(&world.events[0], true) && !has(&world.events[0], false), "{:?}", world.events[0]);
+    assert!(world.legs[0].listener.is_none(), "who hears nobody does not listen");
+    let [host, viewer] = world.reports();
+    assert_eq!(audio(&host, &viewer).0, audio(&host, &viewer).1);
+    assert_eq!(host.video_sent.packets_since(viewer.video_in.first_mark.unwrap()), viewer.video_in.packets);
+    assert_eq!((viewer.audio_sent.packets(), viewer.video_sent.packets()), (0, 0));
+    assert_eq!((viewer.counters.packets_out, host.counters.packets_in), (0, 0));
+    assert!(host.heard.is_none() && viewer.heard.is_some());
 }
 
 #[test]
