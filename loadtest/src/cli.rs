@@ -82,6 +82,9 @@ struct RunArgs {
     /// Calls, in the place of the scenario's.
     #[arg(long, value_name = "N")]
     calls: Option<String>,
+    /// Viewers of each broadcast, in the place of the scenario's.
+    #[arg(long, value_name = "N")]
+    viewers: Option<String>,
     /// How long all calls stay up, such as 20s or 5m, in the place of the scenario's.
     #[arg(long, value_name = "TIME")]
     duration: Option<String>,
@@ -153,7 +156,8 @@ struct TargetArgs {
     /// The development issuer's key, with which accounts and tokens are made. Unset: the data directory's.
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
     dev_key: Option<PathBuf>,
-    /// Use these accounts: lines of `HANDLE TOKEN`, two for each call, mutual contacts with calling enabled.
+    /// Use these accounts: lines of `HANDLE TOKEN`, two for each call, mutual contacts with calling enabled; host and viewers for
+    /// each broadcast.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// The server's Prometheus page.
@@ -287,6 +291,7 @@ pub(crate) fn refuse(sentence: &str) -> ExitCode {
 fn run_scenario(args: RunArgs) -> Result<u8, String> {
     let overrides = run::Overrides {
         calls: args.calls.clone(),
+        viewers: args.viewers.clone(),
         duration: args.duration.clone(),
         seed: args.seed.clone(),
     };
@@ -344,6 +349,7 @@ impl RunArgs {
         let Self {
             scenario,
             calls,
+            viewers,
             duration,
             seed,
             target,
@@ -357,6 +363,7 @@ impl RunArgs {
         let door = door.to_possible_value().map(|value| value.get_name().to_owned());
         let texts = [
             ("--calls", calls.clone()),
+            ("--viewers", viewers.clone()),
             ("--duration", duration.clone()),
             ("--seed", seed.clone()),
             ("--target", Some(url.clone())),
@@ -399,10 +406,11 @@ fn start_at(text: &str) -> Result<SystemTime, String> {
 }
 
 fn find_capacity(args: CapacityArgs) -> Result<u8, String> {
-    let overrides = run::Overrides { calls: None, duration: Some(args.duration), seed: args.seed };
+    let overrides =
+        run::Overrides { duration: Some(args.duration), seed: args.seed, ..run::Overrides::default() };
     let scenario = run::Scenario::load(&args.scenario, &overrides).map_err(|e| e.to_string())?;
     let bounds = match args.bounds.is_empty() {
-        true => capacity::BOUNDS
+        true => capacity::bounds(&scenario)
             .iter()
             .map(|bound| bound.parse())
             .collect::<Result<Vec<run::Assertion>, String>>()?,

@@ -94,7 +94,7 @@ impl Router {
         let server = ChannelConfig::new(url, Roots::Pem(roots));
         let source = Source::DevKey(data.join(DEV_KEY_FILE));
         let time = setup.load.duration + TOKEN_SLACK;
-        let wanted: Vec<Wanted> = (0..setup.load.calls).map(|call| Wanted { call, clients: 2 }).collect();
+        let wanted: Vec<Wanted> = (0..setup.load.calls).map(Wanted::pair).collect();
         let accounts = prepare_accounts(&source, &server, &wanted, time).await;
         let accounts = accounts.map_err(|error| failed(error.to_string()))?;
         let (devices, live, facts) = (Vec::new(), Arc::default(), Vec::new());

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tonic::{Request, Status};
 
 use super::api::{Bearer, COMMAND_TIMEOUT};
+use super::plan::{CallPlan, Script};
 use super::scenario::show_time;
 
 /// The development key's name in a data directory.
@@ -46,7 +47,7 @@ pub(crate) struct Account {
 pub(crate) enum Source {
     /// Made for this run, with tokens signed by the development key in this file.
     DevKey(PathBuf),
-    /// Lines of `HANDLE TOKEN`; two lines are the two parties of a call.
+    /// Lines of `HANDLE TOKEN`; two lines are the two parties of a call, or as many as a broadcast has are its host and viewers.
     Tokens(PathBuf),
 }
 
@@ -61,8 +62,8 @@ pub(crate) enum AccountsError {
     TooLarge(PathBuf),
     #[error("{}: line {line}: allowed is HANDLE TOKEN, with a space between", path.display())]
     Line { path: PathBuf, line: usize },
-    #[error("{}: holds {found} accounts: {calls} calls need {}", path.display(), calls * 2)]
-    TooFew { path: PathBuf, found: usize, calls: usize },
+    #[error("{}: holds {found} accounts: {calls} calls need {}", path.display(), calls * each)]
+    TooFew { path: PathBuf, found: usize, calls: usize, each: usize },
     #[error(
         "--tokens: has two accounts for each call, and a call to a busy person needs a third: allowed is rings.busy = 0, or --dev-key"
     )]
@@ -83,12 +84,37 @@ fn reason(status: &Status) -> String {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     /// Of the run's calls, from 0.
-    pub(crate) call: usize,
-    /// Caller and callee, and perhaps one who calls the callee as well.
-    pub(crate) clients: usize,
+    call: usize,
+    /// Caller and callee, or a host and those who view.
+    parties: usize,
+    /// One more, who calls the callee as well.
+    third: bool,
+    /// They call each other: the second and each of the others are mutual contacts. Who views needs a token only.
+    are_contacts: bool,
 }
 
-/// The accounts of each of these calls, in their order: caller, callee, and a third if wanted.
+impl Wanted {
+    /// Two who call each other.
+    pub(crate) fn pair(call: usize) -> Self {
+        Self { call, parties: 2, third: false, are_contacts: true }
+    }
+
+    pub(crate) fn of(call: &CallPlan) -> Self {
+        let parties = call.parties.len();
+        Self {
+            call: call.index,
+            parties,
+            third: call.clients() > parties,
+            are_contacts: !matches!(call.script, Script::Broadcast(_)),
+        }
+    }
+
+    fn clients(&self) -> usize {
+        self.parties + usize::from(self.third)
+    }
+}
+
+/// The accounts of each of these calls, in their order: its parties, and a third if wanted.
 pub(crate) async fn prepare(
     source: &Source,
     server: &ChannelConfig,
@@ -97,12 +123,14 @@ pub(crate) async fn prepare(
 ) -> Result<Vec<Vec<Account>>, AccountsError> {
     match source {
         Source::Tokens(path) => {
-            if wanted.iter().any(|wanted| wanted.clients > 2) {
+            if wanted.iter().any(|wanted| wanted.third) {
                 return Err(AccountsError::Third);
             }
             let calls = wanted.iter().map(|wanted| wanted.call + 1).max().unwrap_or(0);
-            let pairs = read_tokens(path, calls)?;
-            Ok(wanted.iter().map(|wanted| pairs[wanted.call].to_vec()).collect())
+            // All calls of a scenario have as many.
+            let each = wanted.first().map_or(2, |wanted| wanted.parties);
+            let clients = read_tokens(path, calls, each)?;
+            Ok(wanted.iter().map(|wanted| clients[wanted.call].clone()).collect())
         }
         Source::DevKey(path) => {
             let signer = Signer::read(path)?;
@@ -121,7 +149,7 @@ fn numbered(wanted: &[Wanted]) -> Vec<std::ops::Range<usize>> {
     let mut next = 0;
     let mut take = |wanted: &Wanted| {
         let from = next;
-        next += wanted.clients;
+        next += wanted.clients();
         from..next
     };
     wanted.iter().map(&mut take).collect()
@@ -132,7 +160,7 @@ fn name(run: &str, n: usize) -> String {
     format!("load.{run}.{n}")
 }
 
-/// Creates the accounts of all calls, with the opt-in; the callee and each of the others are mutual contacts.
+/// Creates the accounts of all calls, with the opt-in, and who is whose contact.
 async fn make(
     signer: &Signer,
     server: &ChannelConfig,
@@ -167,7 +195,9 @@ async fn make(
     };
     let follows: Vec<v1::Follow> = calls
         .into_iter()
-        .flat_map(|clients| {
+        .zip(wanted)
+        .filter(|(_, wanted)| wanted.are_contacts)
+        .flat_map(|(clients, _)| {
             let callee = clients.start + 1;
             clients.filter(move |n| *n != callee).flat_map(move |n| [follow(n, callee), follow(callee, n)])
         })
@@ -185,7 +215,7 @@ fn with_deadline<T>(message: T) -> Request<T> {
     request
 }
 
-fn read_tokens(path: &Path, calls: usize) -> Result<Vec<[Account; 2]>, AccountsError> {
+fn read_tokens(path: &Path, calls: usize, each: usize) -> Result<Vec<Vec<Account>>, AccountsError> {
     let read = |error| AccountsError::Read { path: path.to_owned(), error };
     if std::fs::metadata(path).map_err(read)?.len() > TOKENS_BYTES_MAX {
         return Err(AccountsError::TooLarge(path.to_owned()));
@@ -201,11 +231,10 @@ fn read_tokens(path: &Path, calls: usize) -> Result<Vec<[Account; 2]>, AccountsE
         account.ok_or_else(|| AccountsError::Line { path: path.to_owned(), line: number + 1 })
     });
     let accounts = accounts.collect::<Result<Vec<Account>, _>>()?;
-    let pairs: Vec<[Account; 2]> = accounts.chunks_exact(2).map(|p| [p[0].clone(), p[1].clone()]).collect();
-    if pairs.len() < calls {
-        return Err(AccountsError::TooFew { path: path.to_owned(), found: accounts.len(), calls });
+    if accounts.len() < calls * each {
+        return Err(AccountsError::TooFew { path: path.to_owned(), found: accounts.len(), calls, each });
     }
-    Ok(pairs.into_iter().take(calls).collect())
+    Ok(accounts.chunks_exact(each).take(calls).map(<[Account]>::to_vec).collect())
 }
 
 /// Signs tokens as the development issuer does.
@@ -257,10 +286,10 @@ impl Signer {
 mod tests {
     use super::*;
 
-    fn tokens(text: &str, calls: usize) -> Result<Vec<String>, String> {
+    fn tokens(text: &str, calls: usize, each: usize) -> Result<Vec<String>, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let read = read_tokens(file.path(), calls);
+        let read = read_tokens(file.path(), calls, each);
         let name = file.path().display().to_string();
         let handles = read.map(|pairs| pairs.into_iter().flatten().map(|account| account.handle).collect());
         handles.map_err(|error| error.to_string().replace(&name, "FILE"))
@@ -269,18 +298,20 @@ mod tests {
     #[test]
     fn a_tokens_file_names_two_parties_for_each_call() {
         let text = "# made by the platform\na aaa.bbb.ccc\nb aaa.bbb.ccc\n\nc aaa.bbb.ccc\nd aaa.bbb.ccc\n";
-        assert_eq!(tokens(text, 2).unwrap(), ["a", "b", "c", "d"]);
-        assert_eq!(tokens(text, 1).unwrap(), ["a", "b"]);
-        assert_eq!(tokens(text, 3).unwrap_err(), "FILE: holds 4 accounts: 3 calls need 6");
+        assert_eq!(tokens(text, 2, 2).unwrap(), ["a", "b", "c", "d"]);
+        assert_eq!(tokens(text, 1, 2).unwrap(), ["a", "b"]);
+        assert_eq!(tokens(text, 1, 4).unwrap(), ["a", "b", "c", "d"], "a host and three viewers");
+        assert_eq!(tokens(text, 2, 4).unwrap_err(), "FILE: holds 4 accounts: 2 calls need 8");
+        assert_eq!(tokens(text, 3, 2).unwrap_err(), "FILE: holds 4 accounts: 3 calls need 6");
         assert_eq!(
-            tokens("a aaa\nbroken\n", 1).unwrap_err(),
+            tokens("a aaa\nbroken\n", 1, 2).unwrap_err(),
             "FILE: line 2: allowed is HANDLE TOKEN, with a space between"
         );
     }
 
     #[test]
     fn a_busy_person_has_a_third_client_beside_it() {
-        let wanted = [2, 3, 2].map(|clients| Wanted { call: 0, clients });
+        let wanted = [false, true, false].map(|third| Wanted { third, ..Wanted::pair(0) });
         assert_eq!(numbered(&wanted), [0..2, 2..5, 5..7]);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
+use duocast_wire::v1::broadcast_service_client::BroadcastServiceClient;
 use duocast_wire::v1::call_service_client::CallServiceClient;
 use futures_util::TryFutureExt as _;
 use futures_util::stream::BoxStream;
@@ -45,19 +46,20 @@ impl Interceptor for Bearer {
 /// The API over a channel that may be lost and found again, with one account's token.
 #[derive(Clone)]
 pub(crate) struct Api {
-    service: Arc<Mutex<Option<Service>>>,
+    channel: Arc<Mutex<Option<Signed>>>,
     bearer: Bearer,
 }
 
-type Service = CallServiceClient<InterceptedService<Channel, Bearer>>;
+/// The channel with the token.
+type Signed = InterceptedService<Channel, Bearer>;
 
 macro_rules! commands {
-    ($($name:ident($request:ident) -> $response:ident;)*) => {
+    ($service:ident: $($name:ident($request:ident) -> $response:ident;)*) => {
         $(
             pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$response, Status> {
                 let mut request = Request::new(request);
                 request.set_timeout(COMMAND_TIMEOUT);
-                self.service()?.$name(request).await.map(Response::into_inner)
+                $service::new(self.channel()?).$name(request).await.map(Response::into_inner)
             }
         )*
     };
@@ -65,24 +67,24 @@ macro_rules! commands {
 
 impl Api {
     pub(crate) fn new(channel: Channel, bearer: Bearer) -> Self {
-        let service = CallServiceClient::with_interceptor(channel, bearer.clone());
-        Self { service: Arc::new(Mutex::new(Some(service))), bearer }
+        let channel = InterceptedService::new(channel, bearer.clone());
+        Self { channel: Arc::new(Mutex::new(Some(channel))), bearer }
     }
 
     /// Drops the connection: what is asked until [`Api::find`] fails as it does without a network.
     pub(crate) fn lose(&self) {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// A new connection, for all clones.
     pub(crate) fn find(&self, channel: Channel) {
-        let service = CallServiceClient::with_interceptor(channel, self.bearer.clone());
-        self.service.lock().unwrap_or_else(PoisonError::into_inner).replace(service);
+        let channel = InterceptedService::new(channel, self.bearer.clone());
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner).replace(channel);
     }
 
-    fn service(&self) -> Result<Service, Status> {
-        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        service.ok_or_else(|| Status::unavailable("this client has lost the server"))
+    fn channel(&self) -> Result<Signed, Status> {
+        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        channel.ok_or_else(|| Status::unavailable("this client has lost the server"))
     }
 
     /// The event stream, as it comes and with its end.
@@ -90,17 +92,28 @@ impl Api {
         &self,
         request: v1::SubscribeRequest,
     ) -> BoxStream<'static, Result<v1::Event, Status>> {
-        let service = self.service();
-        let opened = async move { service?.subscribe(request).await.map(Response::into_inner) };
+        let channel = self.channel();
+        let opened = async move {
+            CallServiceClient::new(channel?).subscribe(request).await.map(Response::into_inner)
+        };
         Box::pin(opened.try_flatten_stream())
     }
 
     commands! {
+        CallServiceClient:
         place_call(PlaceCallRequest) -> CallResponse;
         accept_call(CallCommand) -> CallResponse;
         decline_call(CallCommand) -> CallResponse;
         hang_up(CallCommand) -> CallResponse;
         connect_leg(ConnectLegRequest) -> ConnectLegResponse;
         get_call(GetCallRequest) -> CallResponse;
+    }
+
+    commands! {
+        BroadcastServiceClient:
+        start_broadcast(StartBroadcastRequest) -> StartBroadcastResponse;
+        watch_broadcast(WatchBroadcastRequest) -> WatchBroadcastResponse;
+        leave_broadcast(LeaveBroadcastRequest) -> LeaveBroadcastResponse;
+        stop_broadcast(StopBroadcastRequest) -> StopBroadcastResponse;
     }
 }

@@ -21,7 +21,7 @@ use super::plan::{CallPlan, Script};
 use super::scenario::{Group, Reconnect, Switches};
 use super::seat::{Place, Seat};
 use super::stop::{Stop, StopReason};
-use super::{ring, switching};
+use super::{broadcast, ring, switching};
 use crate::lane::LaneLink;
 use crate::peer::{Direction, Speech};
 
@@ -90,22 +90,24 @@ struct Call<'a> {
     outcome: CallOutcome,
 }
 
-/// Runs a call from sign-in to its end. Every wait in it is bounded.
+/// Runs a call from sign-in to its end. Every wait in it is bounded. Its legs go on the first of `lanes`, one at least; those of
+/// an audience on all of them in turn.
 pub(crate) async fn run(
     shared: &Shared,
     plan: &CallPlan,
-    lane: &LaneLink,
+    lanes: &[LaneLink],
     accounts: &[Account],
 ) -> CallOutcome {
     let outcome = match plan.script {
-        Script::Talk => talk(shared, plan, lane, accounts).await,
+        Script::Talk => talk(shared, plan, &lanes[0], accounts).await,
         Script::Switch => switching::run(shared, plan, accounts).await,
         Script::Ring(end) => ring::run(shared, plan, end, accounts).await,
+        Script::Broadcast(arrivals) => broadcast::run(shared, plan, arrivals, lanes, accounts).await,
     };
     if outcome.came_up {
         shared.live.up.fetch_sub(1, Ordering::Relaxed);
     }
-    shared.live.failed.fetch_add(outcome.failure.is_some().into(), Ordering::Relaxed);
+    shared.live.failed.fetch_add(outcome.failures().next().is_some().into(), Ordering::Relaxed);
     shared.live.over.fetch_add(1, Ordering::Relaxed);
     outcome
 }

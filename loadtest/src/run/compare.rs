@@ -37,10 +37,12 @@ enum Better {
 }
 
 /// Counts that should be low.
-const LOW: [&str; 13] = [
+const LOW: [&str; 15] = [
     "switches_failed",
     "calls_failed",
     "calls_skipped",
+    "viewers_failed",
+    "viewers_skipped",
     "stream_breaks",
     "packets_repeated",
     "sequence_gaps",
@@ -61,7 +63,7 @@ fn better(name: &str, unit: &str) -> Better {
         "score" => Better::Higher,
         "ms" | "%" | "µs" | "cores" | "MB" | "kB" => Better::Lower,
         _ if LOW.contains(&name) => Better::Lower,
-        "calls" | "count" if ["calls_up", "reconnect_calls_kept"].contains(&name) => Better::Higher,
+        _ if ["calls_up", "viewers_up", "reconnect_calls_kept"].contains(&name) => Better::Higher,
         _ => Better::Neither,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use duocast_client::session::{Connection, Effect, Jitter, News, Session, StreamEnd};
-use duocast_client::{CallInfo, ChannelConfig};
+use duocast_client::{CallInfo, ChannelConfig, ViewingToken};
 use duocast_model::CallId;
 use duocast_transport::client::Channel;
 use duocast_wire::v1;
@@ -32,7 +32,7 @@ pub(crate) struct DeviceState {
     pub(crate) session_id: String,
     pub(crate) online_at: Option<Instant>,
     pub(crate) is_online: bool,
-    /// The one call it is in.
+    /// The one call, or broadcast, that it is in.
     pub(crate) call: Option<CallInfo>,
     /// When it learned that it is being called.
     pub(crate) rang_at: Option<Instant>,
@@ -132,8 +132,11 @@ impl Device {
     }
 
     /// Takes in the answer to a command, as the SDK does.
-    async fn learn(&self, answer: v1::CallResponse) {
-        if let Some(call) = answer.call.and_then(|call| CallInfo::try_from(call).ok()) {
+    async fn learn<T>(&self, call: Option<T>)
+    where
+        CallInfo: TryFrom<T>,
+    {
+        if let Some(call) = call.and_then(|call| CallInfo::try_from(call).ok()) {
             // The task ends only with this value.
             let _ = self.notices.send(Notice::Learned(Box::new(call))).await;
         }
@@ -156,7 +159,7 @@ impl Device {
         };
         let answer = self.api.place_call(request).await?;
         let id = answer.call.as_ref().map(|call| call.call_id.clone()).unwrap_or_default();
-        self.learn(answer).await;
+        self.learn(answer.call).await;
         Ok(id)
     }
 
@@ -173,20 +176,61 @@ impl Device {
 
     pub(crate) async fn accept(&self, call_id: &str) -> Result<(), Status> {
         let answer = self.api.accept_call(self.command(call_id)).await?;
-        self.learn(answer).await;
+        self.learn(answer.call).await;
         Ok(())
     }
 
     pub(crate) async fn decline(&self, call_id: &str) -> Result<(), Status> {
         let answer = self.api.decline_call(self.command(call_id)).await?;
-        self.learn(answer).await;
+        self.learn(answer.call).await;
         Ok(())
     }
 
     pub(crate) async fn hang_up(&self, call_id: &str) -> Result<(), Status> {
         let answer = self.api.hang_up(self.command(call_id)).await?;
-        self.learn(answer).await;
+        self.learn(answer.call).await;
         Ok(())
+    }
+
+    /// Publishes. Gives the broadcast's id, and what lets others view it.
+    pub(crate) async fn start_broadcast(&self, video: bool) -> Result<(String, ViewingToken), Status> {
+        let request = v1::StartBroadcastRequest {
+            session_id: self.session_id(),
+            request_id: format!("{:032x}", rand::random::<u128>()),
+            video,
+        };
+        let answer = self.api.start_broadcast(request).await?;
+        Ok((self.learn_broadcast(answer.broadcast).await, ViewingToken::new(answer.viewing_token)))
+    }
+
+    /// Views. Gives the broadcast's id.
+    pub(crate) async fn watch_broadcast(&self, token: &ViewingToken) -> Result<String, Status> {
+        let request = v1::WatchBroadcastRequest {
+            session_id: self.session_id(),
+            viewing_token: token.expose().to_owned(),
+        };
+        let answer = self.api.watch_broadcast(request).await?;
+        Ok(self.learn_broadcast(answer.broadcast).await)
+    }
+
+    /// Views no longer.
+    pub(crate) async fn leave_broadcast(&self, id: &str) -> Result<(), Status> {
+        let request =
+            v1::LeaveBroadcastRequest { session_id: self.session_id(), broadcast_id: id.to_owned() };
+        self.api.leave_broadcast(request).await.map(drop)
+    }
+
+    /// Ends what it publishes, for everybody.
+    pub(crate) async fn stop_broadcast(&self, id: &str) -> Result<(), Status> {
+        let request = v1::StopBroadcastRequest { session_id: self.session_id(), broadcast_id: id.to_owned() };
+        self.api.stop_broadcast(request).await.map(drop)
+    }
+
+    /// Gives its id.
+    async fn learn_broadcast(&self, broadcast: Option<v1::Broadcast>) -> String {
+        let id = broadcast.as_ref().map(|broadcast| broadcast.broadcast_id.clone()).unwrap_or_default();
+        self.learn(broadcast).await;
+        id
     }
 
     fn command(&self, call_id: &str) -> v1::CallCommand {

@@ -86,13 +86,10 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
         plan.keep(part);
     }
     let speech = Arc::new(Speech::encode(scenario.speech.as_deref())?);
-    let wanted: Vec<Wanted> =
-        plan.calls.iter().map(|call| Wanted { call: call.index, clients: call.clients() }).collect();
-    let rings = plan.calls.iter().filter(|call| call.is_ring()).count();
-    let besides = if rings > 0 { format!(", {rings} that nobody answers") } else { String::new() };
+    let wanted: Vec<Wanted> = plan.calls.iter().map(Wanted::of).collect();
     say(&format!(
-        "{} calls{besides}, {} Opus packets encoded once; making accounts",
-        wanted.len() - rings,
+        "{}, {} Opus packets encoded once; making accounts",
+        in_words(&scenario, &plan),
         speech.len()
     ));
     let accounts = accounts::prepare(&accounts, &server, &wanted, plan.stop_at).await?;
@@ -138,6 +135,18 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
         Surroundings { part, stop, start_unix_micros, audio_scores, run: ended - start, ..around };
     around.notes.extend([run.plan.note.take(), late, problem].into_iter().flatten());
     Ok(stats::summarize(&scenario, &outcomes, reports, around))
+}
+
+/// What there is to run.
+fn in_words(scenario: &Scenario, plan: &Plan) -> String {
+    let calls = plan.calls.len();
+    if let Some(broadcast) = scenario.broadcast {
+        return format!("{calls} broadcasts with {} viewers each", broadcast.viewers);
+    }
+    match plan.calls.iter().filter(|call| call.is_ring()).count() {
+        0 => format!("{calls} calls"),
+        rings => format!("{} calls, {rings} that nobody answers", calls - rings),
+    }
 }
 
 /// Waits for a start that several have in common. Gives a sentence if it is past.
@@ -186,8 +195,10 @@ impl Run {
         }
         for (position, (plan, accounts)) in self.plan.calls.iter().cloned().zip(accounts).enumerate() {
             let shared = Arc::clone(&self.shared);
-            let lane = self.links[position % self.links.len()].clone();
-            self.calls.spawn(async move { call::run(&shared, &plan, &lane, &accounts).await });
+            let mut lanes = self.links.clone();
+            let first = position % lanes.len();
+            lanes.rotate_left(first);
+            self.calls.spawn(async move { call::run(&shared, &plan, &lanes, &accounts).await });
         }
     }
 

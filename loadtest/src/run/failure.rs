@@ -16,19 +16,23 @@ pub(crate) enum Stage {
     Join,
     /// PlaceCall.
     Place,
+    /// StartBroadcast.
+    Start,
+    /// WatchBroadcast.
+    Watch,
     /// Until the callee's device rang.
     Ring,
     /// ConnectLeg, and taking its answer.
     Leg,
     /// AcceptCall, and the caller hearing of it.
     Accept,
-    /// Until both sides decoded audio.
+    /// Until both sides, or the viewer, decoded audio; until a host's leg was up.
     Media,
-    /// While the call was up.
+    /// While the call or the broadcast was up.
     Call,
     /// On the way to a direct leg, or back.
     Switch,
-    /// HangUp, and both sides hearing of it.
+    /// HangUp, LeaveBroadcast or StopBroadcast, and all whom it concerns hearing of it.
     HangUp,
 }
 
@@ -37,6 +41,8 @@ impl Stage {
         match self {
             Self::Join => "join",
             Self::Place => "place",
+            Self::Start => "start",
+            Self::Watch => "watch",
             Self::Ring => "ring",
             Self::Leg => "leg",
             Self::Accept => "accept",

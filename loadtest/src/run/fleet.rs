@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 
 use super::join::{self, JoinError};
-use super::plan::{Part, plan};
+use super::plan::{CallPlan, Part, plan};
 use super::progress::say;
 use super::scenario::Scenario;
 use super::stats::Summary;
@@ -19,8 +19,8 @@ use super::stop::{Stop, StopReason};
 /// From the start of the processes to that of the run: speech is encoded and accounts are made by then.
 const LEAD: Duration = Duration::from_secs(3);
 
-/// The same for each call, for its accounts.
-const LEAD_OF_CALL: Duration = Duration::from_millis(8);
+/// The same for each client, for its account.
+const LEAD_OF_CLIENT: Duration = Duration::from_millis(4);
 
 /// How long a process may take to its report after it was told to stop. Its own waits add up to less.
 const END_MAX: Duration = Duration::from_secs(90);
@@ -71,7 +71,8 @@ pub(crate) async fn run(fleet: Fleet, stop: Arc<Stop>) -> Result<Summary, FleetE
     let Fleet { scenario, generators, args } = fleet;
     let folder = tempfile::tempdir().map_err(FleetError::Folder)?;
     let whole = plan(&scenario);
-    let lead = LEAD + LEAD_OF_CALL * u32::try_from(whole.calls.len()).unwrap_or(u32::MAX);
+    let clients: usize = whole.calls.iter().map(CallPlan::clients).sum();
+    let lead = LEAD + LEAD_OF_CLIENT * u32::try_from(clients).unwrap_or(u32::MAX);
     let start_at = SystemTime::now() + lead;
     say(&format!("{generators} generators, which start together in {:.0} s", lead.as_secs_f64()));
     let parts = || (1..=generators).map(move |number| Part { number, of: generators });
@@ -115,7 +116,9 @@ pub(crate) async fn run(fleet: Fleet, stop: Arc<Stop>) -> Result<Summary, FleetE
     for part in lost {
         let mut share = whole.clone();
         share.keep(part);
-        joined.note_lost(part, share.calls.len() as u64, &status(part));
+        let calls = share.calls.len();
+        let viewers = scenario.broadcast.map_or(0, |broadcast| broadcast.viewers * calls);
+        joined.note_lost(part, calls as u64, viewers as u64, &status(part));
     }
     Ok(joined)
 }

@@ -41,6 +41,19 @@ pub(crate) fn assign(scenario: &Scenario, calls: usize) -> Vec<[usize; 2]> {
     assigned
 }
 
+/// The group of each of `count` who view: 0 for none, else its place in the scenario plus one.
+pub(crate) fn assign_viewers(scenario: &Scenario, count: usize) -> Vec<usize> {
+    let mut viewers: Vec<usize> = (0..count).collect();
+    viewers.shuffle(&mut StdRng::seed_from_u64(net::seed(scenario.seed, DRAW)));
+    let mut viewers = viewers.into_iter();
+    let mut assigned = vec![0; count];
+    for (index, group) in scenario.groups.iter().enumerate() {
+        let share = (group.share * count as f64).round().max(1.0) as usize;
+        viewers.by_ref().take(share).for_each(|viewer| assigned[viewer] = index + 1);
+    }
+    assigned
+}
+
 /// What one group's clients sent and heard. Of clients without conditions only what they sent and heard among themselves.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct GroupFigures {
@@ -125,7 +138,7 @@ pub(crate) fn add_call(groups: &mut [GroupFigures], call: &CallOutcome) {
         let is_told_here = counts_for(own, other);
         let group = &mut groups[own];
         group.clients += 1;
-        group.calls_failed += u64::from(call.failure.is_some() && is_told_here);
+        group.calls_failed += u64::from(call.has_failed_for(party) && is_told_here);
         if let Some(network) = &party.network {
             group.down.add(&network.down);
             group.up.add(&network.up);
@@ -249,7 +262,7 @@ pub(crate) const KEYS: &[GroupKey] = &[
     GroupKey {
         name: "accept_to_first_audio_p95_ms",
         unit: "ms",
-        meaning: "AcceptCall being sent to its clients' first decoded audio: p95",
+        meaning: "AcceptCall, or WatchBroadcast, being sent to its clients' first decoded audio: p95",
         read: |g| number(g.first_audio.ms_at(0.95)),
     },
     GroupKey {

@@ -20,6 +20,7 @@ struct Look {
     sample: Sample,
     generator_cpu: Option<f64>,
     up: i64,
+    viewers: i64,
     failed: u64,
 }
 
@@ -28,6 +29,7 @@ struct Look {
 pub(crate) struct Moment {
     pub(crate) at: Duration,
     pub(crate) calls_up: i64,
+    pub(crate) viewers_up: i64,
     pub(crate) calls_failed: u64,
     pub(crate) server_cores: Option<f64>,
     pub(crate) router_cores: Option<f64>,
@@ -53,6 +55,7 @@ impl History {
                 sample,
                 generator_cpu: generator::cpu_seconds(None),
                 up: live.up.load(Ordering::Relaxed),
+                viewers: live.viewers.load(Ordering::Relaxed),
                 failed: live.failed.load(Ordering::Relaxed),
             });
             tokio::time::sleep(every).await;
@@ -69,6 +72,7 @@ impl History {
         for look in &mut self.looks {
             let Some(near) = other.looks.iter().min_by_key(|near| near.at.abs_diff(look.at)) else { return };
             look.up += near.up;
+            look.viewers += near.viewers;
             look.failed += near.failed;
             look.generator_cpu = look.generator_cpu.zip(near.generator_cpu).map(|(own, other)| own + other);
         }
@@ -87,6 +91,7 @@ impl History {
             Moment {
                 at: now.at,
                 calls_up: now.up,
+                viewers_up: now.viewers,
                 calls_failed: now.failed,
                 server_cores: rate(before, now, |look| look.sample.cpu_seconds).filter(|_| is_fine),
                 router_cores: rate(before, now, |look| look.sample.router_busy_seconds),
@@ -110,6 +115,7 @@ mod tests {
             sample: Sample { cpu_seconds: Some(cpu), resident_bytes: Some(50e6), ..Sample::default() },
             generator_cpu: None,
             up,
+            viewers: 0,
             failed: 0,
         };
         let history = History { looks: vec![look(0, 1.0, 0), look(2, 2.0, 5), look(4, 1.5, 5)] };
@@ -130,6 +136,7 @@ mod tests {
             sample: Sample { cpu_seconds: Some(ms as f64 / 1e3 + 0.5), ..Sample::default() },
             generator_cpu: Some(cpu),
             up,
+            viewers: 10 * up,
             failed: 1,
         };
         let mut one = History { looks: vec![look(0, 0, 1.0), look(1_000, 5, 1.5), look(2_000, 6, 2.0)] };
@@ -138,6 +145,6 @@ mod tests {
         let moments = one.moments();
         assert_eq!(moments.iter().map(|m| m.calls_up).collect::<Vec<_>>(), [12, 13]);
         assert_eq!((moments[0].generator_cores, moments[0].server_cores), (Some(0.75), Some(1.0)));
-        assert_eq!(moments[1].calls_failed, 2);
+        assert_eq!((moments[1].calls_failed, moments[1].viewers_up), (2, 130));
     }
 }

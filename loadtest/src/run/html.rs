@@ -64,7 +64,7 @@ fn write_page(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result {
     writeln!(out, "</section>")?;
     write_failures(out, s)?;
     write_times(out, s)?;
-    incidents::write_html(out, &s.incidents)?;
+    incidents::write_html(out, s.tables())?;
     write_groups(out, s)?;
     join::write_html(out, &s.generators)?;
     write_figures(out, s)?;
@@ -86,16 +86,27 @@ fn write_findings(out: &mut String, s: &Summary) -> fmt::Result {
 fn write_tiles(out: &mut String, s: &Summary) -> fmt::Result {
     writeln!(out, "<section class=\"tiles\">")?;
     let is_good = |is_good| if is_good { "good" } else { "bad" };
+    let (calls_up, calls_failed) = match s.audience.is_there() {
+        true => ("broadcasts up", "broadcasts failed"),
+        false => ("calls up", "calls failed"),
+    };
     tile(
         out,
-        "calls up",
+        calls_up,
         format!("{} of {}", s.calls_up, s.calls_planned),
         is_good(s.calls_up == s.calls_planned),
     )?;
-    tile(out, "calls failed", s.calls_failed, is_good(s.calls_failed == 0))?;
+    tile(out, calls_failed, s.calls_failed, is_good(s.calls_failed == 0))?;
     tile(out, "packets lost", unit(s.loss().map(|loss| loss * 100.0), 3, "%"), "")?;
     tile(out, "one-way latency, audio, p99", unit(s.latency_audio.ms_at(0.99), 1, "ms"), "")?;
-    tile(out, "accept to first audio, p95", unit(s.first_audio.ms_at(0.95), 0, "ms"), "")?;
+    let audience = &s.audience;
+    if audience.is_there() {
+        let is_full = is_good(audience.up == audience.planned && audience.failed == 0);
+        tile(out, "viewers up", format!("{} of {}", audience.up, audience.planned), is_full)?;
+        tile(out, "watch to first audio, p95", unit(audience.first_audio.ms_at(0.95), 0, "ms"), "")?;
+    } else {
+        tile(out, "accept to first audio, p95", unit(s.first_audio.ms_at(0.95), 0, "ms"), "")?;
+    }
     tile(out, "audio score, p5 (of 5)", unit(s.audio_score_at(0.05), 2, "").trim_end(), "")?;
     tile(out, "sign-in, p95", unit(s.join.ms_at(0.95), 0, "ms"), "")?;
     tile(out, "router CPU per packet", unit(s.server.cpu_us_per_packet(), 1, "µs"), "")?;
@@ -132,6 +143,22 @@ fn charts(s: &Summary) -> Vec<Chart<'_>> {
     let dots = |points: &[(std::time::Duration, std::time::Duration)]| {
         thinned(points.iter().map(|(at, took)| (at.as_secs_f64(), took.as_secs_f64() * 1e3)).collect())
     };
+    let is_viewed = s.audience.is_there();
+    let (first_audio, audio_times) = match is_viewed {
+        true => ("watch to first audio", &s.audience.first_audio),
+        false => ("accept to first audio", &s.first_audio),
+    };
+    let (first_video, video_times) = match is_viewed {
+        true => ("watch to first video", &s.audience.first_video),
+        false => ("accept to first video", &s.first_video),
+    };
+    let mut up = vec![
+        Series::line("up", moment(|m| Some(m.calls_up as f64))),
+        Series::line("failed", moment(|m| Some(m.calls_failed as f64))),
+    ];
+    if is_viewed {
+        up.push(Series::line("viewers", moment(|m| Some(m.viewers_up as f64))));
+    }
     vec![
         over_time(
             "One-way latency over time",
@@ -150,31 +177,21 @@ fn charts(s: &Summary) -> Vec<Chart<'_>> {
             &[("audio", &s.latency_audio), ("video", &s.latency_video)],
         ),
         over_time(
-            "Calls",
-            "calls",
+            if is_viewed { "Broadcasts and viewers" } else { "Calls" },
+            if is_viewed { "broadcasts, viewers" } else { "calls" },
             Scale::Linear,
-            vec![
-                Series::line("up", moment(|m| Some(m.calls_up as f64))),
-                Series::line("failed", moment(|m| Some(m.calls_failed as f64))),
-            ],
+            up,
         ),
         over_time(
-            "Sign-in, and accept to first audio",
+            "Sign-in and first audio",
             "ms",
             Scale::Log,
-            vec![
-                Series::dots("sign-in", dots(&s.joins)),
-                Series::dots("accept to first audio", dots(&s.first_audios)),
-            ],
+            vec![Series::dots("sign-in", dots(&s.joins)), Series::dots(first_audio, dots(&s.first_audios))],
         ),
         distribution(
             "Sign-in and first media",
             "share of clients that is faster",
-            &[
-                ("sign-in", &s.join),
-                ("accept to first audio", &s.first_audio),
-                ("accept to first video", &s.first_video),
-            ],
+            &[("sign-in", &s.join), (first_audio, audio_times), (first_video, video_times)],
         ),
         over_time("Audio score of passages", "1 (bad) to 5 (like the original)", Scale::Linear, scores(s)),
         Chart {
@@ -285,10 +302,14 @@ fn write_failures(out: &mut String, s: &Summary) -> fmt::Result {
 }
 
 fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
+    let (leg, hang_up) = match s.audience.is_there() {
+        true => ("leg connected", "stop → all know"),
+        false => ("leg prepared, while it rings", "hang-up → both know"),
+    };
     let rows: [(&str, &Histogram); 13] = [
         ("sign-in", &s.join),
         ("place → rings", &s.ring),
-        ("leg prepared, while it rings", &s.leg_ready),
+        (leg, &s.leg_ready),
         ("accept → first audio decoded", &s.first_audio),
         ("accept → first key frame", &s.first_video),
         ("one-way, audio", &s.latency_audio),
@@ -297,7 +318,7 @@ fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
         ("jitter, audio", &s.jitter_audio),
         ("jitter, video", &s.jitter_video),
         ("longest gap in audio", &s.audio_gap),
-        ("hang-up → both know", &s.hang_up),
+        (hang_up, &s.hang_up),
         ("generator late, media", &s.generator.media_lag),
     ];
     writeln!(

@@ -244,8 +244,8 @@ pub(crate) struct Table<'a> {
 }
 
 /// The tables of a page.
-pub(crate) fn write_html(out: &mut String, incidents: &Incidents) -> fmt::Result {
-    for Table { heading, words, is_good, times } in incidents.tables() {
+pub(crate) fn write_html(out: &mut String, tables: Vec<Table<'_>>) -> fmt::Result {
+    for Table { heading, words, is_good, times } in tables {
         let class = if is_good { "" } else { "note bad" };
         writeln!(
             out,

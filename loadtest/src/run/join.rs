@@ -241,6 +241,7 @@ impl Summary {
             keyframes_wanted,
             keyframes_asked,
             whole_video_frames,
+            audience,
             incidents,
             groups,
             server,
@@ -297,6 +298,7 @@ impl Summary {
         self.concealed_of_receivers.extend(concealed_of_receivers);
         self.joins.extend(joins);
         self.first_audios.extend(first_audios);
+        self.audience.merge(audience);
         self.incidents.merge(incidents);
         groups::merge(&mut self.groups, groups);
         if self.server.resident_bytes.is_none() && self.server.busy_seconds.is_none() {
@@ -307,7 +309,7 @@ impl Summary {
     }
 
     /// A generator that left no report: none of its calls can be shown to have come up.
-    pub(super) fn note_lost(&mut self, part: Part, calls: u64, why: &str) {
+    pub(super) fn note_lost(&mut self, part: Part, calls: u64, viewers: u64, why: &str) {
         let ended = Cow::Borrowed("lost");
         let health = Health {
             part: Some(part),
@@ -319,6 +321,7 @@ impl Summary {
         self.generators.push(health);
         self.calls_planned += calls;
         self.calls_failed += calls;
+        self.audience.planned += viewers;
         let failure = Failure::own(super::failure::Stage::Join, tonic::Code::Internal, "GENERATOR_LOST");
         self.count_failure(failure, calls);
         let named = format!("the calls of part {part} are not in these figures");
@@ -476,7 +479,7 @@ mod tests {
     #[test]
     fn a_generator_that_left_nothing_failed_with_all_its_calls() {
         let mut all = joined(vec![report(Some("1/2"), &[1])]).unwrap();
-        all.note_lost("2/2".parse().unwrap(), 40, "exit status: 101");
+        all.note_lost("2/2".parse().unwrap(), 40, 0, "exit status: 101");
         assert_eq!((all.calls_planned, all.calls_failed), (42, 41));
         assert_eq!(all.notes.len(), 2, "{:?}", all.notes);
         assert!(all.notes[1].starts_with("generator 2/2 left no report (exit status: 101): its 40 calls"));

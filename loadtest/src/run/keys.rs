@@ -39,14 +39,23 @@ type Times = fn(&Summary) -> &Histogram;
 const TIMES: &[(&str, &str, Times)] = &[
     ("join", "a client's sign-in: connecting and its first event", |s| &s.join),
     ("ring", "PlaceCall to the callee's ringing", |s| &s.ring),
-    ("leg_ready", "a leg's offer to ICE and DTLS being up, while it rings", |s| &s.leg_ready),
+    ("leg_ready", "a leg's offer to ICE and DTLS being up: while it rings, and of hosts and viewers", |s| {
+        &s.leg_ready
+    }),
     ("accept_to_first_audio", "AcceptCall being sent to the first decoded audio, each party", |s| {
         &s.first_audio
     }),
     ("accept_to_first_video", "AcceptCall being sent to the first whole key frame, each party", |s| {
         &s.first_video
     }),
-    ("hang_up", "HangUp to both parties' knowledge of it", |s| &s.hang_up),
+    ("broadcast_start", "StartBroadcast to its host's leg being up", |s| &s.audience.start),
+    ("watch_to_first_audio", "WatchBroadcast being sent to a viewer's first decoded audio", |s| {
+        &s.audience.first_audio
+    }),
+    ("watch_to_first_video", "WatchBroadcast being sent to a viewer's first whole key frame", |s| {
+        &s.audience.first_video
+    }),
+    ("hang_up", "HangUp to both parties' knowledge of it; StopBroadcast to everybody's", |s| &s.hang_up),
     ("one_way_audio", "one-way latency of audio packets in the steady phase", |s| &s.latency_audio),
     ("one_way_video", "one-way latency of video packets in the steady phase", |s| &s.latency_video),
     ("one_way_ramp", "one-way latency of all packets outside the steady phase", |s| &s.latency_ramp),
@@ -134,15 +143,24 @@ fn run_keys() -> Vec<Key> {
         key("steady_seconds", "s", "length of the steady phase: all calls up, ramp over", |s| {
             number(Some(s.steady.as_secs_f64()))
         }),
-        key("calls_planned", "calls", "calls that the scenario asks for, unanswered ones aside", |s| {
-            s.calls_planned.into()
-        }),
-        key("calls_up", "calls", "calls in which both parties decoded the other's audio", |s| {
-            s.calls_up.into()
-        }),
-        key("calls_failed", "calls", "calls that failed at any stage, after coming up as well", |s| {
-            s.calls_failed.into()
-        }),
+        key(
+            "calls_planned",
+            "calls",
+            "calls, or broadcasts, that the scenario asks for, unanswered ones aside",
+            |s| s.calls_planned.into(),
+        ),
+        key(
+            "calls_up",
+            "calls",
+            "calls in which both parties decoded the other's audio; broadcasts in which a viewer decoded the host's",
+            |s| s.calls_up.into(),
+        ),
+        key(
+            "calls_failed",
+            "calls",
+            "calls that failed at any stage, after coming up as well; broadcasts that did so for their host or a viewer",
+            |s| s.calls_failed.into(),
+        ),
         key(
             "calls_skipped",
             "calls",
@@ -152,7 +170,7 @@ fn run_keys() -> Vec<Key> {
         key(
             "failures",
             "list",
-            "objects with stage, code (gRPC), reason and count, one for each way to fail",
+            "objects with stage, code (gRPC), reason and count (calls, hosts and viewers), one for each way to fail",
             |s| {
                 let failure = |(failure, count): &(super::failure::Failure, u64)| {
                     serde_json::json!({
@@ -171,6 +189,19 @@ fn run_keys() -> Vec<Key> {
         key("stream_breaks", "count", "event streams that broke and had to be resumed", |s| {
             s.stream_breaks.into()
         }),
+        key("viewers_planned", "viewers", "viewers that the scenario asks for, in all broadcasts", |s| {
+            s.audience.planned.into()
+        }),
+        key("viewers_up", "viewers", "viewers who decoded their host's audio", |s| s.audience.up.into()),
+        key("viewers_failed", "viewers", "viewers who failed at any stage, after coming up as well", |s| {
+            s.audience.failed.into()
+        }),
+        key(
+            "viewers_skipped",
+            "viewers",
+            "viewers whose host had failed, or who had not come up when the run was interrupted",
+            |s| s.audience.skipped.into(),
+        ),
         key("rings", "calls", "calls that nobody was to answer", |s| s.incidents.rings.into()),
         key(
             "rings_as_expected",
@@ -221,7 +252,7 @@ fn run_keys() -> Vec<Key> {
         key(
             "server_over_time",
             "list",
-            "objects with at_seconds, calls_up, calls_failed, server_cpu_cores, router_cpu_cores, generator_cpu_cores, \
+            "objects with at_seconds, calls_up, viewers_up, calls_failed, server_cpu_cores, router_cpu_cores, generator_cpu_cores, \
              router_packets_per_second and server_memory_mb",
             |s| s.history.moments().iter().map(moment).collect(),
         ),
@@ -262,7 +293,7 @@ fn point(point: Point) -> Value {
 fn moment(moment: &Moment) -> Value {
     serde_json::json!({
         "at_seconds": number(Some(moment.at.as_secs_f64())),
-        "calls_up": moment.calls_up, "calls_failed": moment.calls_failed,
+        "calls_up": moment.calls_up, "viewers_up": moment.viewers_up, "calls_failed": moment.calls_failed,
         "server_cpu_cores": number(moment.server_cores), "router_cpu_cores": number(moment.router_cores),
         "generator_cpu_cores": number(moment.generator_cores),
         "router_packets_per_second": number(moment.packets_per_second),
@@ -335,7 +366,7 @@ fn media_keys() -> Vec<Key> {
         key(
             "audio_scores",
             "list",
-            "objects with group, call, party (who heard it), at_seconds, score and recording (a file of --recordings, or null)",
+            "objects with group, call, party (who heard it: caller, callee or viewer-N), at_seconds, score and recording (a file of --recordings, or null)",
             |s| s.audio_scores.iter().map(|score| score.json(s.group_name(score.group))).collect(),
         ),
         key("decoding_receivers", "receivers", "receivers that decoded Opus to the end", |s| {
@@ -370,8 +401,14 @@ fn server_keys() -> Vec<Key> {
         key(
             "router_cpu_us_per_packet",
             "µs",
-            "CPU time of the router's workers for each packet forwarded, steady phase",
+            "CPU time of the router's workers for each packet forwarded (written to one receiver), steady phase",
             |s| number(s.server.cpu_us_per_packet()),
+        ),
+        key(
+            "server_cpu_us_per_packet",
+            "µs",
+            "CPU time of the whole server process for each packet forwarded, steady phase",
+            |s| number(s.server.process_us_per_packet()),
         ),
         key("router_packets_per_second", "packets/s", "packets forwarded, steady phase", |s| {
             number(
@@ -400,7 +437,7 @@ fn server_keys() -> Vec<Key> {
         key(
             "server_memory_kb_per_call",
             "kB",
-            "its growth since before the first client, for each call that was up then",
+            "its growth since before the first client, for each call, or broadcast with its audience, that was up then",
             |s| number(s.server_bytes_per_call().map(|bytes| bytes / 1e3)),
         ),
     ]

@@ -9,7 +9,9 @@ pub(crate) struct Live {
     pub(crate) online: AtomicI64,
     /// Calls in which both sides hear each other.
     pub(crate) up: AtomicI64,
-    /// Of those, the ones whose media this program carries itself, so that it sees every packet of them.
+    /// Viewers who hear their broadcast.
+    pub(crate) viewers: AtomicI64,
+    /// Of the calls, the ones whose media this program carries itself, so that it sees every packet of them.
     pub(crate) on_lanes: AtomicI64,
     /// Calls that came up at any time.
     pub(crate) came_up: AtomicU64,

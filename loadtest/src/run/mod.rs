@@ -1,16 +1,18 @@
 //! The `run` command: from a scenario to a report.
 //!
 //! - [`scenario`]: what is asked for, checked. [`plan`]: which call when. Pure.
-//! - [`driver`], [`call`], [`ring`], [`switching`], [`device`], [`api`], [`accounts`], [`server`]: do it.
+//! - [`driver`], [`call`], [`ring`], [`switching`], [`broadcast`], [`seat`], [`device`], [`api`], [`accounts`], [`server`]: do it.
 //! - [`fleet`]: does it with several processes. [`join`]: one report of several. Pure.
-//! - [`outcome`], [`stats`], [`groups`], [`incidents`], [`findings`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what
+//! - [`outcome`], [`stats`], [`groups`], [`audience`], [`incidents`], [`findings`], [`keys`], [`report`], [`html`], [`history`], [`assertion`], [`compare`]: what
 //!   came out. Pure.
 //! - [`audio_score`]: how it sounded.
 
 mod accounts;
 mod api;
 mod assertion;
+mod audience;
 mod audio_score;
+mod broadcast;
 mod call;
 mod compare;
 mod device;

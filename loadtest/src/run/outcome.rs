@@ -24,8 +24,8 @@ pub(crate) struct PartyOutcome {
     pub(crate) join: Option<Duration>,
     /// From the offer to a connected leg.
     pub(crate) leg_ready: Option<Duration>,
-    /// When the call was accepted, from the start of the run.
-    pub(crate) accepted_at: Option<Duration>,
+    /// When its media was asked for, from the start of the run: AcceptCall, or WatchBroadcast.
+    pub(crate) asked_at: Option<Duration>,
     /// From then to the first decoded audio.
     pub(crate) first_audio: Option<Duration>,
     /// From then to the first whole key frame.
@@ -35,6 +35,18 @@ pub(crate) struct PartyOutcome {
     pub(crate) network: Option<NetworkReport>,
     /// Longest time in which it got no audio packet, up to the stop.
     pub(crate) audio_gap: Option<Duration>,
+    /// Of one who views: a call of two comes up or fails as one.
+    pub(crate) view: Option<View>,
+}
+
+/// How it went for one who views.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    /// It decoded the host's audio.
+    pub(crate) came_up: bool,
+    pub(crate) failure: Option<Failure>,
+    /// The run stopped before its turn, or its host had failed.
+    pub(crate) is_skipped: bool,
 }
 
 /// What became of a call.
@@ -44,11 +56,14 @@ pub(crate) struct CallOutcome {
     pub(crate) index: usize,
     /// As the plan has them.
     pub(crate) parties: Vec<PartyOutcome>,
+    /// Of a broadcast, from StartBroadcast to its host's leg being up.
+    pub(crate) start: Option<Duration>,
     /// From PlaceCall to the callee's ringing.
     pub(crate) ring: Option<Duration>,
-    /// From HangUp to both parties' knowledge of it.
+    /// From HangUp to both parties' knowledge of it; from StopBroadcast to everybody's.
     pub(crate) hang_up: Option<Duration>,
     pub(crate) came_up: bool,
+    /// Of a broadcast its host's; each viewer has its own.
     pub(crate) failure: Option<Failure>,
     /// The run stopped before this call had its turn, or while it was being set up.
     pub(crate) is_skipped: bool,
@@ -97,24 +112,42 @@ impl CallOutcome {
 
     /// It is accepted.
     pub(super) fn note_accepted(&mut self, since_start: Duration) {
-        self.parties.iter_mut().for_each(|party| party.accepted_at = Some(since_start));
+        self.parties.iter_mut().for_each(|party| party.asked_at = Some(since_start));
     }
 
     /// What it means that the script came to its end, or was stopped, at this stage; `None`: its turn had not come.
     pub(super) fn judge(&mut self, stopped: Result<StopReason, Failure>, stage: Option<Stage>) {
-        self.failure = match (stopped, stage) {
-            (Err(failure), _) => Some(failure),
-            (Ok(StopReason::ServerLost), Some(stage)) => {
-                Some(Failure::own(stage, Code::Unavailable, "SERVER_LOST"))
-            }
-            (Ok(_), Some(_)) if self.came_up => None,
-            (Ok(StopReason::Planned), Some(stage)) => {
-                Some(Failure::own(stage, Code::DeadlineExceeded, "RUN_ENDED"))
-            }
-            (Ok(_), _) => {
-                self.is_skipped = true;
-                None
-            }
-        };
+        (self.failure, self.is_skipped) = judge(self.came_up, stopped, stage);
+    }
+
+    /// Every failure in it: its own, and those of who viewed it.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &Failure> {
+        let views = self.parties.iter().filter_map(|party| party.view.as_ref());
+        self.failure.iter().chain(views.filter_map(|view| view.failure.as_ref()))
+    }
+
+    /// It failed for this party.
+    pub(crate) fn has_failed_for(&self, party: &PartyOutcome) -> bool {
+        party.view.as_ref().map_or(&self.failure, |view| &view.failure).is_some()
+    }
+}
+
+/// What it means for a call, or for one who views, that a script came to its end, or was stopped, at this stage; `None`: its turn
+/// had not come. Gives how it failed, and whether it was skipped.
+pub(super) fn judge(
+    came_up: bool,
+    stopped: Result<StopReason, Failure>,
+    stage: Option<Stage>,
+) -> (Option<Failure>, bool) {
+    match (stopped, stage) {
+        (Err(failure), _) => (Some(failure), false),
+        (Ok(StopReason::ServerLost), Some(stage)) => {
+            (Some(Failure::own(stage, Code::Unavailable, "SERVER_LOST")), false)
+        }
+        (Ok(_), Some(_)) if came_up => (None, false),
+        (Ok(StopReason::Planned), Some(stage)) => {
+            (Some(Failure::own(stage, Code::DeadlineExceeded, "RUN_ENDED")), false)
+        }
+        (Ok(_), _) => (None, true),
     }
 }

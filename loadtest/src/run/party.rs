@@ -11,6 +11,10 @@ pub(crate) enum Role {
     #[default]
     Caller,
     Callee,
+    /// Publishes a broadcast.
+    Host,
+    /// Views one; its number, from 0.
+    Viewer(u32),
 }
 
 impl Role {
@@ -21,17 +25,20 @@ impl Role {
     pub(crate) fn hears(self) -> Option<usize> {
         match self {
             Self::Caller => Some(1),
-            Self::Callee => Some(0),
+            Self::Callee | Self::Viewer(_) => Some(0),
+            Self::Host => None,
         }
     }
 }
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Caller => "caller",
-            Self::Callee => "callee",
-        })
+        match self {
+            Self::Caller => f.write_str("caller"),
+            Self::Callee => f.write_str("callee"),
+            Self::Host => f.write_str("host"),
+            Self::Viewer(number) => write!(f, "viewer-{number}"),
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Which call when: everything that is drawn at random is drawn here, from the seed.
 
+mod broadcasts;
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
+pub(crate) use self::broadcasts::Arrivals;
 use super::party::{PartyPlan, Role};
 use super::scenario::{RINGS_MARGIN, RingEnd, Rings, Scenario};
 use super::{audio_score, groups};
@@ -32,7 +35,7 @@ const RECONNECTS: u64 = u64::MAX - 3;
 const SWITCHES: u64 = u64::MAX - 4;
 const VIDEOS: u64 = u64::MAX - 5;
 
-/// What a call's two clients do.
+/// What a call's clients do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
     /// Both talk until one hangs up.
@@ -41,13 +44,15 @@ pub(crate) enum Script {
     Switch,
     /// Nobody answers.
     Ring(RingEnd),
+    /// One publishes, many view.
+    Broadcast(Arrivals),
 }
 
 /// One call. Times count from the start of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallPlan {
     pub(crate) index: usize,
-    /// When its two clients sign in.
+    /// When its two clients, or its host, sign in.
     pub(crate) join_at: Duration,
     pub(crate) place_at: Duration,
     /// How long the callee rings before it answers.
@@ -57,7 +62,7 @@ pub(crate) struct CallPlan {
     pub(crate) lasts: Option<Duration>,
     pub(crate) has_video: bool,
     pub(crate) script: Script,
-    /// Caller and callee.
+    /// Caller and callee; or a host and those who view.
     pub(crate) parties: Vec<PartyPlan>,
 }
 
@@ -125,6 +130,14 @@ impl Plan {
 
 /// Draws the plan: the same scenario and seed give the same one.
 pub(crate) fn plan(scenario: &Scenario) -> Plan {
+    match scenario.broadcast {
+        Some(broadcast) => broadcasts::plan(scenario, broadcast),
+        None => plan_calls(scenario),
+    }
+}
+
+/// Calls of two.
+fn plan_calls(scenario: &Scenario) -> Plan {
     let mut random = StdRng::seed_from_u64(scenario.seed);
     let gap = Duration::from_secs_f64(1.0 / scenario.calls_per_second);
     let coming = scenario.mean_call.map_or(0, |_| share_of(scenario.calls, scenario.churn_share));
@@ -210,15 +223,20 @@ fn assign_incidents(scenario: &Scenario, calls: &mut [CallPlan]) {
             .take(count)
             .for_each(|(call, party)| calls[call].parties[party].reconnects = true);
     }
-    if scenario.video.is_some() && scenario.video_share < 1.0 {
-        let mut order: Vec<usize> = (0..calls.len()).collect();
-        order.shuffle(&mut draw(VIDEOS));
-        let without = share_of(calls.len(), 1.0 - scenario.video_share);
-        order.into_iter().take(without).for_each(|index| calls[index].has_video = false);
-    }
+    assign_video(scenario, calls);
     // The SDK's own clients play what they hear, and keep none of it.
     let heard = calls.iter_mut().filter(|call| call.script == Script::Talk).map(|call| &mut call.parties[..]);
     audio_score::choose(heard.collect(), scenario.scored_receivers);
+}
+
+/// Draws who has no video after all.
+fn assign_video(scenario: &Scenario, calls: &mut [CallPlan]) {
+    if scenario.video.is_some() && scenario.video_share < 1.0 {
+        let mut order: Vec<usize> = (0..calls.len()).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(net::seed(scenario.seed, VIDEOS)));
+        let without = share_of(calls.len(), 1.0 - scenario.video_share);
+        order.into_iter().take(without).for_each(|index| calls[index].has_video = false);
+    }
 }
 
 /// Adds calls that nobody answers, so that all are over before the end. Gives a sentence if there would be too many.

@@ -47,8 +47,12 @@ impl Progress {
         let (last_at, last_sent, last_received) = std::mem::replace(&mut self.last, (now, sent, received));
         let seconds = now.saturating_duration_since(last_at).as_secs_f64().max(0.001);
         let rate = |new: u64, old: u64| (new.saturating_sub(old) as f64 / seconds).round();
+        let viewers = match live.viewers.load(Ordering::Relaxed) {
+            0 => String::new(),
+            viewers => format!("{viewers} viewers, "),
+        };
         let line = format!(
-            "{} online, {}/{} calls up, {} failed, {} packets/s out, {} in",
+            "{} online, {}/{} calls up, {viewers}{} failed, {} packets/s out, {} in",
             live.online.load(Ordering::Relaxed),
             live.up.load(Ordering::Relaxed),
             self.calls,

@@ -61,7 +61,8 @@ fn write_table(out: &mut String, s: &Summary, broken: &[String]) -> fmt::Result 
 }
 
 fn write_calls(out: &mut String, s: &Summary) -> fmt::Result {
-    heading(out, "Calls", &["planned", "up", "failed", "skipped"])?;
+    let name = if s.audience.is_there() { "Broadcasts" } else { "Calls" };
+    heading(out, name, &["planned", "up", "failed", "skipped"])?;
     let up = if s.calls_up == s.calls_planned { GOOD } else { BAD };
     let failed = if s.calls_failed == 0 { GOOD } else { BAD };
     label(out, "")?;
@@ -82,10 +83,15 @@ fn write_calls(out: &mut String, s: &Summary) -> fmt::Result {
 fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
     heading(out, "Times, ms", &["p50", "p95", "p99", "longest"])?;
     times(out, "sign-in", &s.join)?;
-    times(out, "place → rings", &s.ring)?;
-    times(out, "leg prepared, while ringing", &s.leg_ready)?;
-    times(out, "accept → first audio decoded", &s.first_audio)?;
-    if s.has_video {
+    let has_calls = !s.audience.is_there();
+    if has_calls {
+        times(out, "place → rings", &s.ring)?;
+    }
+    times(out, if has_calls { "leg prepared, while ringing" } else { "leg connected" }, &s.leg_ready)?;
+    if has_calls {
+        times(out, "accept → first audio decoded", &s.first_audio)?;
+    }
+    if s.has_video && has_calls {
         times(out, "accept → first key frame", &s.first_video)?;
     }
     times(out, "one-way, audio", &s.latency_audio)?;
@@ -98,7 +104,7 @@ fn write_times(out: &mut String, s: &Summary) -> fmt::Result {
         times(out, "jitter, video", &s.jitter_video)?;
     }
     times(out, "longest gap in audio", &s.audio_gap)?;
-    times(out, "hang-up → both know", &s.hang_up)?;
+    times(out, if has_calls { "hang-up → both know" } else { "stop → all know" }, &s.hang_up)?;
     writeln!(out)
 }
 
@@ -137,7 +143,7 @@ fn write_media(out: &mut String, s: &Summary) -> fmt::Result {
 }
 
 fn write_incidents(out: &mut String, s: &Summary) -> fmt::Result {
-    for table in s.incidents.tables() {
+    for table in s.tables() {
         heading(out, &format!("{}, ms", table.heading), &["p50", "p95", "p99", "longest"])?;
         let style = if table.is_good { GOOD } else { BAD };
         writeln!(out, "  {style}{}{style:#}", table.words)?;
@@ -196,6 +202,9 @@ fn write_server(out: &mut String, s: &Summary) -> fmt::Result {
     let per_second = |total: Option<f64>| total.filter(|_| steady > 0.0).map(|total| total / steady);
     let cost = s.server.cpu_us_per_packet().map(|us| format!("{us:.1} µs of router CPU"));
     line(out, "per forwarded packet", &cost.unwrap_or_else(|| "not known".into()))?;
+    if let Some(us) = s.server.process_us_per_packet() {
+        line(out, "", &format!("{us:.1} µs of CPU of the whole process"))?;
+    }
     let rate =
         per_second(s.server.packets_forwarded).map(|rate| format!("{} a second", grouped(rate as u64)));
     line(out, "packets forwarded", &rate.unwrap_or_else(|| "not known".into()))?;
@@ -205,7 +214,11 @@ fn write_server(out: &mut String, s: &Summary) -> fmt::Result {
         line(out, "whole process", &format!("{cores:.2} cores"))?;
     }
     let memory = s.server_bytes_per_call().map(|bytes| format!("{:.0} kB", bytes / 1e3));
-    line(out, "memory per call", &memory.unwrap_or_else(|| "not known".into()))?;
+    line(
+        out,
+        if s.audience.is_there() { "memory per broadcast" } else { "memory per call" },
+        &memory.unwrap_or_else(|| "not known".into()),
+    )?;
     writeln!(out)
 }
 

@@ -91,6 +91,17 @@ impl Seat {
         }
     }
 
+    /// Waits for ICE and DTLS.
+    pub(super) async fn be_connected(&self) -> Result<Instant, Failure> {
+        let mut state = self.leg.state.clone();
+        let connected = state.wait_for(|state| state.connected_at.is_some() || state.is_closed);
+        let connected_at = match tokio::time::timeout(MEDIA_MAX, connected).await {
+            Ok(Ok(state)) => state.connected_at,
+            _ => None,
+        };
+        connected_at.ok_or_else(|| self.is_silent())
+    }
+
     /// Why nothing was heard.
     fn is_silent(&self) -> Failure {
         let is_connected = self.leg.state.borrow().connected_at.is_some();

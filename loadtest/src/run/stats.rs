@@ -6,12 +6,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::audience::Audience;
 use super::audio_score::{self, AudioScore};
 use super::failure::Failure;
 use super::findings::{self, Finding};
 use super::groups::{self, GroupFigures};
 use super::history::History;
-use super::incidents::Incidents;
+use super::incidents::{Incidents, Table};
 use super::join::Health;
 use super::outcome::{CallOutcome, PartyOutcome};
 use super::plan::Part;
@@ -88,13 +89,14 @@ pub(crate) struct Summary {
     /// When sign-ins began, and what they took.
     #[serde(with = "micros")]
     pub(crate) joins: Vec<(Duration, Duration)>,
-    /// When calls were accepted, and how long it then took to the first audio.
+    /// When media was asked for, and how long it then took to the first audio.
     #[serde(with = "micros")]
     pub(crate) first_audios: Vec<(Duration, Duration)>,
     pub(crate) keyframes_wanted: u64,
     pub(crate) keyframes_asked: u64,
     pub(crate) whole_video_frames: u64,
 
+    pub(crate) audience: Audience,
     pub(crate) incidents: Incidents,
     /// Empty without groups.
     pub(crate) groups: Vec<GroupFigures>,
@@ -155,6 +157,7 @@ pub(crate) fn summarize(
     lanes: Vec<LaneReport>,
     around: Surroundings,
 ) -> Summary {
+    let viewers = scenario.broadcast.map_or(0, |broadcast| broadcast.viewers * calls.len());
     let mut summary = Summary {
         scenario: scenario.name.clone(),
         description: scenario.description.clone(),
@@ -184,6 +187,7 @@ pub(crate) fn summarize(
         notes: around.notes,
         audio_scores: around.audio_scores,
         groups: GroupFigures::all(&scenario.groups),
+        audience: Audience { planned: viewers as u64, ..Audience::default() },
         ..Summary::default()
     };
     let mut failures = BTreeMap::new();
@@ -191,9 +195,10 @@ pub(crate) fn summarize(
     for call in calls {
         let is_cut_off = takes_media && call.is_hit;
         summary.add_call(call, around.start_unix_micros, is_cut_off);
+        summary.audience.add_call(call);
         summary.incidents.add_call(call);
         groups::add_call(&mut summary.groups, call);
-        if let Some(failure) = &call.failure {
+        for failure in call.failures() {
             *failures.entry(failure.clone()).or_insert(0) += 1;
         }
     }
@@ -209,7 +214,7 @@ impl Summary {
     /// `is_cut_off`: the scenario itself kept its media away for a time.
     fn add_call(&mut self, call: &CallOutcome, start_unix_micros: u64, is_cut_off: bool) {
         self.calls_up += u64::from(call.came_up);
-        self.calls_failed += u64::from(call.failure.is_some());
+        self.calls_failed += u64::from(call.failures().next().is_some());
         self.calls_skipped += u64::from(call.is_skipped);
         self.stream_breaks += call.stream_breaks;
         if let (Some(all), Some(dropped)) = (&mut self.generator.socket_drops, call.socket_drops) {
@@ -229,18 +234,20 @@ impl Summary {
     }
 
     fn add_party(&mut self, party: &PartyOutcome) {
+        // What a viewer waits for has figures of its own: nobody accepts.
+        let accepted = |time: Option<Duration>| time.filter(|_| party.view.is_none());
         let times = [
             (&mut self.join, party.join),
             (&mut self.leg_ready, party.leg_ready),
-            (&mut self.first_audio, party.first_audio),
-            (&mut self.first_video, party.first_video),
+            (&mut self.first_audio, accepted(party.first_audio)),
+            (&mut self.first_video, accepted(party.first_video)),
             (&mut self.audio_gap, party.audio_gap),
         ];
         for (histogram, time) in times {
             time.iter().for_each(|time| histogram.add(*time));
         }
         self.joins.extend(party.join.map(|took| (party.joined_at, took)));
-        self.first_audios.extend(party.accepted_at.zip(party.first_audio));
+        self.first_audios.extend(party.asked_at.zip(party.first_audio));
     }
 
     fn add_media(&mut self, call: &CallOutcome, start_unix_micros: u64, is_cut_off: bool) {
@@ -293,6 +300,11 @@ impl Summary {
         self.generator.media_lag.merge(&lane.lag);
         self.generator.unsent += lane.unsent;
         self.generator.busiest_lane_cpu = self.generator.busiest_lane_cpu.max(lane.steady_cpu);
+    }
+
+    /// What there is to show of audiences, and of what went wrong on purpose.
+    pub(crate) fn tables(&self) -> Vec<Table<'_>> {
+        self.audience.table().into_iter().chain(self.incidents.tables()).collect()
     }
 
     /// Growth of the server's memory for each call that was up when it was read last.

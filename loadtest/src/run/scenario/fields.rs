@@ -1,5 +1,6 @@
 //! The keys of a scenario file, those of `[[groups]]` aside.
 
+use super::broadcast::VIEWERS_MAX;
 use super::incidents::Loses;
 use super::values::{Allowed, Field, time};
 
@@ -17,13 +18,13 @@ pub(crate) const FIELDS: &[Field] = &[
         key: "calls",
         allowed: Allowed::Whole { min: 1, max: 20_000 },
         default: "10",
-        meaning: "Calls that are up at the same time, two clients each (`--calls`)",
+        meaning: "Calls that are up at the same time, two clients each; broadcasts, if `broadcast.viewers` is more than 0 (`--calls`)",
     },
     Field {
         key: "duration",
         allowed: time(1_000, 24 * 3600),
         default: "\"20s\"",
-        meaning: "How long all calls stay up after the last was answered (`--duration`)",
+        meaning: "How long all calls stay up after the last was answered, or the last viewer came (`--duration`)",
     },
     Field {
         key: "seed",
@@ -35,7 +36,19 @@ pub(crate) const FIELDS: &[Field] = &[
         key: "ramp.calls_per_second",
         allowed: Allowed::Number { min: 0.01, max: 1_000.0 },
         default: "10",
-        meaning: "New calls a second",
+        meaning: "New calls a second; new broadcasts, if they are that",
+    },
+    Field {
+        key: "ramp.viewers_per_second",
+        allowed: Allowed::Number { min: 0.01, max: 1_000.0 },
+        default: "20",
+        meaning: "New viewers a second, for each broadcast in turn, once the last host has started",
+    },
+    Field {
+        key: "broadcast.viewers",
+        allowed: Allowed::Whole { min: 0, max: VIEWERS_MAX as i64 },
+        default: "0",
+        meaning: "Each of `calls` is a broadcast with one host and this many viewers, as many as the server lets in at most; 0: calls of two (`--viewers`). Keys of answer, churn, rings, reconnect and switches are for calls of two only",
     },
     Field {
         key: "churn.mean_call",
@@ -83,7 +96,7 @@ pub(crate) const FIELDS: &[Field] = &[
         key: "video.enabled",
         allowed: Allowed::YesNo,
         default: "false",
-        meaning: "Whether both parties send video as well",
+        meaning: "Whether both parties, or the host of a broadcast, send video as well",
     },
     Field {
         key: "video.bitrate_kbps",

@@ -32,7 +32,7 @@ pub(crate) const OWN: &[Field] = &[
         key: "share",
         allowed: Allowed::Number { min: 0.0001, max: 1.0 },
         default: "",
-        meaning: "Share of all clients, drawn from the seed; at least one client, and in calls with clients of no group as far as there are any",
+        meaning: "Share of all clients, or of all who view broadcasts, drawn from the seed; at least one client, and in calls with clients of no group as far as there are any",
     },
     Field {
         key: "address_changes",

@@ -1,8 +1,9 @@
 //! What is to be run: a TOML file, checked key by key.
 //!
 //! [`FIELDS`] is the one list of keys, with what each allows and means; docs/loadtest.md shows the same list. [`groups`] has
-//! those of `[[groups]]`, and [`incidents`] what becomes of the rest of what goes wrong on purpose.
+//! those of `[[groups]]`, [`broadcast`] of `[broadcast]`, and [`incidents`] what becomes of the rest of what goes wrong on purpose.
 
+mod broadcast;
 mod fields;
 pub(crate) mod groups;
 mod incidents;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use broadcast::Broadcast;
 pub(crate) use fields::FIELDS;
 pub(crate) use groups::Group;
 pub(crate) use incidents::{RINGS_MARGIN, Reconnect, RingEnd, Rings, Switches};
@@ -31,6 +33,8 @@ pub(crate) struct Scenario {
     pub(crate) duration: Duration,
     pub(crate) seed: u64,
     pub(crate) calls_per_second: f64,
+    /// Its calls are broadcasts; `None`: calls of two.
+    pub(crate) broadcast: Option<Broadcast>,
     /// Mean length of a call; `None`: to the end.
     pub(crate) mean_call: Option<Duration>,
     /// Share of `calls` that come and go, if there is a mean length.
@@ -55,7 +59,7 @@ pub(crate) struct Scenario {
     pub(crate) groups: Vec<Group>,
 }
 
-/// What both parties send as video.
+/// What both parties, or a host, send as video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Video {
     pub(crate) bitrate_kbps: u32,
@@ -86,6 +90,7 @@ pub(crate) enum ScenarioError {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) calls: Option<String>,
+    pub(crate) viewers: Option<String>,
     pub(crate) duration: Option<String>,
     pub(crate) seed: Option<String>,
 }
@@ -117,8 +122,12 @@ impl Scenario {
             reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
         })?;
         let groups = table.remove("groups").map(|groups| groups::read(file, groups));
-        let flags =
-            [("calls", &overrides.calls), ("duration", &overrides.duration), ("seed", &overrides.seed)];
+        let flags = [
+            ("calls", &overrides.calls),
+            ("broadcast.viewers", &overrides.viewers),
+            ("duration", &overrides.duration),
+            ("seed", &overrides.seed),
+        ];
         let flags: BTreeMap<_, _> =
             flags.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect();
         let keys = Values::new(file, String::new(), FIELDS, table, flags)?;
@@ -136,6 +145,7 @@ impl Scenario {
             duration,
             seed: keys.whole("seed")?,
             calls_per_second: keys.number("ramp.calls_per_second")?,
+            broadcast: broadcast::read(file, &keys)?,
             mean_call: Some(keys.time("churn.mean_call")?).filter(|mean| !mean.is_zero()),
             churn_share: keys.number("churn.share")?,
             answer_after: keys.time("answer.after")?,
@@ -233,6 +243,13 @@ mod tests {
         assert_eq!(with("7").unwrap().calls, 7);
         let error = with("seven").unwrap_err().to_string();
         assert_eq!(error, "--calls = seven: allowed is a whole number from 1 to 20000");
+        let viewed = |viewers: &str| {
+            let overrides = Overrides { viewers: Some(viewers.into()), ..Default::default() };
+            Scenario::parse("x", "x.toml", "description = \"d\"", &overrides)
+        };
+        assert_eq!(viewed("7").unwrap().viewers(), 70);
+        let error = viewed("201").unwrap_err().to_string();
+        assert_eq!(error, "--viewers = 201: allowed is a whole number from 0 to 200");
     }
 
     #[test]
@@ -250,6 +267,7 @@ mod tests {
             "leg-switches",
             "mixed",
             "one-bad-client",
+            "one-to-many",
             "reconnect-storm",
             "ring-storm",
             "two-party",

@@ -90,6 +90,15 @@ impl<'a> Values<'a> {
         self.values.contains_key(key)
     }
 
+    /// The first key with this name, or in a section of this name, that was given, with its value.
+    pub(super) fn given(&self, names: &[&str]) -> Option<(&str, &toml::Value)> {
+        let is_meant = |key: &str, name: &str| {
+            key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut given = self.values.iter().map(|(key, value)| (key.as_str(), value));
+        given.find(|(key, _)| names.iter().any(|name| is_meant(key, name)))
+    }
+
     /// The value of a key, if `pick` finds it to be one that is allowed.
     fn get<T>(
         &self,
@@ -101,7 +110,8 @@ impl<'a> Values<'a> {
         if let Some(flag) = self.flags.get(key) {
             let wrong = || ScenarioError::Value {
                 place: "--".into(),
-                key: key.into(),
+                // A flag has the last part of its key's name.
+                key: key.rsplit('.').next().unwrap_or(key).into(),
                 value: (*flag).into(),
                 allowed,
             };

@@ -137,8 +137,17 @@ impl Server {
 
     /// CPU time of the router's workers for each packet that they forwarded.
     pub(crate) fn cpu_us_per_packet(&self) -> Option<f64> {
+        self.us_per_packet(self.busy_seconds)
+    }
+
+    /// CPU time of the whole process for each of them.
+    pub(crate) fn process_us_per_packet(&self) -> Option<f64> {
+        self.us_per_packet(self.cpu_seconds)
+    }
+
+    fn us_per_packet(&self, seconds: Option<f64>) -> Option<f64> {
         let packets = self.packets_forwarded.filter(|packets| *packets > 0.0)?;
-        Some(self.busy_seconds? * 1e6 / packets)
+        Some(seconds? * 1e6 / packets)
     }
 }
 
