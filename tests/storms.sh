@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a scenario has happen on purpose, in short runs against a server of our own: unanswered calls end as they should, clients
-# that lose their network come back and keep their calls, calls go to a direct leg and back, and two generators make one report.
+# that lose their network come back and keep their calls, calls go to a direct leg and back, hosts are heard by their viewers, and two
+# generators make one report.
 # Nothing here depends on how fast the machine is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +20,20 @@ storm() { # storm NAME FLAGS...
 storm ring-storm --duration 8s --assert 'rings>20' --assert calls_up=5
 storm reconnect-storm --duration 8s --calls 10 --assert calls_up=10 --assert reconnects=20 --assert reconnects_done=20 \
     --assert reconnect_calls_kept=10 --assert 'reconnect_audio_gap_max_ms>2000'
+# Each viewer hears its host, and leaves or hears of the end.
+storm one-to-many --duration 3s --viewers 10 --assert calls_up=2 --assert viewers_up=20 --assert viewers_failed=0 \
+    --assert 'loss_percent<0.1'
+storm one-to-many --duration 3s --viewers 10 --generators 2 --assert calls_up=2 --assert viewers_up=20 --assert 'loss_percent<0.1'
+python3 - out/one-to-many.json <<'PYTHON'
+import json, sys
+
+report = json.load(open(sys.argv[1]))
+assert [part["calls_up"] for part in report["generators"]] == [1, 1], "each has a whole broadcast"
+assert report["viewers_planned"] == report["viewers_up"] and report["calls_planned"] == 2, report
+assert report["watch_to_first_audio_p99_ms"] > 0 and report["broadcast_start_max_ms"] > 0
+assert report["accept_to_first_audio_p50_ms"] is None, "nobody accepts"
+print(f"figure: {report['viewers_up']} viewers of {report['calls_up']} broadcasts of two generators in one report")
+PYTHON
 storm mixed --duration 12s --calls 10 --generators 2 --assert 'rings>0' --assert 'switches>0' --assert 'reconnects>0'
 python3 - out/mixed.json <<'PYTHON'
 import json, sys
