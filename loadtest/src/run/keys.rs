@@ -407,7 +407,7 @@ fn server_keys() -> Vec<Key> {
         key(
             "server_cpu_us_per_packet",
             "µs",
-            "CPU time of the whole server process for each packet forwarded, steady phase",
+            "CPU time of the whole server process for each packet forwarded, steady phase; null where the page's whole seconds do not tell",
             |s| number(s.server.process_us_per_packet()),
         ),
         key("router_packets_per_second", "packets/s", "packets forwarded, steady phase", |s| {

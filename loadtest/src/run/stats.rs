@@ -502,6 +502,9 @@ pub(crate) mod tests {
         let server =
             Server::between(sample(0.0, 0.0, 50e6), sample(1.0, 1000.0, 60e6), sample(3.0, 101_000.0, 70e6));
         assert_eq!(server.cpu_us_per_packet(), Some(20.0));
+        let process = |cpu: f64| Server { cpu_seconds: Some(cpu), ..server }.process_us_per_packet();
+        assert_eq!([process(2.5), process(40.0)], [Some(25.0), Some(400.0)]);
+        assert_eq!([process(0.0), process(3.0)], [None, None], "whole seconds of a short run are rounding");
         let mut summary = Summary { server, calls_up: 500, calls_up_at_end: 10, ..Summary::default() };
         assert_eq!(
             summary.server_bytes_per_call(),

@@ -7,6 +7,9 @@ use crate::peer::{LegReport, Reception, SentBook};
 use crate::run::incidents::SwitchOutcome;
 use crate::run::server::Sample;
 
+/// CPU seconds from which a metrics page's whole ones are fine enough: to a twentieth. Lower shows what is rounding.
+const WHOLE_SECONDS_MIN: f64 = 20.0;
+
 /// What one receiver's stream was like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Receiver {
@@ -140,9 +143,9 @@ impl Server {
         self.us_per_packet(self.busy_seconds)
     }
 
-    /// CPU time of the whole process for each of them.
+    /// CPU time of the whole process for each of them, where it is known well enough.
     pub(crate) fn process_us_per_packet(&self) -> Option<f64> {
-        self.us_per_packet(self.cpu_seconds)
+        self.us_per_packet(self.cpu_seconds.filter(|cpu| cpu.fract() != 0.0 || *cpu >= WHOLE_SECONDS_MIN))
     }
 
     fn us_per_packet(&self, seconds: Option<f64>) -> Option<f64> {
