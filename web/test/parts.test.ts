@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { backoffMs } from "../src/core/backoff";
 import { gradeBetween, QualityWindow, type QualitySample } from "../src/core/quality";
+import { CLEAN_MS, LOSSY_FROM, NO_REDUNDANCY, stepRedundancy } from "../src/core/redundancy";
 import { handleIn, matchContacts } from "../src/core/search";
 import { readStats } from "../src/core/stats";
 import { readToken, tokenFromFragment, tokenFromPaste } from "../src/core/token";
@@ -173,5 +174,27 @@ describe("the words", () => {
     const ended = { peer: ANN, video: false, durationMs: null, ending: { type: "ended", reason: "timed_out", byMe: false } } as const;
     expect(endedText({ ...ended, role: "caller" }).title).toBe("Ann did not answer");
     expect(endedText({ ...ended, role: "callee" }).title).toBe("Missed call");
+  });
+});
+
+describe("redundant sound", () => {
+  const after = (...losses: (number | null)[]): boolean => {
+    const end = losses.reduce((state, loss, second) => stepRedundancy(state, loss, second * 1000), NO_REDUNDANCY);
+    return end.on;
+  };
+  const clean = (seconds: number): number[] => Array.from({ length: seconds }, () => 0);
+
+  it("begins when packets get lost, and not before anything is known", () => {
+    expect(after(null, null)).toBe(false);
+    expect(after(0, LOSSY_FROM - 0.001)).toBe(false);
+    expect(after(0, LOSSY_FROM)).toBe(true);
+    expect(after(LOSSY_FROM, null)).toBe(true);
+  });
+
+  it("ends when next to nothing was lost for a while", () => {
+    const seconds = CLEAN_MS / 1000;
+    expect(after(0.1, ...clean(seconds))).toBe(true);
+    expect(after(0.1, ...clean(seconds + 1))).toBe(false);
+    expect(after(0.1, ...clean(seconds - 1), 0.015, ...clean(seconds))).toBe(true);
   });
 });

@@ -29,9 +29,9 @@ impl ExtensionSerializer for DependencyDescriptorSerializer {
     }
 }
 
-/// Opus with in-band FEC; VP8, VP9, H264 constrained baseline and AV1, each with RTX, in this order of preference.
+/// Opus with in-band FEC and RED (RFC 2198); VP8, VP9, H264 constrained baseline and AV1, each with RTX, in this order of preference.
 pub(crate) fn enable_codecs(config: RtcConfig) -> RtcConfig {
-    let mut config = config.clear_codecs().enable_opus(true, false).enable_vp8(true).enable_vp9(true);
+    let mut config = config.clear_codecs().enable_opus(true, true).enable_vp8(true).enable_vp9(true);
     config.codec_config().add_h264(108.into(), Some(109.into()), true, 0x42_e01f);
     config.enable_av1(true)
 }

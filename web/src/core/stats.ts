@@ -33,6 +33,7 @@ export interface LegStats {
   readonly videoOut: DirectionStats & { readonly framesEncoded: number };
   readonly roundTripMs: number | null;
   readonly sentLoss: number | null;
+  readonly sentAudioLoss: number | null;
   /** How many different candidates of the other end this browser knows; a routed leg knows the router's only. */
   readonly remoteCandidates: number;
   /** host, srflx, prflx or relay, of the pair in use; "" before there is one. */
@@ -88,6 +89,7 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
     },
     roundTripMs: toMs(pair?.["currentRoundTripTime"]) ?? toMs(echoes[0]?.["roundTripTime"]),
     sentLoss: worst(echoes.map((entry) => entry["fractionLost"])),
+    sentAudioLoss: worst(echoes.filter((entry) => entry["kind"] === "audio").map((entry) => entry["fractionLost"])),
     remoteCandidates: new Set(remote.map((entry) => `${text(entry, "address")}:${num(entry, "port")}`)).size,
     remoteCandidateType: text(used, "candidateType"),
     transport: transportOf(local),

@@ -2,6 +2,7 @@
 // feed them, the sound that comes out of them.
 
 import { stepLeg, NO_LEG, type LegEffect, type LegEvent, type LegState } from "../core/leg";
+import { NO_REDUNDANCY, stepRedundancy, type Redundancy } from "../core/redundancy";
 import { QualityWindow, UNKNOWN_QUALITY, type Quality } from "../core/quality";
 import { toSample, type LegStats } from "../core/stats";
 import type { LegNeed } from "../core/call";
@@ -52,6 +53,7 @@ export class Media {
   #statsTimer = 0;
   #window = new QualityWindow();
   #quality: Quality = UNKNOWN_QUALITY;
+  #redundancy: Readonly<Record<Path, Redundancy>> = { routed: NO_REDUNDANCY, direct: NO_REDUNDANCY };
   #acceptClick: { callId: string; atMs: number } | null = null;
   #liveCall: string | null = null;
   #first: FirstMedia | null = null;
@@ -282,6 +284,7 @@ export class Media {
 
   #liveChanged(live: string | null): void {
     this.#liveCall = live;
+    this.#redundancy = { routed: NO_REDUNDANCY, direct: NO_REDUNDANCY };
     this.#stopWatching?.();
     window.clearInterval(this.#statsTimer);
     this.#heard.hear(live ? this.#connection("routed") : null);
@@ -298,7 +301,11 @@ export class Media {
     const stats = await this.stats(path);
     if (!stats) return;
     if (path === "routed" && stats.transport) this.handle({ type: "transport", generation, transport: stats.transport });
-    this.#quality = this.#window.add(toSample(stats, performance.now()));
+    const now = performance.now();
+    this.#quality = this.#window.add(toSample(stats, now));
+    const redundancy = stepRedundancy(this.#redundancy[path], stats.sentAudioLoss, now);
+    this.#redundancy = { ...this.#redundancy, [path]: redundancy };
+    this.#lines(path)?.protect(redundancy.on);
     this.onChange();
   }
 }

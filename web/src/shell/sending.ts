@@ -6,6 +6,9 @@ export type Pause =
   /** The track is taken away. */
   | "track";
 
+/** Not in TypeScript's library yet (WebRTC extensions, 5.9). */
+type CodecChoice = RTCRtpEncodingParameters & { codec?: Pick<RTCRtpCodecParameters, "mimeType" | "clockRate" | "channels" | "sdpFmtpLine"> };
+
 /**
  * Stops and starts one sender without renegotiation. Measured in Chromium 156: either way is decoded again within 20-110 ms
  * on an idle machine, the picture with a key frame. Sound must be stopped by its encoding, or else its RTP timestamps
@@ -17,6 +20,8 @@ export class Sending {
   #on = false;
   #busy = false;
   #active = true;
+  #protect = false;
+  #protected = false;
 
   constructor(
     readonly sender: RTCRtpSender,
@@ -27,6 +32,12 @@ export class Sending {
   send(track: MediaStreamTrack | null, on: boolean): void {
     this.#track = track;
     this.#on = on;
+    if (!this.#busy) void this.#catchUp();
+  }
+
+  /** Sends sound redundantly (RFC 2198), where browser and the other end can; or plainly. */
+  protect(on: boolean): void {
+    this.#protect = on;
     if (!this.#busy) void this.#catchUp();
   }
 
@@ -51,15 +62,31 @@ export class Sending {
   }
 
   #isDone(): boolean {
-    return this.sender.track === this.#wanted && this.#active === this.#wantedActive;
+    const isAsWanted = this.sender.track === this.#wanted && this.#active === this.#wantedActive;
+    return isAsWanted && this.#protected === this.#protect;
   }
 
   async #step(): Promise<void> {
     if (this.sender.track !== this.#wanted) return this.sender.replaceTrack(this.#wanted);
+    if (this.#protected !== this.#protect) return this.#chooseCodec(this.#protect);
     const active = this.#wantedActive;
     const parameters = this.sender.getParameters();
     for (const encoding of parameters.encodings) encoding.active = active;
     await this.sender.setParameters(parameters);
     this.#active = active;
+  }
+
+  /** Without renegotiation. A browser that cannot goes on as it is. */
+  async #chooseCodec(redundant: boolean): Promise<void> {
+    const parameters = this.sender.getParameters();
+    const name = redundant ? "audio/red" : "audio/opus";
+    const codec = parameters.codecs.find(({ mimeType }) => mimeType.toLowerCase() === name);
+    const encoding: CodecChoice | undefined = parameters.encodings[0];
+    if (codec && encoding) {
+      const { mimeType, clockRate, channels, sdpFmtpLine } = codec;
+      encoding.codec = { mimeType, clockRate, ...(channels && { channels }), ...(sdpFmtpLine && { sdpFmtpLine }) };
+      await this.sender.setParameters(parameters).catch(() => undefined);
+    }
+    this.#protected = redundant;
   }
 }

@@ -111,6 +111,18 @@ struct PayloadMapping {
     clock_rate: u32,
     /// The viewer negotiated retransmission for it.
     repaired: bool,
+    sound: Sound,
+}
+
+/// What becomes of redundant audio (RFC 2198) between a publisher and a viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sound {
+    /// What comes goes on as it is.
+    Same,
+    /// It comes redundant, and the viewer takes none: the newest block goes on.
+    Unwrapped,
+    /// It comes plain, and the viewer takes it redundant, under this payload type, where its path needs that.
+    Wrapped(Pt),
 }
 
 impl Published {
@@ -257,6 +269,18 @@ impl Forward {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::NoCommonCodec);
         };
+        let payload = match mapping.sound {
+            Sound::Unwrapped => packet.primary.clone(),
+            Sound::Same | Sound::Wrapped(_) => Some(packet.payload.clone()),
+        };
+        let Some(payload) = payload else {
+            view.rewriter.skip(source, sequence_number);
+            return Err(DropReason::Malformed);
+        };
+        let redundant = match mapping.sound {
+            Sound::Wrapped(payload_type) => Some(*payload_type),
+            Sound::Same | Sound::Unwrapped => None,
+        };
         let (timestamp, clock_rate) = (packet.timestamp, mapping.clock_rate);
         let (arrival, rate) = (packet.arrival, u64::from(clock_rate));
         let place = view.rewriter.place(arrival, source, sequence_number, timestamp, rate);
@@ -271,8 +295,9 @@ impl Forward {
             clock_rate,
             extensions: packet.extensions,
             descriptor: packet.descriptor.clone(),
-            payload: packet.payload.clone(),
+            payload,
             is_repaired: kind.is_video() && mapping.repaired,
+            redundant,
         };
         Ok(Delivery { to: link.to, mid: view.track.mid, write })
     }
@@ -405,10 +430,19 @@ impl Forward {
 
 fn payload_types(published: &[PayloadParams], viewed: &[PayloadParams]) -> Vec<PayloadMapping> {
     let viewer = CodecConfig::new_from_payload_params(viewed.to_vec());
-    let mapping = |from: &PayloadParams| {
-        let to = viewer.match_params(*from)?;
-        let clock_rate = from.spec().clock_rate.get();
-        Some(PayloadMapping { from: from.pt(), to: to.pt(), clock_rate, repaired: to.resend().is_some() })
-    };
-    published.iter().filter_map(mapping).collect()
+    let mut mappings = Vec::new();
+    for params in published {
+        let Some(to) = viewer.match_params(*params) else { continue };
+        let mut map = |from, to_pt, sound| {
+            let (clock_rate, repaired) = (params.spec().clock_rate.get(), to.resend().is_some());
+            mappings.push(PayloadMapping { from, to: to_pt, clock_rate, repaired, sound });
+        };
+        map(params.pt(), to.pt(), to.red().map_or(Sound::Same, Sound::Wrapped));
+        match (params.red(), to.red()) {
+            (Some(red), Some(taken)) => map(red, taken, Sound::Same),
+            (Some(red), None) => map(red, to.pt(), Sound::Unwrapped),
+            (None, _) => {}
+        }
+    }
+    mappings
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use str0m::change::SdpOffer;
-use str0m::media::{MediaKind, Mid};
+use str0m::media::{MediaKind, Mid, Pt};
 
 use super::{Leg, Progress, Renegotiation};
 use crate::forward::{Track, Tracks};
@@ -85,10 +85,15 @@ impl Leg {
     fn track_config(&self, mid: Mid) -> Option<TrackConfig> {
         let media = self.rtc.media(mid)?;
         let params = self.rtc.codec_config().params().iter();
-        let payloads = params.filter(|p| media.remote_pts().contains(&p.pt())).map(|p| Payload {
-            payload_type: *p.pt(),
-            repair: p.resend().map(|pt| *pt),
-            clock_rate: p.spec().clock_rate.get(),
+        let payloads = params.filter(|p| media.remote_pts().contains(&p.pt())).flat_map(|p| {
+            let payload = |payload_type: Pt, repair: Option<Pt>, is_redundant| Payload {
+                payload_type: *payload_type,
+                repair: repair.map(|pt| *pt),
+                clock_rate: p.spec().clock_rate.get(),
+                is_redundant,
+            };
+            let redundant = p.red().map(|red| payload(red, None, true));
+            std::iter::once(payload(p.pt(), p.resend(), false)).chain(redundant)
         });
         let sends = self.sends.iter().find(|(known, ..)| *known == mid);
         Some(TrackConfig {

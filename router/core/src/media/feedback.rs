@@ -24,8 +24,8 @@ const REMB: &[u8; 4] = b"REMB";
 pub(crate) enum Said<'a> {
     /// When the timestamps of this source are.
     Report { ssrc: u32, report: SenderReport },
-    /// It receives this SSRC.
-    Receives { ssrc: u32 },
+    /// It receives this SSRC, and lost so many of 256 packets since it said so before.
+    Receives { ssrc: u32, lost: u8 },
     /// It misses this packet.
     Misses { ssrc: u32, number: u16 },
     /// It needs a key frame.
@@ -51,7 +51,8 @@ pub(crate) fn read<'a>(mut packets: &'a [u8], mut say: impl FnMut(Said<'a>)) {
 }
 
 fn read_one<'a>(packet_type: u8, packet: &'a [u8], say: &mut impl FnMut(Said<'a>)) {
-    let mut receives = |block: ReportBlock<'_>| say(Said::Receives { ssrc: block.ssrc() });
+    let mut receives =
+        |block: ReportBlock<'_>| say(Said::Receives { ssrc: block.ssrc(), lost: block.fraction_lost() });
     match packet_type {
         rtcp_types::SenderReport::PACKET_TYPE => {
             let Ok(report) = rtcp_types::SenderReport::parse(packet) else { return };
@@ -296,8 +297,8 @@ mod tests {
         assert!(of.write(&mut out));
         assert_eq!((out[1], out.len() % 4), (200, 0));
         let expected = [
-            Said::Receives { ssrc: 20 },
-            Said::Receives { ssrc: 21 },
+            Said::Receives { ssrc: 20, lost: 1 },
+            Said::Receives { ssrc: 21, lost: 1 },
             Said::Report { ssrc: 10, report },
             Said::Report { ssrc: 11, report },
             Said::Time { ssrc: 1, middle: 0x1_2345 },

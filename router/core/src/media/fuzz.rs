@@ -54,12 +54,15 @@ fn ids() -> ExtensionIds {
     }
 }
 
-/// A header, its extensions and padding: what may pass is the same when it is read again.
+/// A header, its extensions and padding: what may pass is the same when it is read again. And redundant audio.
 pub(crate) fn rtp(input: &[u8]) {
     let Some(header) = Header::read(input) else { return };
     assert!(header.len <= input.len());
     if let Some(payload) = unpadded(input, header.len..input.len(), header.has_padding) {
         assert!(payload.start == header.len && payload.end <= input.len());
+    }
+    if let Some(primary) = red::primary(input) {
+        assert!(primary.start <= primary.end && primary.end == input.len());
     }
     let (passed, found) = Extensions::of_publisher(&ids(), header.extensions);
     let outgoing = Outgoing {
@@ -123,7 +126,8 @@ pub(crate) fn media(input: &[u8]) {
     let (mut now, mid) = (start(), Mid::from("0"));
     let (keys, contexts) = contexts(PROFILES[1]);
     let mut plane = MediaPlane::new(now, 1);
-    let payload = Payload { payload_type: MEDIA.0, repair: Some(REPAIR.0), clock_rate: 90_000 };
+    let payload =
+        Payload { payload_type: MEDIA.0, repair: Some(REPAIR.0), clock_rate: 90_000, is_redundant: false };
     let sends = Some((SENT, Some(SENT + 1)));
     let track = TrackConfig { mid, payloads: vec![payload], ids: ids(), sends, cname: "name".to_owned() };
     let of = |ssrc, repairs| Announced { mid, ssrc, repairs };
@@ -173,5 +177,6 @@ fn packet(now: Instant, number: u32) -> Write {
         descriptor: 0..0,
         payload: 0..8,
         is_repaired: true,
+        redundant: None,
     }
 }

@@ -16,6 +16,7 @@ mod missing;
 mod ntp;
 mod receive;
 mod reception;
+mod red;
 mod rtp;
 mod send;
 mod srtp;
@@ -218,7 +219,7 @@ impl MediaPlane {
         let mut repeated = 0;
         feedback::read(bytes, |said| match said {
             Said::Report { ssrc, report } => receiver.set_report(now, ssrc, report),
-            Said::Receives { ssrc } => sender.acknowledge(ssrc),
+            Said::Receives { ssrc, lost } => sender.acknowledge(ssrc, lost),
             Said::Misses { ssrc, number } if repeated < MAX_REPEATED => {
                 let with = (&contexts.outbound, &*clock);
                 let bandwidth = bandwidth.as_deref_mut();

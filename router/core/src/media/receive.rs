@@ -8,6 +8,7 @@ use str0m::media::Mid;
 use super::extensions::{ExtensionIds, Extensions, Found};
 use super::missing::Missing;
 use super::reception::{Reception, SenderReport};
+use super::red;
 use super::rtp::{Header, unpadded};
 use super::srtp::Context;
 use super::window::Window;
@@ -44,6 +45,8 @@ pub(crate) struct Packet {
     /// Where its dependency descriptor and payload are in the batch's bytes.
     pub(crate) descriptor: Range<usize>,
     pub(crate) payload: Range<usize>,
+    /// Of redundant audio: where the newest block is, if the payload is sound.
+    pub(crate) primary: Option<Range<usize>>,
 }
 
 /// What became of a datagram that authenticated.
@@ -107,6 +110,8 @@ pub(crate) struct Payload {
     /// The payload type of its repetitions, if they were negotiated.
     pub(crate) repair: Option<u8>,
     pub(crate) clock_rate: u32,
+    /// Redundant audio (RFC 2198).
+    pub(crate) is_redundant: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +129,7 @@ struct Sorted {
     mid: Mid,
     ssrc: u32,
     payload_type: u8,
+    is_redundant: bool,
     number: u64,
     report: Option<SenderReport>,
 }
@@ -224,6 +230,9 @@ impl Receiver {
         };
         let descriptor = bytes.len()..bytes.len() + found.descriptor.map_or(0, <[u8]>::len);
         bytes.extend_from_slice(found.descriptor.unwrap_or_default());
+        let payload = payload.start + prefix..payload.end;
+        let primary = sorted.is_redundant.then(|| red::primary(&bytes[payload.clone()])).flatten();
+        let primary = primary.map(|within| payload.start + within.start..payload.start + within.end);
         received.packet = Some(Packet {
             mid: sorted.mid,
             ssrc: sorted.ssrc,
@@ -235,7 +244,8 @@ impl Receiver {
             report: sorted.report,
             extensions,
             descriptor,
-            payload: payload.start + prefix..payload.end,
+            payload,
+            primary,
         });
         Ok(received)
     }
@@ -274,7 +284,8 @@ impl Receiver {
         if let Some(payload) = payload {
             source.reception.count(now, header.timestamp, payload.clock_rate, false);
         }
-        Some(source.sorted(mid, header.payload_type, number))
+        let is_redundant = payload.is_some_and(|payload| payload.is_redundant);
+        Some(source.sorted(mid, header.payload_type, is_redundant, number))
     }
 
     /// Puts a repetition in the place of what it repeats. `None` if that is there already, or nobody knows what it is.
@@ -299,7 +310,7 @@ impl Receiver {
         source.heard_at = now;
         source.missing.found(number);
         source.reception.count(now, header.timestamp, payload.clock_rate, true);
-        Some(source.sorted(track.mid, payload.payload_type, number))
+        Some(source.sorted(track.mid, payload.payload_type, payload.is_redundant, number))
     }
 }
 
@@ -330,7 +341,8 @@ impl Track {
 }
 
 impl Source {
-    fn sorted(&self, mid: Mid, payload_type: u8, number: u64) -> Sorted {
-        Sorted { mid, ssrc: self.ssrc, payload_type, number, report: self.reception.report() }
+    fn sorted(&self, mid: Mid, payload_type: u8, is_redundant: bool, number: u64) -> Sorted {
+        let report = self.reception.report();
+        Sorted { mid, ssrc: self.ssrc, payload_type, is_redundant, number, report }
     }
 }

@@ -10,6 +10,7 @@ use super::bandwidth::Bandwidth;
 use super::extensions::{ExtensionIds, Extensions, OwnValues};
 use super::history::{History, Sent};
 use super::ntp::NtpClock;
+use super::red::Redundancy;
 use super::rtp::{self, Outgoing};
 use super::srtp::Context;
 use super::window::Window;
@@ -31,6 +32,8 @@ pub(crate) struct Write {
     pub(crate) payload: Range<usize>,
     /// The viewer may ask for it again.
     pub(crate) is_repaired: bool,
+    /// The payload type of redundant audio, if the viewer takes it and this is none.
+    pub(crate) redundant: Option<u8>,
 }
 
 /// Padding of one packet: as much as it can say.
@@ -59,6 +62,7 @@ pub(crate) struct SendTrack {
     is_bound: bool,
     is_repair_bound: bool,
     history: History,
+    redundancy: Redundancy,
     packets: u32,
     octets: u32,
     last: Option<Last>,
@@ -110,6 +114,7 @@ impl Sender {
                     is_bound: false,
                     is_repair_bound: false,
                     history: History::default(),
+                    redundancy: Redundancy::default(),
                     packets: 0,
                     octets: 0,
                     last: None,
@@ -127,10 +132,13 @@ impl Sender {
         self.tracks.iter().find(|track| track.ssrc == ssrc).map(|track| track.mid)
     }
 
-    /// A report of the viewer names this SSRC.
-    pub(crate) fn acknowledge(&mut self, ssrc: u32) {
+    /// A report of the viewer names this SSRC, of which it lost so many of 256 packets.
+    pub(crate) fn acknowledge(&mut self, ssrc: u32, lost: u8) {
         for track in &mut self.tracks {
-            track.is_bound |= track.ssrc == ssrc;
+            if track.ssrc == ssrc {
+                track.is_bound = true;
+                track.redundancy.note_loss(lost);
+            }
             track.is_repair_bound |= track.repair_ssrc == Some(ssrc);
         }
     }
@@ -152,24 +160,30 @@ impl Sender {
         if !track.sealed.take(write.sequence_number) {
             return None;
         }
+        let (number, timestamp) = (write.sequence_number, write.timestamp);
+        let wrapped_as = write.redundant.filter(|_| track.redundancy.is_due(number, timestamp));
         let sent = Sent {
-            number: write.sequence_number,
-            payload_type: write.payload_type,
+            number,
+            payload_type: wrapped_as.unwrap_or(write.payload_type),
             marker: write.marker,
-            timestamp: write.timestamp,
+            timestamp,
             extensions: write.extensions,
             descriptor,
             payload,
         };
-        if !track.seal(&sent, now, (keys, clock), bandwidth, out) {
+        let wraps = wrapped_as.map(|_| write.payload_type);
+        if !track.seal(&sent, wraps, now, (keys, clock), bandwidth, out) {
             return None;
         }
         if write.is_repaired {
             track.history.keep(now, &sent);
         }
+        if write.redundant.is_some() {
+            track.redundancy.keep(number, timestamp, payload);
+        }
         track.packets = track.packets.wrapping_add(1);
         track.octets = track.octets.wrapping_add(payload.len() as u32);
-        let (timestamp, captured, clock_rate) = (write.timestamp, write.captured, write.clock_rate);
+        let (captured, clock_rate) = (write.captured, write.clock_rate);
         let last = Last { payload_type: write.payload_type, timestamp, captured, clock_rate };
         let before = track.last.replace(last);
         Some(Written { is_first: before.is_none() })
@@ -222,9 +236,11 @@ impl SendTrack {
         self.next_repair > 1
     }
 
+    /// `wraps`: the packet is redundant audio of this payload type.
     fn seal(
         &self,
         sent: &Sent<'_>,
+        wraps: Option<u8>,
         now: Instant,
         (keys, clock): (&Context, &NtpClock),
         bandwidth: Option<&mut Bandwidth>,
@@ -243,6 +259,9 @@ impl SendTrack {
             own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
         let header_len = outgoing.write(&self.ids, out);
+        if let Some(payload_type) = wraps {
+            self.redundancy.append(sent.timestamp, payload_type, out);
+        }
         out.extend_from_slice(sent.payload);
         let is_sealed = keys.seal_rtp(out, start, header_len, self.ssrc, sent.number);
         self.note_sent(now, is_sealed, start, bandwidth, out)

@@ -26,7 +26,8 @@ fn path() -> Path {
 }
 
 fn config(mid: Mid) -> MediaConfig {
-    let payload = Payload { payload_type: PT, repair: Some(REPAIR_PT), clock_rate: 90_000 };
+    let payload =
+        Payload { payload_type: PT, repair: Some(REPAIR_PT), clock_rate: 90_000, is_redundant: false };
     let ids =
         ExtensionIds { mid: NonZeroU8::new(4), transport_number: NonZeroU8::new(3), ..Default::default() };
     let sends = Some((SSRC, Some(REPAIR_SSRC)));
@@ -62,6 +63,7 @@ impl Pair {
             descriptor: 0..0,
             payload: 0..8,
             is_repaired: true,
+            redundant: None,
         };
         let bytes = sequence_number.to_be_bytes();
         let mut sink = Sink { queue: &mut self.queue, path: Some(path()) };

@@ -11,7 +11,7 @@ use duocast_router_core::{
 };
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::PayloadParams;
-use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid};
+use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Input, Output, Rtc, RtcConfig};
@@ -348,6 +348,12 @@ impl World {
 
     /// The client sends one packet of this kind; its payload names the client and the number.
     pub fn send(&mut self, n: usize, kind: MediaKindKey, payload: &[u8]) {
+        let pt = self.clients[n].payload_type(kind).expect("a negotiated codec").pt();
+        self.send_as(n, kind, pt, payload);
+    }
+
+    /// The same under another payload type.
+    pub fn send_as(&mut self, n: usize, kind: MediaKindKey, pt: Pt, payload: &[u8]) {
         let client = &mut self.clients[n];
         let mid = client.mids[&kind];
         // Close to the wrap, so that every story has a source whose rollover counter is not 0.
@@ -356,7 +362,6 @@ impl World {
         let (seq, is_video) = (*seq, kind == Video);
         let rate = if is_video { 3000 } else { 960 };
         let time = client.first_time.wrapping_add((seq as u32).wrapping_mul(rate));
-        let pt = client.payload_type(kind).expect("a negotiated codec").pt();
         let mut values = ExtensionValues {
             audio_level: (!is_video).then_some(-20),
             voice_activity: (!is_video).then_some(true),

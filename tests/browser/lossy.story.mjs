@@ -1,0 +1,66 @@
+// Speech between two Chromium where packets get lost. tests/lossy.sh runs it, in a network of its own that loses them.
+
+import { strict as assert } from "node:assert";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
+import { Server } from "./lib/server.mjs";
+import { recordPage, score, speak } from "./lib/speech.mjs";
+import { figure, until } from "./lib/until.mjs";
+
+/** The speech lasts 10.7 s and loops, so a whole one is inside twice that. */
+const LISTEN_S = 23;
+/** Browsers report on sound every five seconds, and the router every second. */
+const ADAPTS_MS = 30_000;
+
+let server, folder;
+const people = [];
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "duocast-lossy-"));
+  server = await Server.start();
+  for (const [handle, voice] of [["alice", "female"], ["bob", "male"]]) {
+    const speech = await speak(folder, voice);
+    const browser = await launchChromium({ wav: speech });
+    const person = await chromiumPerson(browser, server, handle, { rawMic: true });
+    people.push({ person, browser, speech, heard: join(folder, `${handle}-heard.wav`) });
+  }
+});
+
+after(async () => {
+  await Promise.all(people.map(({ browser }) => browser.close()));
+  await server?.remove();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** How the sound of this page's call goes out and comes in, and what was lost of what came. */
+function sound(person) {
+  return person.page.evaluate(async () => {
+    const report = [...(await window.peers.at(-1).getStats()).values()];
+    const of = (type) => report.find((entry) => entry.type === type && entry.kind === "audio") ?? {};
+    const codec = (entry) => report.find(({ id }) => id === entry.codecId)?.mimeType ?? "";
+    const [out, into] = [of("outbound-rtp"), of("inbound-rtp")];
+    return { out: codec(out), into: codec(into), packets: into.packetsReceived, lost: into.packetsLost };
+  });
+}
+
+test("where packets get lost each carries the one before as well, and speech is heard well", async () => {
+  const [alice, bob] = people;
+  await alice.person.calls("bob", { video: false });
+  await bob.person.accepts({ video: false });
+  await Promise.all([alice.person.isLive(), bob.person.isLive()]);
+  for (const { person } of people) {
+    await until(`${person.handle} sends redundant sound`, async () => (await sound(person)).out === "audio/red", ADAPTS_MS);
+  }
+  const before = await Promise.all(people.map(({ person }) => sound(person)));
+  await Promise.all(people.map(({ person, heard }) => recordPage(person, LISTEN_S, heard)));
+  const now = await Promise.all(people.map(({ person }) => sound(person)));
+  for (const [n, { person, heard }] of people.entries()) {
+    const lost = now[n].lost - before[n].lost;
+    const all = now[n].packets - before[n].packets + lost;
+    assert.equal(now[n].into, "audio/red");
+    figure(`${person.handle} lost ${((100 * lost) / all).toFixed(1)} % of ${all} packets; ${await score(people[1 - n].speech, heard)}`);
+  }
+});
