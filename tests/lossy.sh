@@ -4,10 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/browser"
 [ -n "${LOSSY_NETWORK:-}" ] || LOSSY_NETWORK=1 exec unshare --net ../lossy.sh
-hop=$(python3 -c "print(100 * (1 - (1 - ${LOSS:-10} / 100) ** 0.5))")
+hop=$(python3 -c "print(round(10000 * (1 - (1 - ${LOSS:-10} / 100) ** 0.5)))")
 ip link set lo up
-tc qdisc add dev lo root handle 1: prio bands 2 priomap 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0
-tc qdisc add dev lo parent 1:2 netem loss "$hop%"
-tc filter add dev lo parent 1: protocol ip u32 match ip protocol 17 0xff flowid 1:2
-tc filter add dev lo parent 1: protocol ipv6 u32 match ip6 protocol 17 0xff flowid 1:2
+nft -f - <<N
+table inet lossy {
+    chain input {
+        type filter hook input priority 0;
+        meta l4proto udp numgen random mod 10000 < $hop drop
+    }
+}
+N
 exec ./run.sh lossy.story.mjs

@@ -269,9 +269,34 @@ pub(crate) fn replace_credentials(answer: &str, from: &str0m::IceCreds, to: &str
     answer.lines().map(line).collect()
 }
 
+/// The answer with redundant audio behind plain one: browsers send what comes first, and twice the sound is for lossy paths only.
+pub(crate) fn plain_first(answer: &str) -> String {
+    let is_red = |payload_type: &str| {
+        let map = format!("a=rtpmap:{payload_type} red/");
+        answer.lines().any(|line| line.starts_with(&map))
+    };
+    let line = |line: &str| {
+        if !line.starts_with("m=audio ") {
+            return format!("{line}\r\n");
+        }
+        let (mut words, payload_types): (Vec<&str>, Vec<&str>) =
+            (line.split(' ').take(3).collect(), line.split(' ').skip(3).collect());
+        let (red, plain): (Vec<&str>, Vec<&str>) = payload_types.into_iter().partition(|pt| is_red(pt));
+        words.extend(plain.into_iter().chain(red));
+        format!("{}\r\n", words.join(" "))
+    };
+    answer.lines().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redundant_audio_comes_last() {
+        let answer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 63 111 13\r\na=rtpmap:63 red/48000/2\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n";
+        assert_eq!(plain_first(answer), answer.replace("63 111 13", "111 13 63"));
+    }
 
     #[test]
     fn ssrcs_are_announced_with_what_they_repeat() {

@@ -146,6 +146,7 @@ fn a_browser_gets_every_codec_and_extension_that_may_pass_and_no_other() {
     for stays in ["rtp-stream-id", "simulcast", "video-layers", "video-timing", "toffset", "192.0.2.10"] {
         assert!(!answer.contains(stays), "{stays} is answered: {answer}");
     }
+    assert!(answer.contains("m=audio 9 UDP/TLS/RTP/SAVPF 111 63"), "plain sound comes first: {answer}");
     assert!(answer.contains("a=setup:passive") && answer.contains("a=ice-lite"));
 }
 

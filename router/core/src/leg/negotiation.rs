@@ -8,7 +8,7 @@ use str0m::media::{MediaKind, Mid, Pt};
 use super::{Leg, Progress, Renegotiation};
 use crate::forward::{Track, Tracks};
 use crate::media::{ExtensionIds, MediaConfig, Payload, TrackConfig};
-use crate::offer::{CheckedOffer, IceSecret, OfferError, replace_credentials};
+use crate::offer::{CheckedOffer, IceSecret, OfferError, plain_first, replace_credentials};
 
 impl Leg {
     /// What another offer means for this leg.
@@ -61,7 +61,7 @@ impl Leg {
         let tracks = self.media_lines().filter_map(|(mid, _)| self.track_config(mid)).collect();
         let (announced, wants_arrivals) = (offer.announced.clone(), offer.wants_arrivals);
         self.media.configure(now, MediaConfig { tracks, announced, wants_arrivals });
-        Ok(answer.to_sdp_string())
+        Ok(plain_first(&answer.to_sdp_string()))
     }
 
     /// Takes the streams out of str0m, which then has nothing to report, to cache or to wake for.

@@ -10,6 +10,7 @@ use str0m::media::Mid;
 use super::bandwidth::{Bandwidth, Demand};
 use super::extensions::{ExtensionIds, Extensions, OwnValues};
 use super::feedback::{self, Said};
+use super::red;
 use super::rtp::{Header, Outgoing, unpadded};
 use super::srtp::Contexts;
 use super::{Announced, Keys, MAX_REPEATED, MediaConfig, MediaPlane, Payload, Sink, TrackConfig, Write};
