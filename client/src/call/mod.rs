@@ -123,7 +123,6 @@ impl Call {
             tokio::spawn(driver.run(cancel.clone()));
             (Some(commands), stats)
         };
-        let consent_order = Default::default();
         Self(Arc::new(Shared {
             id,
             session,
@@ -132,7 +131,7 @@ impl Call {
             media,
             driver,
             network_changed,
-            consent_order,
+            consent_order: Default::default(),
             cancel,
         }))
     }

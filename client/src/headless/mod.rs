@@ -352,7 +352,7 @@ async fn follow(
                     on_progress(Progress::Connection(connection));
                 }
             }
-            () = reached(privacy.leave_at()) => privacy.leave(call),
+            () = reached(privacy.leave_at()) => privacy.press(call, false),
             yes = pressed(&mut consent) => privacy.press(call, yes),
             () = reached(hang_up_at), if !is_stopping => is_stopping = true,
             () = options.stop.cancelled(), if !is_stopping => is_stopping = true,

@@ -58,10 +58,6 @@ impl Privacy {
         self.private_after.zip(self.direct_since).map(|(after, since)| ((), since + after))
     }
 
-    pub(super) fn leave(&mut self, call: &Call) {
-        self.press(call, false);
-    }
-
     /// The person says yes or no.
     pub(super) fn press(&mut self, call: &Call, yes: bool) {
         (self.private_after, self.wants_direct) = (None, yes);

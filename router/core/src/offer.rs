@@ -279,10 +279,10 @@ pub(crate) fn plain_first(answer: &str) -> String {
         if !line.starts_with("m=audio ") {
             return format!("{line}\r\n");
         }
-        let (mut words, payload_types): (Vec<&str>, Vec<&str>) =
-            (line.split(' ').take(3).collect(), line.split(' ').skip(3).collect());
-        let (red, plain): (Vec<&str>, Vec<&str>) = payload_types.into_iter().partition(|pt| is_red(pt));
-        words.extend(plain.into_iter().chain(red));
+        let mut words: Vec<&str> = line.split(' ').collect();
+        if let Some(payload_types) = words.get_mut(3..) {
+            payload_types.sort_by_key(|payload_type| is_red(payload_type));
+        }
         format!("{}\r\n", words.join(" "))
     };
     answer.lines().map(line).collect()

@@ -59,13 +59,8 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Overrides;
+    use super::super::tests::parse_described as parse;
     use super::*;
-
-    fn parse(text: &str) -> Result<Scenario, String> {
-        let text = format!("description = \"d\"\n{text}");
-        Scenario::parse("x", "x.toml", &text, &Overrides::default()).map_err(|error| error.to_string())
-    }
 
     #[test]
     fn calls_are_of_two_unless_somebody_views() {

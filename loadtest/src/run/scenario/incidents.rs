@@ -200,13 +200,8 @@ pub(super) fn switches(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Overrides, Scenario};
+    use super::super::tests::parse_described as parse;
     use super::*;
-
-    fn parse(text: &str) -> Result<Scenario, String> {
-        let text = format!("description = \"d\"\n{text}");
-        Scenario::parse("x", "x.toml", &text, &Overrides::default()).map_err(|error| error.to_string())
-    }
 
     #[test]
     fn nothing_happens_that_was_not_asked_for() {

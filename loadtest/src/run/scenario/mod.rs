@@ -171,6 +171,11 @@ mod tests {
         Scenario::parse("x", "x.toml", text, &Overrides::default()).map_err(|error| error.to_string())
     }
 
+    /// The same of a text that needs no description.
+    pub(super) fn parse_described(text: &str) -> Result<Scenario, String> {
+        parse(&format!("description = \"d\"\n{text}"))
+    }
+
     #[test]
     fn a_description_is_enough_and_everything_else_has_a_default() {
         let scenario = parse("description = \"d\"").unwrap();

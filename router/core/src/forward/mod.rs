@@ -269,17 +269,14 @@ impl Forward {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::NoCommonCodec);
         };
-        let payload = match mapping.sound {
-            Sound::Unwrapped => packet.primary.clone(),
-            Sound::Same | Sound::Wrapped(_) => Some(packet.payload.clone()),
+        let (payload, redundant) = match mapping.sound {
+            Sound::Same => (Some(packet.payload.clone()), None),
+            Sound::Unwrapped => (packet.primary.clone(), None),
+            Sound::Wrapped(payload_type) => (Some(packet.payload.clone()), Some(*payload_type)),
         };
         let Some(payload) = payload else {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::Malformed);
-        };
-        let redundant = match mapping.sound {
-            Sound::Wrapped(payload_type) => Some(*payload_type),
-            Sound::Same | Sound::Unwrapped => None,
         };
         let (timestamp, clock_rate) = (packet.timestamp, mapping.clock_rate);
         let (arrival, rate) = (packet.arrival, u64::from(clock_rate));

@@ -42,7 +42,8 @@ fn contexts((profile, len): (SrtpProfile, usize)) -> (Keys, Contexts) {
     (keys, contexts)
 }
 
-fn ids() -> ExtensionIds {
+/// All that there are, as browsers number them.
+pub(super) fn ids() -> ExtensionIds {
     let id = NonZeroU8::new;
     ExtensionIds {
         mid: id(4),

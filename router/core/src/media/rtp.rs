@@ -178,22 +178,8 @@ pub(crate) fn unpadded(bytes: &[u8], payload: Range<usize>, has_padding: bool) -
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU8;
-
+    use super::super::fuzz::ids;
     use super::*;
-
-    fn ids() -> ExtensionIds {
-        let id = NonZeroU8::new;
-        ExtensionIds {
-            mid: id(4),
-            transport_number: id(3),
-            send_time: id(2),
-            audio_level: id(1),
-            orientation: id(13),
-            playout_delay: id(5),
-            descriptor: id(8),
-        }
-    }
 
     #[test]
     fn what_is_written_is_read_in_both_forms() {
