@@ -53,6 +53,8 @@ drop_reasons! {
     BareStranger = "bare_stranger",
     /// One bare STUN request more than an IP address may make.
     BareTooMany = "bare_too_many",
+    /// From an address that has not authenticated, and its network has caused as much work this second as it may.
+    PrefixTooMany = "prefix_too_many",
 }
 
 impl DropReason {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use str0m::ice::StunMessage;
 
 use crate::counters::DropReason;
+use crate::prefixes::Prefixes;
 use crate::wire::{Datagram, Kind, MAX_DATAGRAM_BYTES, Source, rtp_ssrc};
 
 /// Index of a leg in its shard.
@@ -84,6 +85,7 @@ pub(crate) struct Demux {
     /// Of each address in `by_address`, without its port.
     by_ip: HashMap<IpAddr, Neighbour>,
     legs: LegMap<Names>,
+    prefixes: Prefixes,
 }
 
 duocast_model::assert_not_impl!(Demux: std::fmt::Debug, std::fmt::Display);
@@ -204,6 +206,16 @@ impl Demux {
         }
         neighbour.answered += 1;
         Ok(())
+    }
+
+    /// Counts a datagram for a leg that came from an address of which nothing is proven. Errors: why it is not looked at.
+    pub(crate) fn admit_unproven(&mut self, now: Instant, source: Source) -> Result<(), DropReason> {
+        let is_known = self.by_address.contains_key(&source);
+        if is_known || self.prefixes.admit(now, source.ip()) {
+            Ok(())
+        } else {
+            Err(DropReason::PrefixTooMany)
+        }
     }
 
     /// A packet of this leg with this SSRC authenticated.

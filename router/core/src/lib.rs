@@ -24,6 +24,7 @@ pub mod fuzz;
 mod leg;
 mod media;
 mod offer;
+mod prefixes;
 mod shard;
 mod timers;
 mod transmits;

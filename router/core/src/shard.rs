@@ -10,8 +10,8 @@ use std::time::Instant;
 use duocast_model::{CallId, Generation, LegId};
 
 use crate::bare;
-use crate::counters::{Counters, LegCounters};
-use crate::demux::{Classified, Demux, LegKey};
+use crate::counters::{Counters, DropReason, LegCounters};
+use crate::demux::{Classified, Demux, LegKey, Standing};
 use crate::forward::{Delivery, Forward};
 use crate::leg::{Leg, LegOutput, Progress};
 use crate::timers::Timers;
@@ -152,7 +152,7 @@ impl Shard {
                 self.answer_bare(now, datagram.path, &request);
                 continue;
             }
-            match self.demux.classify(datagram) {
+            match self.classify(now, datagram) {
                 Ok(classified) => arrived.push((classified, index)),
                 Err(reason) => self.counters.drop_packet(reason),
             }
@@ -172,6 +172,14 @@ impl Shard {
         arrived.clear();
         self.scratch.arrived = arrived;
         self.settle(now);
+    }
+
+    fn classify(&mut self, now: Instant, datagram: &Datagram<'_>) -> Result<Classified, DropReason> {
+        let classified = self.demux.classify(datagram)?;
+        if classified.standing == Standing::Unproven {
+            self.demux.admit_unproven(now, datagram.path.source())?;
+        }
+        Ok(classified)
     }
 
     fn answer_bare(&mut self, now: Instant, path: Path, request: &bare::Request) {

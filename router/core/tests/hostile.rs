@@ -250,7 +250,8 @@ fn a_full_shard_refuses_further_legs() {
 #[expect(clippy::disallowed_methods, reason = "the cost of a check is what is asked")]
 fn answer_checks(world: &mut World, check: &[u8], ports: std::ops::Range<u16>) -> Duration {
     world.destinations.clear();
-    let sources = || ports.clone().map(|port| SocketAddr::from(([192, 0, 2, 44], port)));
+    // From several networks: one alone is looked at only so often.
+    let sources = || ports.clone().map(|port| SocketAddr::from(([192, 0, (port >> 9) as u8, 44], port)));
     let began = Instant::now();
     for source in sources() {
         world.inject(source, check);
@@ -403,4 +404,28 @@ fn where_am_i_is_answered_only_to_the_ip_addresses_of_legs() {
     world.inject(SocketAddr::new(known, 1), &BARE);
     assert!(world.destinations.is_empty(), "the call is over, and so is the answering");
     assert_eq!(world.shard.counters().panics, 0);
+}
+
+#[test]
+fn a_network_that_floods_is_looked_at_only_so_often_and_calls_go_on() {
+    let mut world = World::two_talking(45);
+    world.talk(10);
+    let ssrc = world.clients[1].sending_ssrc(Audio);
+    let (began, heard) = (world.now, world.clients[0].heard(Audio).len());
+    let mut sent = 0;
+    while world.now - began < Duration::from_millis(1900) {
+        for host in 0..250 {
+            let from = SocketAddr::from(([198, 18, 5, host], 4000));
+            world.inject(from, &rtp_of(ssrc, sent as u16));
+            sent += 1;
+        }
+        world.talk(1);
+    }
+    let dropped = |reason| world.shard.counters().dropped_for(reason);
+    let (looked_at, left) = (dropped(DropReason::NotAuthenticated), dropped(DropReason::PrefixTooMany));
+    assert!(
+        looked_at <= 3 * 2_000 && looked_at + left == sent,
+        "{looked_at} looked at, {left} left of {sent}"
+    );
+    assert!(world.clients[0].heard(Audio).len() >= heard + 90, "those who talk are heard");
 }
