@@ -11,7 +11,7 @@ use super::network::Network;
 use super::socket::{Buffers, Socket};
 use super::{Command, Gauges, LaneReport, LegError, LegState, NewLeg, clock};
 use crate::over_time::OverTime;
-use crate::peer::{Leg, LegEvent, Timings, Totals, Wheel};
+use crate::peer::{Leg, LegEvent, Moment, Timings, Totals, Wheel};
 
 /// The token of the lane's waker; legs have their keys.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -47,6 +47,24 @@ struct Seat {
     socket: Socket,
     network: Option<Box<Network>>,
     state: watch::Sender<LegState>,
+    /// Something has come, and waits for the leg to be due.
+    is_unread: bool,
+}
+
+impl Seat {
+    /// Takes what has come. True if there is more.
+    fn receive(&mut self, at: Moment, buffers: &mut Buffers, timings: &mut Timings) -> bool {
+        let Self { leg, socket, network, .. } = self;
+        self.is_unread = false;
+        let has_more = socket.receive(buffers, |arrived, source, datagram| match network {
+            None => leg.handle_datagram(at, arrived, source, datagram, timings),
+            Some(network) => network.arrive(at.now, arrived, source, datagram),
+        });
+        if let Some(network) = network {
+            network.deliver(at, leg, timings);
+        }
+        has_more
+    }
 }
 
 impl Worker {
@@ -104,17 +122,11 @@ impl Worker {
     fn receive_ready(&mut self) {
         for key in std::mem::take(&mut self.ready) {
             let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { continue };
-            let at = clock::moment();
-            let timings = &mut self.report.timings;
-            let Seat { leg, socket, network, .. } = seat;
-            let has_more = socket.receive(&mut self.buffers, |arrived, source, datagram| match network {
-                None => leg.handle_datagram(at, arrived, source, datagram, timings),
-                Some(network) => network.arrive(at.now, arrived, source, datagram),
-            });
-            if let Some(network) = network {
-                network.deliver(at, leg, timings);
+            if seat.network.is_none() && seat.leg.reads_when_due() {
+                seat.is_unread = true;
+                continue;
             }
-            if has_more {
+            if seat.receive(clock::moment(), &mut self.buffers, &mut self.report.timings) {
                 self.ready.push(key);
             }
             self.after(key);
@@ -134,6 +146,9 @@ impl Worker {
         for key in due.drain(..) {
             if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                 let at = clock::moment();
+                if seat.is_unread && seat.receive(at, &mut self.buffers, &mut self.report.timings) {
+                    self.ready.push(key);
+                }
                 if let Some(network) = &mut seat.network {
                     network.deliver(at, &mut seat.leg, &mut self.report.timings);
                     if network.takes_new_address(at.now)
@@ -204,6 +219,8 @@ impl Worker {
             Command::Stop { key, stopped } => {
                 if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                     seat.leg.handle_stop();
+                    // From now on it sends nothing that this could wait for.
+                    self.ready.extend(seat.is_unread.then_some(key));
                 }
                 // Nobody waits for it when the run was broken off.
                 let _ = stopped.send(());
@@ -245,7 +262,7 @@ impl Worker {
         self.poll.registry().register(socket.source(), Token(key), Interest::READABLE)?;
         let steady_from = self.report.timings.steady.map(|(from, _)| from);
         let network = new.network.map(|config| Box::new(Network::new(&config, Instant::now(), steady_from)));
-        let seat = Some(Seat { leg, socket, network, state });
+        let seat = Some(Seat { leg, socket, network, state, is_unread: false });
         if key == self.seats.len() {
             self.seats.push(seat);
         } else {

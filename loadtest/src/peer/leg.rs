@@ -288,6 +288,15 @@ impl Leg {
         }
     }
 
+    /// Whether what has come may wait for the next packet to send, 20 ms at most: nobody waits for it to be decoded or repaired, and
+    /// when it came the kernel tells. A leg that is visited once for both costs a third less than one visited for each.
+    pub(crate) fn reads_when_due(&self) -> bool {
+        self.talking.is_some()
+            && self.config.video.is_none()
+            && self.listener.is_none()
+            && self.peer.is_connected()
+    }
+
     /// When [`Leg::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Instant {
         let is_connected = self.peer.is_connected();

@@ -151,6 +151,7 @@ fn plan_calls(scenario: &Scenario) -> Plan {
         arrivals.extend(come.into_iter().map(|at| (at, true)));
     }
     let groups = groups::assign(scenario, arrivals.len());
+    let decode_share = scenario.decode_share_of(Role::PAIR.len() * arrivals.len());
     let mut calls: Vec<CallPlan> = arrivals
         .into_iter()
         .zip(groups)
@@ -172,7 +173,7 @@ fn plan_calls(scenario: &Scenario) -> Plan {
                 .zip(groups)
                 .enumerate()
                 .map(|(party, (role, group))| PartyPlan {
-                    decodes: is_sampled(2 * index + party, scenario.decode_share),
+                    decodes: is_sampled(2 * index + party, decode_share),
                     group,
                     ..PartyPlan::new(role)
                 })
@@ -484,6 +485,18 @@ mod tests {
             let plan = plan(&scenario(&format!("audio.decode_share = {share}")));
             let decoding = plan.calls.iter().flat_map(|call| &call.parties).filter(|p| p.decodes).count();
             assert_eq!(decoding, expected, "share {share}");
+        }
+    }
+
+    #[test]
+    fn those_that_decode_are_no_more_than_they_may_be_and_spread_evenly() {
+        for (max, expected) in [(0, 0), (10, 10), (30, 20)] {
+            let keys = format!("audio.decode_share = 0.25\naudio.decoders_max = {max}");
+            let plan = plan(&scenario(&keys));
+            let decodes =
+                |calls: &[CallPlan]| calls.iter().flat_map(|c| &c.parties).filter(|p| p.decodes).count();
+            assert_eq!(decodes(&plan.calls), expected, "at most {max}");
+            assert_eq!(decodes(&plan.calls[..20]), expected / 2, "at most {max}: in the first half");
         }
     }
 

@@ -29,11 +29,12 @@ pub(super) fn plan(scenario: &Scenario, broadcast: Broadcast) -> Plan {
     // When they view, the last host has had its lead to be on air.
     let first = host_gap.mul_f64((scenario.calls - 1) as f64) + JOIN_LEAD;
     let groups = groups::assign_viewers(scenario, scenario.viewers());
+    let decode_share = scenario.decode_share_of(scenario.viewers());
     let party = |index: usize, viewer: usize| {
         // Counted in the order in which they come.
         let nth = viewer * scenario.calls + index;
         PartyPlan {
-            decodes: is_sampled(nth, scenario.decode_share),
+            decodes: is_sampled(nth, decode_share),
             group: groups[nth],
             ..PartyPlan::new(Role::Viewer(viewer as u32))
         }

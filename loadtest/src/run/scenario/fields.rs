@@ -87,6 +87,12 @@ pub(crate) const FIELDS: &[Field] = &[
         meaning: "Share of receivers that decode to the end; the others decode their first second",
     },
     Field {
+        key: "audio.decoders_max",
+        allowed: Allowed::Whole { min: 0, max: 1_000_000 },
+        default: "1000000",
+        meaning: "They are no more than this, spread evenly: each costs the generator 2 ms of CPU a second, and from some tens on they tell nothing new",
+    },
+    Field {
         key: "audio.scored_receivers",
         allowed: Allowed::Whole { min: 0, max: 50 },
         default: "4",

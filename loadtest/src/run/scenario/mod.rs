@@ -43,7 +43,9 @@ pub(crate) struct Scenario {
     pub(crate) answer_spread: Duration,
     /// `None`: the built-in sentences.
     pub(crate) speech: Option<PathBuf>,
+    /// See [`Scenario::decode_share_of`].
     pub(crate) decode_share: f64,
+    pub(crate) decoders_max: u64,
     /// Receivers of each group that record.
     pub(crate) scored_receivers: usize,
     pub(crate) video: Option<Video>,
@@ -152,6 +154,7 @@ impl Scenario {
             answer_spread: keys.time("answer.spread")?,
             speech: (speech != "builtin").then(|| speech.into()),
             decode_share: keys.number("audio.decode_share")?,
+            decoders_max: keys.whole("audio.decoders_max")?,
             scored_receivers: keys.whole("audio.scored_receivers")? as usize,
             video: keys.yes_no("video.enabled")?.then_some(video),
             video_share: keys.number("video.share")?,
@@ -160,6 +163,11 @@ impl Scenario {
             switches: incidents::switches(file, &keys, duration)?,
             groups: groups.transpose()?.unwrap_or_default(),
         })
+    }
+
+    /// Share of so many receivers that decode to the end.
+    pub(crate) fn decode_share_of(&self, receivers: usize) -> f64 {
+        self.decode_share.min(self.decoders_max as f64 / receivers.max(1) as f64)
     }
 }
 
