@@ -129,6 +129,8 @@ pub(crate) struct Totals {
 pub(crate) struct Recorded {
     /// When its first sample was played.
     pub(crate) from: Instant,
+    /// The same, in microseconds since 1970.
+    pub(crate) from_unix_micros: u64,
     /// At 16 kHz, up to a minute.
     pub(crate) samples: Vec<i16>,
 }
@@ -169,7 +171,7 @@ pub(crate) struct Leg {
     talking: Option<Talking>,
     showing: Option<Showing>,
     listener: Option<Listener>,
-    recording: Option<(Instant, Recording)>,
+    recording: Option<(Moment, Recording)>,
     first_audio_at: Option<Instant>,
     ask_keyframe_at: Option<Instant>,
     frames: VideoFrames,
@@ -226,7 +228,7 @@ impl Leg {
         if !self.is_open {
             self.is_open = true;
             if self.config.direction != Direction::Sends {
-                self.listener = Some(Listener::new(at.now, self.sink(at.now))?);
+                self.listener = Some(Listener::new(at.now, self.sink(at))?);
             }
             self.start(at);
         }
@@ -234,12 +236,12 @@ impl Leg {
     }
 
     /// Where sound goes.
-    fn sink(&mut self, now: Instant) -> Box<dyn AudioSink> {
+    fn sink(&mut self, at: Moment) -> Box<dyn AudioSink> {
         if !self.config.records {
             return Box::new(Discard);
         }
         let (recorder, recording) = Recorder::new();
-        self.recording = Some((now, recording));
+        self.recording = Some((at, recording));
         Box::new(recorder)
     }
 
@@ -422,7 +424,8 @@ impl Leg {
             self.report.heard = Some(listener.stats());
         }
         if let Some((from, recording)) = self.recording.take() {
-            self.report.recorded = Some(Recorded { from, samples: recording.take() });
+            let (from, from_unix_micros) = (from.now, from.unix_micros);
+            self.report.recorded = Some(Recorded { from, from_unix_micros, samples: recording.take() });
         }
     }
 

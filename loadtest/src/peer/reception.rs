@@ -42,6 +42,11 @@ impl SentBook {
         self.packets
     }
 
+    /// Mark of the first packet.
+    pub(crate) fn first_mark(&self) -> Option<u64> {
+        self.first_marks.first().copied()
+    }
+
     /// Packets sent from the one with this mark on: what its receiver could expect.
     pub(crate) fn packets_since(&self, first_delivered: u64) -> u64 {
         self.packets - self.first_marks.partition_point(|mark| *mark < first_delivered) as u64

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::figure::number;
 use super::outcome::CallOutcome;
 use super::party::{PartyPlan, Role};
-use crate::peer::{Recorded, Speech};
+use crate::peer::{LegReport, Recorded, Speech};
 use crate::score::{RATE, Reference};
 
 /// Sound around a passage in the file that is written of it, so that others can align it by themselves.
@@ -75,6 +75,8 @@ struct Heard {
     call: usize,
     party: Role,
     recorded: Recorded,
+    /// The sample at which the other side began to speak; below 0 if that was before the recording.
+    begun: i64,
 }
 
 /// Takes the recordings out of the calls and scores every whole passage in them, on all cores. `Err` is a sentence on why
@@ -125,12 +127,19 @@ pub(crate) fn score(
 fn take(outcomes: &mut [CallOutcome]) -> Vec<Heard> {
     let mut heard = Vec::new();
     for outcome in outcomes {
-        let groups: Vec<usize> = outcome.parties.iter().map(|party| party.group).collect();
+        let spoke = |leg: &LegReport| leg.audio_sent.first_mark();
+        let senders: Vec<(usize, Option<u64>)> =
+            outcome.parties.iter().map(|party| (party.group, party.leg.as_ref().and_then(spoke))).collect();
         for party in &mut outcome.parties {
             let Some(recorded) = party.leg.as_mut().and_then(|leg| leg.recorded.take()) else { continue };
-            let sender = party.role.hears().map_or(0, |sender| groups[sender]);
+            // Who says nothing is not heard.
+            let Some((sender, Some(spoke))) = party.role.hears().map(|sender| senders[sender]) else {
+                continue;
+            };
+            let micros = spoke as i64 - recorded.from_unix_micros as i64;
+            let begun = micros * RATE as i64 / 1_000_000;
             let group = stream_group(party.group, sender);
-            heard.push(Heard { group, call: outcome.index, party: party.role, recorded });
+            heard.push(Heard { group, call: outcome.index, party: party.role, recorded, begun });
         }
     }
     heard
@@ -145,7 +154,7 @@ fn score_one(
     let samples = &heard.recorded.samples;
     let from = heard.recorded.from.saturating_duration_since(start);
     let mut scores = Vec::new();
-    for (n, passage) in reference.passages(samples).into_iter().enumerate() {
+    for (n, passage) in reference.passages(samples, heard.begun).into_iter().enumerate() {
         let name = format!("{}-{}-{}-{n}.wav", heard.group, heard.call, heard.party);
         let written = folder.map_or(Ok(()), |folder| {
             let until = (passage.begin + reference.len() + MARGIN).min(samples.len());
@@ -187,7 +196,7 @@ fn named(path: &Path, error: &hound::Error) -> std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::LegReport;
+    use crate::peer::SentBook;
     use crate::run::outcome::PartyOutcome;
 
     #[test]
@@ -221,10 +230,17 @@ mod tests {
         let start = Instant::now();
         let samples = [&[0; 4000][..], speech.said(), &speech.said()[..2 * RATE]].concat();
         let leg = LegReport {
-            recorded: Some(Recorded { from: start + Duration::from_secs(3), samples }),
+            recorded: Some(Recorded {
+                from: start + Duration::from_secs(3),
+                from_unix_micros: 3_000_000,
+                samples,
+            }),
             ..LegReport::default()
         };
-        let caller = PartyOutcome { leg: Some(LegReport::default()), ..PartyOutcome::default() };
+        let mut audio_sent = SentBook::default();
+        audio_sent.next_mark(3_200_000);
+        let talks = LegReport { audio_sent, ..LegReport::default() };
+        let caller = PartyOutcome { leg: Some(talks), ..PartyOutcome::default() };
         let callee = PartyOutcome { role: Role::Callee, group: 2, leg: Some(leg), ..PartyOutcome::default() };
         let call = || CallOutcome {
             index: 7,

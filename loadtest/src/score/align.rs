@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::RATE;
 use super::gammatone::HOP;
 
-/// The speech begins this early in a recording, which begins with the call: a second or two of setting up, and what a path holds.
+/// The speech is heard this soon after it is sent: a second or two of setting up, and what a path holds.
 pub(super) const FIRST_MAX: usize = 8 * RATE;
 
 /// How much sooner or later than the speech's length it begins again: what a jitter buffer grows or shrinks by.

@@ -49,6 +49,9 @@ const VOICE: f64 = 5000.0 / 32_768.0;
 /// Windows after speech that still count as speech.
 const VOICE_HANGOVER: usize = 2;
 
+/// Who begins to listen this much after the speech began, in samples, has missed the breath before it.
+const MISSED_MAX: i64 = 3 * RATE as i64 / 10;
+
 /// Similarity below which nothing of the speech is there.
 const NOTHING_LIKE_IT: f64 = 0.15;
 
@@ -92,11 +95,14 @@ impl Reference {
         &speech[..self.samples.len()]
     }
 
-    /// Every whole passage of a recording with its score, in order.
-    pub(crate) fn passages(&self, recording: &[i16]) -> Vec<Passage> {
+    /// Every whole passage of a recording with its score, in order. `begun`: the sample at which the speech began to be sent for the
+    /// first time; below 0 before the recording, so that its first passage is a later one.
+    pub(crate) fn passages(&self, recording: &[i16], begun: i64) -> Vec<Passage> {
         let recording = floats(recording);
         let mut passages = Vec::new();
-        let mut search = 0..align::FIRST_MAX;
+        let first =
+            if begun < -MISSED_MAX { begun.rem_euclid(self.period as i64) } else { begun.max(0) } as usize;
+        let mut search = first..first + align::FIRST_MAX;
         while let Some(begin) = align::find(&self.samples, &recording, search) {
             passages.push(Passage { begin, score: self.score(&recording, begin) });
             let next = begin + self.period;

@@ -42,7 +42,7 @@ fn lossy(speech: &[i16], share: f64) -> Vec<i16> {
 }
 
 fn score_of(heard: &[i16]) -> f64 {
-    let passages = Reference::new(&speech()).unwrap().passages(&recording(heard, 5333));
+    let passages = Reference::new(&speech()).unwrap().passages(&recording(heard, 5333), 0);
     assert_eq!(passages.iter().map(|p| p.begin).collect::<Vec<_>>(), [5333, 5333 + 8 * RATE]);
     passages[0].score
 }
@@ -74,7 +74,7 @@ fn a_frame_that_was_left_out_or_put_in_is_no_loss_of_what_follows() {
     let later = [&speech[..pause], &[0; 3 * HOP][..], &speech[pause..speech.len() - 3 * HOP]].concat();
     let reference = Reference::new(&speech).unwrap();
     for heard in [sooner, later] {
-        let passages = reference.passages(&recording(&heard, 4000));
+        let passages = reference.passages(&recording(&heard, 4000), 0);
         assert!(passages[0].score > 4.6, "{passages:?}");
     }
 }
@@ -83,9 +83,24 @@ fn a_frame_that_was_left_out_or_put_in_is_no_loss_of_what_follows() {
 fn what_is_not_there_scores_one() {
     let speech = speech();
     let reference = Reference::new(&speech).unwrap();
-    let silent = reference.passages(&vec![0; 9 * RATE]);
+    let silent = reference.passages(&vec![0; 9 * RATE], 0);
     assert_eq!(silent.first().map(|passage| passage.score), Some(1.0));
-    assert!(reference.passages(&speech[..7 * RATE]).is_empty(), "it was not said to its end");
+    assert!(reference.passages(&speech[..7 * RATE], 0).is_empty(), "it was not said to its end");
+}
+
+#[test]
+fn who_comes_later_is_asked_for_the_first_whole_passage_only() {
+    let speech = speech();
+    let reference = Reference::new(&speech).unwrap();
+    let begun = -5 * RATE as i64;
+    let rest = &speech[5 * RATE..];
+    let heard = [rest, &speech, &speech[..2 * RATE]].concat();
+    let passages = reference.passages(&heard, begun);
+    assert_eq!(passages.len(), 1, "{passages:?}");
+    assert!(passages[0].begin == 3 * RATE && passages[0].score > 4.9, "{passages:?}");
+    let cut = [rest, &speech[..6 * RATE]].concat();
+    assert_eq!(reference.passages(&cut, begun), [], "9 s of it, and no passage is whole");
+    assert!(reference.passages(&speech, -1000)[0].score > 4.9, "only the breath before it is missing");
 }
 
 #[test]

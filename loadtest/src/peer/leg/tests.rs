@@ -305,7 +305,7 @@ fn the_audio_score_falls_with_every_more_of_loss() {
         world.lose_share = Some((share, StdRng::seed_from_u64(4)));
         world.run(Duration::from_secs(17));
         let [_, b] = world.reports();
-        let passages = reference.passages(&b.recorded.unwrap().samples);
+        let passages = reference.passages(&b.recorded.unwrap().samples, 0);
         assert_eq!(passages.len(), 2, "twice 8 s of 17");
         passages.iter().map(|passage| passage.score).sum::<f64>() / 2.0
     };
