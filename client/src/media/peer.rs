@@ -26,6 +26,9 @@ pub use types::{
 /// counted. Higher lets a slow caller lag behind for longer, lower costs less memory per leg.
 pub const MAX_POLLED: usize = 2048;
 
+/// What is too short to be seen by anybody, and still earlier.
+const EARLIER: Duration = Duration::from_nanos(1);
+
 /// One end of a media path: to an ICE-lite router, or ([`Peer::offer_direct`], [`Peer::answer_direct`]) to the other party.
 ///
 /// Order of calls: [`Peer::offer`] → send the SDP, get the answer → [`Peer::accept_answer`] → then for ever:
@@ -42,6 +45,8 @@ pub struct Peer {
     state: ConnectionState,
     transport: Option<Transport>,
     timeout: Instant,
+    /// Up to when the engine's time has passed.
+    passed: Option<Instant>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
     counters: PeerCounters,
@@ -94,6 +99,7 @@ impl Peer {
             state: ConnectionState::Connecting,
             transport: None,
             timeout: now,
+            passed: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: PeerCounters::default(),
@@ -180,10 +186,17 @@ impl Peer {
             self.counters.refused_datagrams += 1;
             return;
         };
-        let input = Input::Receive(now, receive);
+        // To let time pass is most of what str0m does with a packet, and once for each moment is enough: it does not for what came earlier.
+        let arrived = if self.passed == Some(now) { now - EARLIER } else { now };
+        let input = Input::Receive(arrived, receive);
         // str0m itself does not look at the source of an input: this check keeps strangers' packets out.
-        if !self.rtc.accepts(&input) || self.rtc.handle_input(input).is_err() {
+        if !self.rtc.accepts(&input) {
             self.counters.refused_datagrams += 1;
+            return;
+        }
+        match self.rtc.handle_input(input) {
+            Ok(()) => self.passed = Some(now),
+            Err(_) => self.counters.refused_datagrams += 1,
         }
         self.drain();
     }
@@ -213,6 +226,13 @@ impl Peer {
     /// Sends one Opus packet. `rtp_time` counts samples at 48 kHz; `marker` starts a talk spurt. Dropped and counted
     /// while the leg is not connected.
     pub fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload, marker: bool) {
+        self.queue_audio(now, rtp_time, payload, marker);
+        self.step(now);
+    }
+
+    /// The same, for a caller that has more to hand in at this moment: the packet goes out with the next `handle_*`, which is due
+    /// at once.
+    pub fn queue_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload, marker: bool) {
         let Some(payload_type) = self.audio.payload_type.filter(|_| self.is_connected()) else {
             self.counters.unsent += 1;
             return;
@@ -229,7 +249,9 @@ impl Peer {
         stream.write_rtp(write.marker(marker));
         self.audio.next_sequence += 1;
         self.count_sent(length);
-        self.step(now);
+        self.timeout = now;
+        // The queue is looked at when time passes.
+        self.passed = None;
     }
 
     /// Sends the packets of one VP8 frame; `rtp_time` counts at 90 kHz. Dropped and counted while the leg is not
@@ -331,6 +353,7 @@ impl Peer {
     fn step(&mut self, now: Instant) {
         // An error here ends the leg; `drain` sees that and reports it.
         let _ = self.rtc.handle_input(Input::Timeout(now));
+        self.passed = Some(now);
         self.drain();
     }
 

@@ -22,6 +22,13 @@ const EVENTS_MAX: usize = 1024;
 /// Longest sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
+/// A lane with more legs than [`FEW_LEGS`] waits for its sockets this long at least, so that it is woken once for many packets: when one came
+/// the kernel tells. Higher sends later than planned, lower spends the lane's time on being woken.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// See [`GATHER`]: as many as are woken a few hundred times a second at most.
+const FEW_LEGS: usize = 16;
+
 /// How often the gauges are brought up to date.
 const GAUGES_EVERY: Duration = Duration::from_millis(200);
 
@@ -36,6 +43,8 @@ pub(super) struct Worker {
     ready: Vec<usize>,
     due: Vec<usize>,
     gauges_at: Instant,
+    /// When it was last looked which sockets have something.
+    polled_at: Instant,
     /// Packets of legs that are gone.
     past: Totals,
     steady_cpu: SteadyCpu,
@@ -86,6 +95,7 @@ impl Worker {
             ready: Vec::new(),
             due: Vec::new(),
             gauges_at: now,
+            polled_at: now,
             past: Totals::default(),
             steady_cpu: SteadyCpu::default(),
             report: LaneReport {
@@ -111,12 +121,16 @@ impl Worker {
     }
 
     fn sleep(&mut self, events: &mut Events) {
+        if self.seats.len() - self.free.len() > FEW_LEGS {
+            std::thread::sleep(GATHER.saturating_sub(self.polled_at.elapsed()));
+        }
         let until = self.wheel.next().map_or(SLEEP_MAX, |at| at.saturating_duration_since(Instant::now()));
         let until = if self.ready.is_empty() { until.min(SLEEP_MAX) } else { Duration::ZERO };
         if let Err(error) = self.poll.poll(events, Some(until)) {
             // EINTR is the only one that happens; `events` is empty then.
             tracing::debug!(%error, "waiting for sockets was interrupted");
         }
+        self.polled_at = Instant::now();
     }
 
     fn receive_ready(&mut self) {
@@ -146,8 +160,12 @@ impl Worker {
         for key in due.drain(..) {
             if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                 let at = clock::moment();
-                if seat.is_unread && seat.receive(at, &mut self.buffers, &mut self.report.timings) {
-                    self.ready.push(key);
+                if seat.is_unread {
+                    // It takes one visit to the peer to say something and to hear something.
+                    seat.leg.speak(at);
+                    if seat.receive(at, &mut self.buffers, &mut self.report.timings) {
+                        self.ready.push(key);
+                    }
                 }
                 if let Some(network) = &mut seat.network {
                     network.deliver(at, &mut seat.leg, &mut self.report.timings);

@@ -273,9 +273,14 @@ impl Leg {
         self.take_peer_events(at, arrived_unix_micros, timings);
     }
 
+    /// Says what there is to say; it goes out with the next datagram that is taken, or with [`Leg::handle_timeout`].
+    pub(crate) fn speak(&mut self, at: Moment) {
+        self.talk(at);
+    }
+
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, at: Moment, timings: &mut Timings) {
-        // Sending lets the peer's time pass as well, and then it is not due any more: that saves every other visit to it.
+        // What is said makes the peer due. To show lets its time pass as well, and then it is due no more.
         self.talk(at);
         self.show(at);
         if self.peer.poll_timeout() <= at.now {
@@ -374,7 +379,7 @@ impl Leg {
             let payload = mark::stamp_opus(self.config.speech.packet(talking.frame), mark);
             // RTP time wraps by design (RFC 3550 section 5.1).
             let rtp_time = talking.frame.wrapping_mul(FRAME_SAMPLES as u64) as u32;
-            self.peer.send_audio(at.now, rtp_time, payload, talking.frame == 0);
+            self.peer.queue_audio(at.now, rtp_time, payload, talking.frame == 0);
             talking.frame += 1;
             talking.next_at += FRAME;
         }
