@@ -12,6 +12,7 @@
 //! - [`Exposure`]: which kinds of address one party learned of the other, since when; never an address.
 //! - [`RoutePlan`]: the numbered, immutable order that a node gets for one call.
 //! - [`Frames`], [`frame_header`]: datagrams on a byte stream, for media over TCP.
+//! - [`TurnFrame`]: TURN's messages on a byte stream, for media over TLS.
 //! - [`AUDIO_MAX_BYTES`]: what is longer is video.
 //!
 //! [`assert_unshown!`] stands beside every type that must not become text.
@@ -26,6 +27,7 @@ mod ids;
 mod plan;
 mod privacy;
 mod time;
+mod turn;
 mod unshown;
 
 pub use call::{CallState, EndReason, MediaState, Party};
@@ -36,3 +38,4 @@ pub use privacy::{
     AddressKind, Audience, AudienceSet, DirectConsent, DirectSetting, Exposure, PrivacySettings, Strangers,
 };
 pub use time::UnixMillis;
+pub use turn::{NotTurn, TURN_FRAME_MAX, TurnFrame, is_turn, is_turn_channel, turn_padding};

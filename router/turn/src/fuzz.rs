@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
+use duocast_model::TURN_FRAME_MAX;
 use turn_server_proto::stun::types::message::Message;
 
 use crate::Secret;
-use crate::frames::{self, MAX_FRAME};
+use crate::frames;
 use crate::relay::Relay;
 use crate::request;
 
@@ -47,7 +48,7 @@ fn messages(stream: &[u8], part: usize) -> Vec<BytesMut> {
     for bytes in stream.chunks(part) {
         arrived.extend_from_slice(bytes);
         while let Ok(Some(message)) = frames::take(&mut arrived) {
-            assert!(message.len() <= MAX_FRAME);
+            assert!(message.len() <= TURN_FRAME_MAX);
             found.push(message);
         }
     }

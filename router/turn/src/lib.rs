@@ -18,6 +18,6 @@ mod seats;
 mod serve;
 
 pub use credential::{Credential, Secret, VALID_FOR};
-pub use frames::is_turn;
+pub use duocast_model::is_turn;
 pub use metrics::describe;
 pub use serve::Relays;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
-use duocast_model::{AUDIO_MAX_BYTES, LegId};
+use duocast_model::{AUDIO_MAX_BYTES, LegId, NotTurn, is_turn_channel};
 use turn_server_proto::api::{SocketAllocateError, TurnServerApi as _, TurnServerPollRet};
 use turn_server_proto::server::TurnServer;
 use turn_server_proto::stun;
@@ -21,7 +21,7 @@ use turn_server_proto::types::AddressFamily;
 use turn_server_proto::types::transmit::TransmitBuild;
 
 use crate::credential::{Grant, Secret};
-use crate::frames::{self, NotTurn};
+use crate::frames;
 use crate::request;
 
 /// The realm of the long-term credentials: one for all, since the credential says everything.
@@ -159,7 +159,7 @@ impl Relay {
             let moment = self.moment(now);
             let answer = self.turn.recv(received, moment).map(TransmitBuild::build);
             self.pass_on(answer);
-            if !message.first().copied().is_some_and(frames::is_channel_data) {
+            if !message.first().copied().is_some_and(is_turn_channel) {
                 self.poll(now);
             }
         }
@@ -244,7 +244,7 @@ impl Relay {
                 return Err(NotTurn);
             }
         }
-        if message.first().copied().is_some_and(frames::is_channel_data) {
+        if message.first().copied().is_some_and(is_turn_channel) {
             return if is_open { Ok(true) } else { Err(NotTurn) };
         }
         let message = Message::from_bytes(message).map_err(|_| NotTurn)?;
