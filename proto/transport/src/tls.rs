@@ -35,16 +35,16 @@ pub(crate) fn server_config(
     Ok(config)
 }
 
-/// A client's TLS settings for one door. They hold the session tickets, so they are to be kept across reconnects.
+/// A client's TLS settings for one door; `protocols` is its ALPN list. They hold the session tickets, so they are to be kept across reconnects.
 pub(crate) fn client_config(
     roots: Arc<rustls::RootCertStore>,
-    protocol: &str,
+    protocols: &[&str],
 ) -> Result<rustls::ClientConfig, rustls::Error> {
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(config)
 }
 

@@ -71,6 +71,25 @@ async fn a_guest_is_served_beside_http_with_and_without_alpn() {
 }
 
 #[tokio::test]
+async fn a_channel_opens_connections_to_the_guest_and_trusts_no_other_server() {
+    let server = server().await;
+    for door in [DoorChoice::H2, DoorChoice::H3] {
+        let channel = server.channel(door).await;
+        let mut guest = in_time(channel.guest()).await.unwrap();
+        assert_eq!(says(&mut guest, b"\x00one").await, Some(*b"\x00one"), "{door:?}");
+        assert_eq!(guest.get_ref().1.alpn_protocol(), None);
+    }
+    let channel = server.channel(DoorChoice::H2).await;
+    let port = server.port;
+    server.stop().await;
+    // Another server takes its place, with a certificate of its own.
+    let _other =
+        TestServer::start_with(Setup { port, guest: Some(Arc::new(Echo)), ..Setup::default() }).await;
+    let refused = in_time(channel.guest()).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("certificate"), "{refused}");
+}
+
+#[tokio::test]
 async fn who_negotiated_http_is_no_guest_whatever_it_begins_with() {
     let server = server().await;
     let mut liar = connect(&server, Some("http/1.1")).await;

@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::h2::H2Connection;
 use super::h3::H3Connection;
-use super::{ChannelConfig, DoorChoice, RebindError};
+use super::{ChannelConfig, DoorChoice, RebindError, TlsStream, tcp};
 use crate::{Door, tls};
 
 /// Head start of each address over the next (RFC 8305 section 5 recommends 250 ms between tries and allows 100).
@@ -109,6 +109,7 @@ pub(super) struct Connector {
     port: u16,
     name: ServerName<'static>,
     tcp_tls: tokio_rustls::TlsConnector,
+    guest_tls: tokio_rustls::TlsConnector,
     quic: Option<Quic>,
 }
 
@@ -129,7 +130,8 @@ impl Connector {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| bad("its host is no name or address"))?;
         let roots = Arc::new(config.roots.load()?);
-        let tcp_tls = tls::client_config(Arc::clone(&roots), "h2").map_err(settings)?;
+        let tcp_tls = tls::client_config(Arc::clone(&roots), &["h2"]).map_err(settings)?;
+        let guest_tls = tls::client_config(Arc::clone(&roots), &[]).map_err(settings)?;
         let quic = match config.door {
             DoorChoice::H2 => None,
             DoorChoice::H3 => Some(Quic::new(&config, roots)?),
@@ -137,7 +139,8 @@ impl Connector {
             DoorChoice::Auto => Quic::new(&config, roots).ok(),
         };
         let port = authority.port_u16().unwrap_or(443);
-        let connector = Self { host, port, name, tcp_tls: Arc::new(tcp_tls).into(), quic, config };
+        let (tcp_tls, guest_tls) = (Arc::new(tcp_tls).into(), Arc::new(guest_tls).into());
+        let connector = Self { host, port, name, tcp_tls, guest_tls, quic, config };
         Ok((connector, authority))
     }
 
@@ -148,8 +151,7 @@ impl Connector {
     }
 
     async fn any_door(&self) -> Result<Live, ConnectError> {
-        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.take(ADDRESSES).collect();
+        let addresses = self.addresses().await?;
         let Some(quic) = &self.quic else { return self.by_tcp(&addresses).await };
         if self.config.door == DoorChoice::H3 {
             return self.by_quic(quic, &addresses).await;
@@ -177,6 +179,22 @@ impl Connector {
             _ => Duration::MAX,
         };
         tokio::time::timeout(patience, by_quic).await.ok().and_then(Result::ok).ok_or(failure)
+    }
+
+    /// A connection of its own on which no protocol is negotiated, within the configuration's timeout.
+    pub(super) async fn guest(&self) -> Result<TlsStream, ConnectError> {
+        let limit = self.config.connect_timeout;
+        let connected = async {
+            let addresses = self.addresses().await?;
+            let connect = |address| tcp::connect(address, &self.name, &self.guest_tls);
+            race(&addresses, connect).await.map_err(|failure| self.failed(failure))
+        };
+        tokio::time::timeout(limit, connected).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+    }
+
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, ConnectError> {
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        Ok(addresses.map_err(ConnectError::Resolve)?.take(ADDRESSES).collect())
     }
 
     async fn by_quic(&self, quic: &Quic, addresses: &[SocketAddr]) -> Result<Live, ConnectError> {
@@ -213,7 +231,7 @@ impl Connector {
 
 impl Quic {
     fn new(config: &ChannelConfig, roots: Arc<rustls::RootCertStore>) -> Result<Self, ConnectError> {
-        let tls = tls::client_config(roots, "h3").map_err(settings)?;
+        let tls = tls::client_config(roots, &["h3"]).map_err(settings)?;
         let crypto = QuicClientConfig::try_from(tls).map_err(settings)?;
         let idle = quinn::IdleTimeout::try_from(config.idle_timeout).map_err(settings)?;
         let mut transport = quinn::TransportConfig::default();

@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::future::Future as _;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,14 +13,13 @@ use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::connect::TryError;
-use super::{ChannelConfig, Failure};
+use super::{ChannelConfig, Failure, tcp};
 
 /// Bytes of one response stream that may be on the way. A message of the API fits twice.
 const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
@@ -31,22 +29,6 @@ pub(super) struct H2Connection {
     requests: SendRequest<Upload>,
 }
 
-fn unconnected(error: &io::Error) -> TryError {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    // The system's text may name the address; the kind does not.
-    match error.kind() {
-        ConnectionRefused => TryError::Refused,
-        kind @ (AddrNotAvailable | HostUnreachable | NetworkUnreachable) => {
-            TryError::NoWay(format!("TCP: {kind}"))
-        }
-        kind => TryError::Failed(format!("TCP: {kind}")),
-    }
-}
-
-fn failed<E: std::fmt::Display>(step: &'static str) -> impl Fn(E) -> TryError {
-    move |error| TryError::Failed(format!("{step}: {error}"))
-}
-
 impl H2Connection {
     pub(super) async fn connect(
         address: SocketAddr,
@@ -54,10 +36,7 @@ impl H2Connection {
         tls: &TlsConnector,
         config: &ChannelConfig,
     ) -> Result<Self, TryError> {
-        let stream = TcpStream::connect(address).await.map_err(|error| unconnected(&error))?;
-        // Small messages are to leave at once; a socket without the option still works.
-        let _ = stream.set_nodelay(true);
-        let stream = tls.connect(name.clone(), stream).await.map_err(failed("TLS"))?;
+        let stream = tcp::connect(address, name, tls).await?;
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(TryError::Failed("TLS: the server does not speak HTTP/2".to_owned()));
         }
@@ -70,7 +49,7 @@ impl H2Connection {
             .initial_connection_window_size(2 * STREAM_WINDOW_BYTES)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(failed("HTTP/2"))?;
+            .map_err(tcp::failed("HTTP/2"))?;
         // Ends with the connection. Why it ended is told to each of its calls.
         tokio::spawn(connection);
         Ok(Self { requests })

@@ -5,6 +5,7 @@ mod connect;
 mod h2;
 mod h3;
 mod roots;
+mod tcp;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +27,9 @@ pub use roots::Roots;
 
 use crate::{Door, grpc};
 use connect::{Connector, Live};
+
+/// A connection over TLS that is not the channel's own.
+pub type TlsStream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
 
 /// Connections tried for one call: the one that is there, and a new one if that turns out to be gone before anything was
 /// sent. More would hide a server that keeps closing.
@@ -128,6 +132,15 @@ impl Channel {
     /// The door of the present connection, or of the last one.
     pub fn door(&self) -> Door {
         self.shared.live.load().as_ref().map_or(Door::H3, |live| live.door())
+    }
+
+    /// Opens a connection of its own to the channel's server, by TCP and with the same trust, on which no protocol is negotiated:
+    /// for what is served beside HTTP ([`Guest`](crate::server::Guest)). The door that the channel was told to use does not
+    /// count.
+    ///
+    /// Errors: as of [`Channel::connect`], within the same time.
+    pub async fn guest(&self) -> Result<TlsStream, ConnectError> {
+        self.shared.connector.guest().await
     }
 
     /// Closes the QUIC connection, so that the server knows at once and need not wait for the idle timeout. For the end of a
