@@ -55,7 +55,7 @@ pub struct ClientConfig {
     /// The application makes its own [`Peer`](crate::media::Peer)s and connects them with [`Call::connect_leg`]; calls have
     /// no media task then.
     pub manual_media: bool,
-    /// The local address that media is sent from; without, the one that leads to the router.
+    /// The local address that media is sent from; without, the one that leads to the router. Media over TLS goes as the API does.
     pub bind: Option<IpAddr>,
     /// Is shown everything that the server sends.
     pub received: Option<Received>,

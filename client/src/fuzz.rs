@@ -4,8 +4,12 @@
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of this crate.
-pub const TARGETS: &[Target] =
-    &[("answer", answer), ("mapped", crate::media::fuzz_mapped), ("picture", crate::media::fuzz_picture)];
+pub const TARGETS: &[Target] = &[
+    ("answer", answer),
+    ("mapped", crate::media::fuzz_mapped),
+    ("picture", crate::media::fuzz_picture),
+    ("relayed", crate::media::fuzz_relayed),
+];
 
 /// The router's answer: which addresses a leg goes to.
 fn answer(input: &[u8]) {
@@ -19,4 +23,4 @@ fn answer(input: &[u8]) {
 
 #[cfg(test)]
 #[path = "../../fuzz/corpus.rs"]
-mod corpus;
+pub(crate) mod corpus;

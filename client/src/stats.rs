@@ -63,8 +63,8 @@ pub struct CallStats {
     pub leg_reconnects: u32,
     /// A leg is connected.
     pub connected: bool,
-    /// What the leg to the router goes over, or went over at last: `udp`, or `tcp` where UDP is blocked; none before it
-    /// connects.
+    /// What the leg to the router goes over, or went over at last: `udp`, or `tcp` where UDP is blocked, or `tls` where all
+    /// but the API's port is; none before it connects.
     pub transport: Option<Transport>,
     /// The other party's media comes directly.
     pub direct: bool,

@@ -20,7 +20,7 @@ const OURS: &str = "duocast";
 const LIBRARIES: LevelFilter = LevelFilter::WARN;
 
 /// Libraries that print an address, or a piece of an SDP, with a warning, or that a client can have warn at each of its packets.
-const OUTSPOKEN: [&str; 4] = ["quinn_udp", "str0m", "is", "turn_server_proto"];
+const OUTSPOKEN: [&str; 5] = ["quinn_udp", "str0m", "is", "turn_client_proto", "turn_server_proto"];
 
 /// Starts logging for the rest of the process. `log.level` was checked with the configuration.
 pub fn init(log: &Log) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, MediaState};
+use duocast_wire::v1;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -16,7 +17,7 @@ use super::direct::DirectPlanner;
 use super::leg::{LegAction, LegPlanner};
 use crate::client::SessionLink;
 use crate::error::CallError;
-use crate::media::shell::{self, LegCommand, LegError, LegTask};
+use crate::media::shell::{self, Answer, LegCommand, LegError, LegTask, RelayAccess};
 use crate::media::{EngineEvent, Health};
 use crate::session::{CallInfo, DirectSignal};
 
@@ -174,23 +175,33 @@ impl Driver {
                 LegAction::New => {
                     let (peer, offer) = shell::offer();
                     let connected = session.connect_leg(id, "", offer).await?;
+                    let (leg_id, answer) = answered(&session, connected);
                     let (done, result) = oneshot::channel();
-                    let answer = connected.sdp_answer;
                     ask(&media, LegCommand::Install { peer, answer, done }, result).await??;
-                    Ok(connected.leg_id)
+                    Ok(leg_id)
                 }
                 LegAction::Restart(leg_id) => {
                     let (offer, result) = oneshot::channel();
                     let offer = ask(&media, LegCommand::OfferRestart { offer }, result).await??;
                     let connected = session.connect_leg(id, &leg_id, offer).await?;
+                    let (leg_id, answer) = answered(&session, connected);
                     let (done, result) = oneshot::channel();
-                    let answer = connected.sdp_answer;
                     ask(&media, LegCommand::AnswerRestart { answer, done }, result).await??;
-                    Ok(connected.leg_id)
+                    Ok(leg_id)
                 }
             }
         })
     }
+}
+
+/// The leg's id, and what its media task needs of the answer.
+fn answered(session: &SessionLink, connected: v1::ConnectLegResponse) -> (String, Answer) {
+    let relay = connected.relay.map(|v1::Relay { username, password }| RelayAccess {
+        channel: session.signaller.channel().clone(),
+        username,
+        password,
+    });
+    (connected.leg_id, Answer { sdp: connected.sdp_answer, relay })
 }
 
 async fn ask<T>(

@@ -32,7 +32,7 @@ const STILL_MIN: Duration = Duration::from_millis(70);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EngineEvent {
     Connection(ConnectionState),
-    /// The routed leg is on TCP, and the router can be reached over UDP again.
+    /// The routed leg is on TCP or TLS, and the router can be reached over UDP again.
     UdpAgain,
     FirstAudio,
 }
@@ -208,6 +208,28 @@ impl Engine {
         let added = self.peer.as_mut().is_some_and(|peer| peer.add_connection(now, local).is_ok());
         self.after(now);
         added
+    }
+
+    /// The routed leg has a relay, at this address; false if it cannot be used.
+    pub(crate) fn handle_relay_opened(&mut self, now: Instant, relayed: std::net::SocketAddr) -> bool {
+        let added = self.peer.as_mut().is_some_and(|peer| peer.add_relay(now, relayed).is_ok());
+        self.after(now);
+        added
+    }
+
+    /// The same as [`Engine::handle_datagram`] for what came by the relay.
+    pub(crate) fn handle_relayed(
+        &mut self,
+        now: Instant,
+        relayed: std::net::SocketAddr,
+        source: std::net::SocketAddr,
+        datagram: &[u8],
+    ) {
+        self.heard_at = now;
+        if let Some(peer) = &mut self.peer {
+            peer.handle_datagram_on(now, relayed, source, datagram);
+        }
+        self.after(now);
     }
 
     /// The connection that the routed leg used is gone: there is no need to wait for silence.

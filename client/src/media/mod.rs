@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+mod check;
 mod course;
 mod engine;
 mod frames;
@@ -16,6 +17,7 @@ pub mod mark;
 mod order;
 mod peer;
 mod reception;
+mod relay;
 mod route;
 pub(crate) mod shell;
 mod switches;
@@ -28,6 +30,8 @@ mod units;
 pub(crate) use frames::fuzz as fuzz_picture;
 #[cfg(any(test, duocast_fuzz))]
 pub(crate) use gather::fuzz as fuzz_mapped;
+#[cfg(any(test, duocast_fuzz))]
+pub(crate) use relay::fuzz as fuzz_relayed;
 
 pub use course::Path;
 pub(crate) use course::{Course, Health, SendOn};

@@ -12,8 +12,9 @@ use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::{RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig};
 
+use super::check::{self, Check};
 use super::{Payload, VideoPacket};
 
 pub use direct::LocalCandidate;
@@ -41,6 +42,10 @@ pub struct Peer {
     video: Option<Outgoing>,
     resend_packets: usize,
     local: Option<SocketAddr>,
+    /// The address of the relay that the leg may use.
+    relayed: Option<SocketAddr>,
+    /// The other end, as its answer has it.
+    router: Option<IceCreds>,
     codecs: [Option<Codec>; 128],
     state: ConnectionState,
     transport: Option<Transport>,
@@ -95,6 +100,8 @@ impl Peer {
             video,
             resend_packets: config.resend_packets,
             local: None,
+            relayed: None,
+            router: None,
             codecs: [None; 128],
             state: ConnectionState::Connecting,
             transport: None,
@@ -112,6 +119,7 @@ impl Peer {
     pub fn accept_answer(&mut self, now: Instant, answer: &str, local: SocketAddr) -> Result<(), PeerError> {
         let pending = self.pending.take().ok_or(PeerError::NoOffer)?;
         let candidate = Candidate::host(local, "udp").map_err(|_| PeerError::LocalAddress)?;
+        self.router = check::credentials(answer);
         let answer =
             SdpAnswer::from_sdp_string(answer).map_err(|error| PeerError::Answer(error.to_string()))?;
         self.rtc
@@ -172,6 +180,24 @@ impl Peer {
         self.rtc.add_local_candidate(candidate.map_err(|_| PeerError::LocalAddress)?);
         self.step(now);
         Ok(())
+    }
+
+    /// There is a relay that leads to the router, and this is its address there: checks go out by it as well. What comes by
+    /// it is for [`Peer::handle_datagram_on`], with this address as `local`.
+    ///
+    /// Errors: [`PeerError::LocalAddress`].
+    pub fn add_relay(&mut self, now: Instant, relayed: SocketAddr) -> Result<(), PeerError> {
+        let candidate = Candidate::relayed(relayed, relayed, "udp").map_err(|_| PeerError::LocalAddress)?;
+        self.rtc.add_local_candidate(candidate);
+        self.relayed = Some(relayed);
+        self.step(now);
+        Ok(())
+    }
+
+    /// A check to ask the router by over a way that the leg does not use; `None` before there is an answer.
+    pub(crate) fn check(&mut self) -> Option<Check> {
+        let local = self.rtc.direct_api().local_ice_credentials();
+        Check::new(&local, self.router.as_ref()?)
     }
 
     fn receive(
@@ -366,7 +392,11 @@ impl Peer {
                 }
                 Ok(Output::Transmit(t)) => {
                     let (source, destination) = (t.source, t.destination);
-                    let transport = if t.proto == Protocol::Udp { Transport::Udp } else { Transport::Tcp };
+                    let transport = match t.proto {
+                        Protocol::Udp if self.relayed == Some(source) => Transport::Tls,
+                        Protocol::Udp => Transport::Udp,
+                        _ => Transport::Tcp,
+                    };
                     // Checks go everywhere; they begin with 0 or 1 (RFC 7983).
                     if t.contents.first().is_some_and(|first| *first > 3) {
                         self.transport = Some(transport);

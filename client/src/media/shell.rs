@@ -1,6 +1,7 @@
 //! The sockets and the task around an [`Engine`].
 
 mod direct;
+mod relay;
 mod tcp;
 
 use std::io;
@@ -24,7 +25,10 @@ use crate::call::Media;
 use crate::stats::CallStats;
 
 use direct::DirectSockets;
+use relay::RelayWay;
 use tcp::TcpWay;
+
+pub(crate) use relay::RelayAccess;
 
 /// Commands that may wait for the media task; the sender waits at the bound.
 const COMMANDS_MAX: usize = 16;
@@ -60,11 +64,11 @@ pub(crate) enum LegError {
 /// What the driver of a call asks of its media task.
 pub(crate) enum LegCommand {
     /// A new leg, offered and answered.
-    Install { peer: Box<Peer>, answer: String, done: oneshot::Sender<Result<(), LegError>> },
+    Install { peer: Box<Peer>, answer: Answer, done: oneshot::Sender<Result<(), LegError>> },
     /// Offer an ICE restart of the present leg.
     OfferRestart { offer: oneshot::Sender<Result<String, LegError>> },
     /// The router's answer to it.
-    AnswerRestart { answer: String, done: oneshot::Sender<Result<(), LegError>> },
+    AnswerRestart { answer: Answer, done: oneshot::Sender<Result<(), LegError>> },
     /// What to send and play.
     Attach { media: Media, done: oneshot::Sender<Result<(), AudioError>> },
     /// Accept was pressed at this moment.
@@ -97,6 +101,14 @@ pub(crate) enum LegCommand {
     DirectBreak,
 }
 
+/// What the server answers to an offer.
+pub(crate) struct Answer {
+    /// The router's SDP.
+    pub(crate) sdp: String,
+    /// The way there where only TLS gets through.
+    pub(crate) relay: Option<RelayAccess>,
+}
+
 /// The media task of one call.
 pub(crate) struct LegTask {
     pub(crate) commands: mpsc::Sender<LegCommand>,
@@ -127,6 +139,7 @@ pub(crate) fn spawn(network: Network, marks: bool, cancel: CancellationToken) ->
         socket: None,
         targets: Vec::new(),
         tcp: TcpWay::default(),
+        relay: RelayWay::default(),
         direct: DirectSockets::default(),
         network,
         events: event_tx,
@@ -162,6 +175,7 @@ struct Shell {
     /// Where the router's answer says that it is, the chosen one first.
     targets: Vec<SocketAddr>,
     tcp: TcpWay,
+    relay: RelayWay,
     direct: DirectSockets,
     network: Network,
     events: mpsc::Sender<EngineEvent>,
@@ -187,6 +201,7 @@ impl Shell {
                 () = sleep_until(due.into()) => self.engine.handle_timeout(Instant::now()),
                 () = readable(self.socket.as_ref()) => self.receive(&mut buffer),
                 event = self.tcp.happens() => self.on_tcp(event, &mut frames),
+                event = self.relay.happens() => self.on_relay(event),
                 () = self.direct.readable() => self.direct.receive(&mut self.engine, &mut buffer),
                 _ = publish.tick() => self.publish(),
             }
@@ -194,6 +209,7 @@ impl Shell {
         self.engine.close(Instant::now());
         let attempt = self.engine.health(Instant::now()).attempt;
         self.close_direct(attempt).await;
+        self.relay.finish().await;
         self.publish();
     }
 
@@ -202,14 +218,14 @@ impl Shell {
         // Whoever asked may be gone; then nobody needs the answer.
         match command {
             LegCommand::Install { peer, answer, done } => {
-                let _ = done.send(self.install(*peer, &answer).await);
+                let _ = done.send(self.install(*peer, answer).await);
             }
             LegCommand::OfferRestart { offer } => {
                 let made = self.engine.peer().map(Peer::restart_ice).ok_or(LegError::NoLeg);
                 let _ = offer.send(made);
             }
             LegCommand::AnswerRestart { answer, done } => {
-                let _ = done.send(self.answer_restart(&answer));
+                let _ = done.send(self.answer_restart(answer));
             }
             LegCommand::Attach { media, done } => {
                 let _ = done.send(self.engine.handle_media(now, media));
@@ -226,24 +242,24 @@ impl Shell {
         }
     }
 
-    async fn install(&mut self, mut peer: Peer, answer: &str) -> Result<(), LegError> {
-        let (socket, targets) = self.bind(answer)?;
-        peer.accept_answer(Instant::now(), answer, socket.local_addr()?)?;
+    async fn install(&mut self, mut peer: Peer, answer: Answer) -> Result<(), LegError> {
+        let (socket, targets) = self.bind(&answer.sdp)?;
+        peer.accept_answer(Instant::now(), &answer.sdp, socket.local_addr()?)?;
         self.engine.close(Instant::now());
         self.flush().await;
-        self.tcp = TcpWay::default();
-        self.begin_tcp(answer, &targets);
+        (self.tcp, self.relay) = (TcpWay::default(), RelayWay::default());
+        self.begin_others(answer, &targets);
         (self.socket, self.targets) = (Some(socket), targets);
         self.engine.handle_leg(Instant::now(), peer);
         Ok(())
     }
 
-    fn answer_restart(&mut self, answer: &str) -> Result<(), LegError> {
-        let (socket, targets) = self.bind(answer)?;
+    fn answer_restart(&mut self, answer: Answer) -> Result<(), LegError> {
+        let (socket, targets) = self.bind(&answer.sdp)?;
         let local = socket.local_addr()?;
         let peer = self.engine.peer().ok_or(LegError::NoLeg)?;
-        peer.accept_answer(Instant::now(), answer, local)?;
-        self.begin_tcp(answer, &targets);
+        peer.accept_answer(Instant::now(), &answer.sdp, local)?;
+        self.begin_others(answer, &targets);
         (self.socket, self.targets) = (Some(socket), targets);
         self.engine.handle_restarted(Instant::now());
         Ok(())
@@ -265,18 +281,22 @@ impl Shell {
         Ok((UdpSocket::from_std(socket)?, targets))
     }
 
-    /// Lets TCP be tried soon, at the address that UDP is tried at first.
-    fn begin_tcp(&mut self, answer: &str, udp: &[SocketAddr]) {
+    /// Lets TCP be tried soon, at the address that UDP is tried at first, and then TLS.
+    fn begin_others(&mut self, answer: Answer, udp: &[SocketAddr]) {
         let Some(chosen) = udp.first() else { return };
-        let mut targets = tcp_candidates(answer);
+        let mut targets = tcp_candidates(&answer.sdp);
         targets.sort_by_key(|target| target.ip() != chosen.ip());
         self.tcp.begin(Instant::now(), targets, self.network.local, *chosen);
+        self.relay.begin(Instant::now(), answer.relay, udp);
     }
 
     fn receive(&mut self, buffer: &mut [u8]) {
         let Some(socket) = &self.socket else { return };
         for _ in 0..DATAGRAMS_PER_TURN {
             match socket.try_recv_from(buffer) {
+                Ok((length, _)) if self.relay.handle_answer(&buffer[..length]) => {
+                    self.engine.handle_udp_again();
+                }
                 Ok((length, source)) => {
                     self.engine.handle_datagram(Instant::now(), source, &buffer[..length]);
                 }
@@ -289,21 +309,26 @@ impl Shell {
 
     async fn flush(&mut self) {
         while let Some((path, transmit)) = self.engine.poll_transmit() {
-            if transmit.transport == Transport::Tcp {
-                if !self.tcp.send(&transmit) {
-                    self.lose_tcp();
+            let socket = match (transmit.transport, path) {
+                (Transport::Tcp, _) => {
+                    if !self.tcp.send(&transmit) {
+                        self.lose_tcp();
+                    }
+                    continue;
                 }
-                continue;
-            }
-            let socket = match path {
-                Path::Routed => self.socket.as_ref(),
-                Path::Direct => self.direct.at(transmit.source),
+                (Transport::Tls, _) => {
+                    self.relay.send(Instant::now(), &transmit);
+                    continue;
+                }
+                (Transport::Udp, Path::Routed) => self.socket.as_ref(),
+                (Transport::Udp, Path::Direct) => self.direct.at(transmit.source),
             };
             if let Some(socket) = socket {
                 send(socket, &transmit.contents, transmit.destination).await;
             }
         }
         self.tcp.review(Instant::now(), self.engine.transport());
+        self.relay.review(Instant::now(), self.engine.transport());
         let health = self.engine.health(Instant::now());
         self.health.send_if_modified(|known| std::mem::replace(known, health) != health);
         for event in self.engine.take_events() {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
 use str0m::change::SdpOffer;
 use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive, TcpType};
@@ -11,6 +13,18 @@ use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::{Transmit, Transport};
+
+/// The secret of the relays in tests.
+pub(crate) const RELAY_SECRET: [u8; 32] = [7; 32];
+
+/// A user name and password for them that lead to `router`, which may be on this machine: a server issues none such.
+pub(crate) fn relay_credential(router: SocketAddr) -> (String, String) {
+    let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60;
+    let username = format!("{until},{:032x},{router}", 5);
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &RELAY_SECRET), username.as_bytes());
+    let password = base64::engine::general_purpose::STANDARD_NO_PAD.encode(tag);
+    (username, password)
+}
 
 pub(crate) struct EchoRouter {
     rtc: Rtc,

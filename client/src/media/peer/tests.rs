@@ -250,3 +250,27 @@ fn closing_tells_the_router_and_the_leg_stays_closed() {
     assert_eq!(world.peer.state(), ConnectionState::Closed);
     assert!(!world.peer.is_connected());
 }
+
+#[test]
+fn a_check_from_another_socket_is_answered_by_the_router_and_moves_nothing() {
+    let mut world = World::new();
+    assert!(Peer::offer(world.now, PeerConfig::default()).0.check().is_none(), "nobody to ask yet");
+    world.run_until_connected();
+    world.run(Duration::from_millis(100));
+    let elsewhere: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+    let (check, other) = (world.peer.check().unwrap(), world.peer.check().unwrap());
+    world.router.handle_datagram(world.now, elsewhere, check.bytes());
+    let answer = std::iter::from_fn(|| world.router.poll_transmit()).find(|t| t.destination == elsewhere);
+    let answer = answer.expect("an answer");
+    assert!(check.is_answered_by(&answer.contents) && !other.is_answered_by(&answer.contents));
+    for at in 0..answer.contents.len() {
+        let mut forged = answer.contents.clone();
+        forged[at] ^= 1;
+        // The fingerprint is a checksum, and the integrity before it says all there is to say.
+        assert!(at >= forged.len() - 8 || !check.is_answered_by(&forged), "byte {at}");
+        assert!(!check.is_answered_by(&answer.contents[..at]), "{at} bytes");
+    }
+    world.peer.send_audio(world.now, 0, Payload::from(vec![0b0100_1000, 1]), true);
+    world.run(Duration::from_millis(50));
+    assert_eq!(world.heard().0.len(), 1, "media comes back where it did");
+}

@@ -120,6 +120,8 @@ pub enum Transport {
     Udp,
     /// A connection to the router, each datagram a frame (RFC 4571).
     Tcp,
+    /// A connection over TLS to the API's port, and a relay from there to the router (TURN, RFC 8656).
+    Tls,
 }
 
 /// A datagram to send.

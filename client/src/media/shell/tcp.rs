@@ -35,7 +35,7 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes read at once.
 const READ_BYTES_MAX: usize = 16 * 1024;
 
-type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What happened on the way.
 pub(super) enum TcpEvent {
@@ -278,7 +278,8 @@ async fn connect(target: SocketAddr, bind: Option<IpAddr>) -> std::io::Result<Tc
     socket.connect(target).await
 }
 
-async fn finished<T>(later: Option<&mut Later<T>>) -> T {
+/// Never, if there is nothing to wait for.
+pub(super) async fn finished<T>(later: Option<&mut Later<T>>) -> T {
     match later {
         Some(later) => later.await,
         None => std::future::pending().await,

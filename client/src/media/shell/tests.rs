@@ -1,3 +1,4 @@
+mod relay;
 mod tcp;
 
 use std::sync::mpsc as std_mpsc;
@@ -55,10 +56,25 @@ async fn answer(router: &mpsc::Sender<(String, oneshot::Sender<String>)>, offer:
     rx.await.unwrap()
 }
 
+/// An answer that offers no relay.
+fn plain(sdp: impl Into<String>) -> Answer {
+    Answer { sdp: sdp.into(), relay: None }
+}
+
 async fn command<T>(task: &LegTask, make: impl FnOnce(oneshot::Sender<T>) -> LegCommand) -> T {
     let (tx, rx) = oneshot::channel();
     task.commands.send(make(tx)).await.ok().unwrap();
     timeout(PATIENCE, rx).await.unwrap().unwrap()
+}
+
+/// A call that talks as soon as it has a leg.
+async fn talking_in(network: Network, cancel: &CancellationToken) -> LegTask {
+    let task = spawn(network, false, cancel.clone());
+    let media = Media::audio(Tone::new(440.0), Discard);
+    let media = media.with_synthetic_video(SyntheticVideoConfig::default());
+    command(&task, |done| LegCommand::Attach { media, done }).await.unwrap();
+    task.commands.send(LegCommand::Open).await.ok().unwrap();
+    task
 }
 
 async fn connected(task: &mut LegTask) {
@@ -86,7 +102,7 @@ async fn a_leg_over_real_sockets_is_silent_until_it_opens_and_then_heard() {
 
     let (peer, offer) = offer();
     let answer_sdp = answer(&router, offer).await;
-    command(&task, |done| LegCommand::Install { peer, answer: answer_sdp, done }).await.unwrap();
+    command(&task, |done| LegCommand::Install { peer, answer: plain(answer_sdp), done }).await.unwrap();
     connected(&mut task).await;
     let before = stats_until(&mut task, |stats| stats.connected).await;
     assert_eq!((before.packets_out, before.packets_in), (0, 0), "prepared, and carries nothing");
@@ -118,13 +134,13 @@ async fn a_restarted_and_a_replaced_leg_go_on_with_the_same_call() {
     task.commands.send(LegCommand::Open).await.ok().unwrap();
     let (peer, offer) = offer();
     let sdp = answer(&first_router, offer).await;
-    command(&task, |done| LegCommand::Install { peer, answer: sdp, done }).await.unwrap();
+    command(&task, |done| LegCommand::Install { peer, answer: plain(sdp), done }).await.unwrap();
     let heard = stats_until(&mut task, |s| s.audio_packets_in > 10).await;
     connected(&mut task).await;
 
     let offer = command(&task, |offer| LegCommand::OfferRestart { offer }).await.unwrap();
     let sdp = answer(&first_router, offer).await;
-    command(&task, |done| LegCommand::AnswerRestart { answer: sdp, done }).await.unwrap();
+    command(&task, |done| LegCommand::AnswerRestart { answer: plain(sdp), done }).await.unwrap();
     connected(&mut task).await;
     let heard = stats_until(&mut task, |s| s.audio_packets_in > heard.audio_packets_in + 10).await;
     assert_eq!(heard.leg_reconnects, 1);
@@ -132,7 +148,7 @@ async fn a_restarted_and_a_replaced_leg_go_on_with_the_same_call() {
     let second_router = router(cancel.clone()).await;
     let (peer, offer) = super::offer();
     let sdp = answer(&second_router, offer).await;
-    command(&task, |done| LegCommand::Install { peer, answer: sdp, done }).await.unwrap();
+    command(&task, |done| LegCommand::Install { peer, answer: plain(sdp), done }).await.unwrap();
     let heard = stats_until(&mut task, |s| s.audio_packets_in > heard.audio_packets_in + 10).await;
     assert_eq!(heard.leg_reconnects, 2);
     cancel.cancel();
@@ -143,7 +159,7 @@ async fn a_useless_answer_is_refused_and_the_task_lives_on() {
     let cancel = CancellationToken::new();
     let task = spawn(LOOPBACK, false, cancel.clone());
     let (peer, _) = offer();
-    let install = |done| LegCommand::Install { peer, answer: "v=0\r\n".to_owned(), done };
+    let install = |done| LegCommand::Install { peer, answer: plain("v=0\r\n"), done };
     let error = command(&task, install).await.unwrap_err();
     assert!(matches!(error, LegError::Route(RouteError::NoCandidate)), "{error}");
     let restart = command(&task, |offer| LegCommand::OfferRestart { offer }).await;

@@ -13,9 +13,12 @@ use tokio::task::AbortHandle;
 
 use super::*;
 
+const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
 /// An echo router with UDP and TCP on one port.
-struct BothRouter {
-    offers: mpsc::Sender<(String, oneshot::Sender<String>)>,
+pub(super) struct BothRouter {
+    pub(super) offers: mpsc::Sender<(String, oneshot::Sender<String>)>,
+    pub(super) address: SocketAddr,
     is_udp_open: Arc<AtomicBool>,
     connections: Arc<AtomicUsize>,
     /// Closes all connections.
@@ -29,6 +32,15 @@ struct Line {
 
 impl BothRouter {
     async fn start(is_udp_open: bool, cancel: CancellationToken) -> Self {
+        Self::start_with(LOCALHOST, true, is_udp_open, cancel).await
+    }
+
+    /// One that has no TCP, and UDP for this client only while that is open.
+    pub(super) async fn without_tcp(client: IpAddr, is_udp_open: bool, cancel: CancellationToken) -> Self {
+        Self::start_with(client, false, is_udp_open, cancel).await
+    }
+
+    async fn start_with(client: IpAddr, has_tcp: bool, is_udp_open: bool, cancel: CancellationToken) -> Self {
         let (listener, udp) = loop {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             // The same port may be somebody's over UDP: then another one.
@@ -40,28 +52,35 @@ impl BothRouter {
         let (hang_up, hung_up) = mpsc::channel(1);
         let is_udp_open = Arc::new(AtomicBool::new(is_udp_open));
         let connections = Arc::default();
-        let router = EchoRouter::new(Instant::now(), udp.local_addr().unwrap()).with_tcp();
-        let body =
-            run(router, listener, udp, offered, hung_up, Arc::clone(&is_udp_open), Arc::clone(&connections));
+        let address = udp.local_addr().unwrap();
+        let router = EchoRouter::new(Instant::now(), address);
+        let router = if has_tcp { router.with_tcp() } else { router };
+        let is_open = Arc::clone(&is_udp_open);
+        let takes_udp = move |from: IpAddr| from != client || is_open.load(Ordering::Relaxed);
+        let body = run(router, listener, udp, offered, hung_up, takes_udp, Arc::clone(&connections));
         tokio::spawn(async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = body => {}
             }
         });
-        Self { offers, is_udp_open, connections, hang_up }
+        Self { offers, address, is_udp_open, connections, hang_up }
+    }
+
+    pub(super) fn open_udp(&self) {
+        self.is_udp_open.store(true, Ordering::Relaxed);
     }
 
     async fn install(&self, task: &LegTask) {
         let (peer, offer) = offer();
         let sdp = answer(&self.offers, offer).await;
-        command(task, |done| LegCommand::Install { peer, answer: sdp, done }).await.unwrap();
+        command(task, |done| LegCommand::Install { peer, answer: plain(sdp), done }).await.unwrap();
     }
 
     async fn restart(&self, task: &LegTask) {
         let offer = command(task, |offer| LegCommand::OfferRestart { offer }).await.unwrap();
         let sdp = answer(&self.offers, offer).await;
-        command(task, |done| LegCommand::AnswerRestart { answer: sdp, done }).await.unwrap();
+        command(task, |done| LegCommand::AnswerRestart { answer: plain(sdp), done }).await.unwrap();
     }
 }
 
@@ -71,7 +90,7 @@ async fn run(
     udp: UdpSocket,
     mut offers: mpsc::Receiver<(String, oneshot::Sender<String>)>,
     mut hung_up: mpsc::Receiver<()>,
-    is_udp_open: Arc<AtomicBool>,
+    takes_udp: impl Fn(IpAddr) -> bool,
     connections: Arc<AtomicUsize>,
 ) {
     let mut lines: BTreeMap<SocketAddr, Line> = BTreeMap::new();
@@ -92,7 +111,7 @@ async fn run(
                 answer.send(router.answer(Instant::now(), &offer)).unwrap();
             }
             Ok((length, source)) = udp.recv_from(&mut buffer) => {
-                if is_udp_open.load(Ordering::Relaxed) {
+                if takes_udp(source.ip()) {
                     router.handle_datagram(Instant::now(), source, &buffer[..length]);
                 }
             }
@@ -125,14 +144,8 @@ async fn run(
     }
 }
 
-/// A call that talks as soon as it has a leg.
 async fn talking(cancel: &CancellationToken) -> LegTask {
-    let task = spawn(LOOPBACK, false, cancel.clone());
-    let media = Media::audio(Tone::new(440.0), Discard);
-    let media = media.with_synthetic_video(SyntheticVideoConfig::default());
-    command(&task, |done| LegCommand::Attach { media, done }).await.unwrap();
-    task.commands.send(LegCommand::Open).await.ok().unwrap();
-    task
+    talking_in(LOOPBACK, cancel).await
 }
 
 #[tokio::test]
@@ -145,7 +158,7 @@ async fn with_udp_blocked_a_leg_comes_up_over_tcp_and_goes_back_at_a_restart() {
     let heard = stats_until(&mut task, |s| s.audio_packets_in > 25 && s.video_frames_in > 25).await;
     assert_eq!(heard.transport, Some(Transport::Tcp));
 
-    router.is_udp_open.store(true, Ordering::Relaxed);
+    router.open_udp();
     router.restart(&task).await;
     let heard = stats_until(&mut task, |s| s.transport == Some(Transport::Udp)).await;
     stats_until(&mut task, |s| s.audio_packets_in > heard.audio_packets_in + 25).await;
