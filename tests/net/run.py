@@ -81,7 +81,7 @@ SHORT_MATRIX = (
     Network(
         4,
         ("cone", "cone"),
-        ("direct: both say yes", "UDP is blocked at both"),
+        ("direct: both say yes", "UDP is blocked at both", "nothing but TLS"),
         ("routed call", "ICE restart", "network change", "direct: malicious client", "UDP is blocked, then not", "nothing but TLS"),
     ),
     Network(6, ("cone", "cone"), ("routed call", "offers with every address"), ()),
