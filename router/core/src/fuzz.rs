@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("sdp", sdp),
     ("shard", shard),
     ("rtp", media::fuzz::rtp),
+    ("frame", media::fuzz::frame),
     ("rtcp", media::fuzz::rtcp),
     ("srtp", media::fuzz::srtp),
     ("media", media::fuzz::media),
@@ -256,6 +257,16 @@ mod tests {
         packets.iter().for_each(|(name, bytes)| keep("rtp", name, bytes));
         reports.iter().for_each(|(name, bytes)| keep("rtcp", name, bytes));
         packets.iter().chain(&reports[..1]).for_each(|(name, bytes)| keep("srtp", name, bytes));
+        let key = media::fuzz::descriptor();
+        let story = [
+            frame(0, &[0x90, 0xf0, 0xff, 0xfe, 200, 0xa5, 0x00]),
+            frame(1, &[0xaa, 0x81, 0x02, 0x00, 7, 0xff]),
+            frame(2, &[0x78, 0, 1, 0x67, 0, 1, 0x68]),
+            frame(7 | (key.len() as u8) << 3, &key),
+            frame(7 | 3 << 3, &[0xbd, 0, 8, 1, 2]),
+            frame(4 | 3 << 3, &[0xbe, 0, 9, 0x90, 0x80, 0x05, 0x01]),
+        ];
+        keep("frame", "story", &story.concat());
         let mut later = extended.clone();
         (later[3], later[19]) = (12, b'0');
         let story = [frame(0, &extended), frame(8, &later)];

@@ -10,6 +10,7 @@ use str0m::media::Mid;
 use super::bandwidth::{Bandwidth, Demand};
 use super::extensions::{ExtensionIds, Extensions, OwnValues};
 use super::feedback::{self, Said};
+use super::frame::{Base, Codec, Frame, PictureId, Renumbered};
 use super::red;
 use super::rtp::{Header, Outgoing, unpadded};
 use super::srtp::Contexts;
@@ -84,6 +85,44 @@ pub(crate) fn rtp(input: &[u8]) {
     assert_eq!((again.len, again.timestamp, again.marker), (len, header.timestamp, header.marker));
     assert_eq!((passed_again, found_again.descriptor), (passed, found.descriptor));
     assert_eq!((found_again.mid, found_again.transport_number), (Some(&b"0"[..]), Some(0x0202)));
+}
+
+/// What packets say of their frames, one after the other. The input is frames, as on TCP; the first byte of each says the codec (two
+/// bits), whether there is a descriptor (one) and how long it is (five); the payload follows it.
+pub(crate) fn frame(input: &[u8]) {
+    const CODECS: [Codec; 4] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
+    let mut structure = None;
+    let mut frames = Frames::new(input, MAX_DATAGRAM_BYTES);
+    while let Ok(Some(packet)) = frames.next_frame() {
+        let Some((&how, rest)) = packet.split_first() else { continue };
+        let (codec, has_descriptor) = (CODECS[usize::from(how & 3)], how & 4 != 0);
+        let (descriptor, payload) = rest.split_at(usize::from(how >> 3).min(rest.len()));
+        let (mut descriptor, mut payload) = (descriptor.to_vec(), payload.to_vec());
+        let with = |descriptor: &[u8], payload: &[u8], structure: &mut _| {
+            Frame::read(codec, payload, has_descriptor.then_some(descriptor), true, structure)
+        };
+        let read = with(&descriptor, &payload, &mut structure);
+        let numbers = Renumbered {
+            picture_id: read.picture_id.map(|id| PictureId { value: !id.value & 0x7f, ..id }),
+            base: read.base.map(|base| Base { value: !base.value, ..base }),
+            number: read.number.map(|number| !number),
+        };
+        numbers.apply_to_payload(&mut payload);
+        numbers.apply_to_descriptor(&mut descriptor);
+        let again = with(&descriptor, &payload, &mut structure);
+        assert_eq!(
+            (again.picture_id, again.base, again.number),
+            (numbers.picture_id, numbers.base, numbers.number)
+        );
+        let rest = |frame: Frame| Frame { picture_id: None, base: None, number: None, ..frame };
+        assert_eq!(rest(again), rest(read), "nothing else has changed");
+    }
+}
+
+/// A key frame's dependency descriptor, to begin with.
+#[cfg(test)]
+pub(crate) fn descriptor() -> Vec<u8> {
+    super::descriptor::tests::two_by_two(7)
 }
 
 /// RTCP in the clear, and what a report does to an estimate.

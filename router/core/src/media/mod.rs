@@ -6,10 +6,16 @@
 
 mod arrivals;
 mod bandwidth;
+#[cfg(any(test, duocast_fuzz))]
+mod descriptor;
 mod extensions;
 mod feedback;
 #[cfg(any(test, duocast_fuzz))]
+mod frame;
+#[cfg(any(test, duocast_fuzz))]
 pub(crate) mod fuzz;
+#[cfg(any(test, duocast_fuzz))]
+mod h264;
 mod history;
 mod keys;
 mod missing;
@@ -20,6 +26,10 @@ mod red;
 mod rtp;
 mod send;
 mod srtp;
+#[cfg(any(test, duocast_fuzz))]
+mod vp8;
+#[cfg(any(test, duocast_fuzz))]
+mod vp9;
 mod window;
 
 use std::time::{Duration, Instant};
