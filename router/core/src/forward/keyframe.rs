@@ -2,6 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use str0m::media::Mid;
+
+use super::{Forward, KeyframeAsk, Published};
+use crate::counters::Counters;
+use crate::demux::LegKey;
+
 /// Least time between two requests to one track. A keyframe is ten times a normal frame: more often starves the link it is
 /// meant to heal; less often leaves a viewer frozen for longer.
 pub(crate) const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
@@ -47,5 +53,63 @@ impl Pacer {
             return true;
         }
         false
+    }
+}
+
+impl Forward {
+    /// A viewer wants a keyframe on one of its tracks. Counts what is merged.
+    pub(crate) fn handle_keyframe_request(
+        &mut self,
+        now: Instant,
+        viewer: LegKey,
+        mid: Mid,
+        counters: &mut Counters,
+    ) {
+        let Some(leg) = self.legs.get(&viewer) else { return };
+        let view = leg.views.iter().position(|v| v.track.mid == mid);
+        for publisher in leg.from.clone() {
+            let Some(leg) = self.legs.get(&publisher) else { continue };
+            let feeds = |p: &Published| p.link_to(viewer).is_some_and(|link| link.view == view);
+            let Some(index) = leg.publishes.iter().position(feeds) else { continue };
+            if self.wish(now, publisher, index) == Some(Wish::Merged) {
+                counters.keyframes_merged += 1;
+            }
+        }
+    }
+
+    /// Keyframe requests that had to wait are due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, key, index)) = self.waiting.first()
+            && at <= now
+        {
+            self.waiting.pop_first();
+            let published = self.legs.get_mut(&key).and_then(|leg| leg.publishes.get_mut(index));
+            if let Some(published) = published
+                && published.pacer.due(now)
+            {
+                self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid });
+            }
+        }
+    }
+
+    pub(super) fn wish_all(&mut self, now: Instant, publisher: LegKey) {
+        let tracks = self.legs.get(&publisher).map_or(0, |leg| leg.publishes.len());
+        for index in 0..tracks {
+            self.wish(now, publisher, index);
+        }
+    }
+
+    pub(super) fn wish(&mut self, now: Instant, key: LegKey, index: usize) -> Option<Wish> {
+        let published = self.legs.get_mut(&key)?.publishes.get_mut(index)?;
+        if !published.track.kind.is_video() || published.links.is_empty() {
+            return None;
+        }
+        let wish = published.pacer.wish(now);
+        match wish {
+            Wish::Ask => self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid }),
+            Wish::Wait(at) => drop(self.waiting.insert((at, key, index))),
+            Wish::Merged => {}
+        }
+        Some(wish)
     }
 }

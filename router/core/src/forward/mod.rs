@@ -1,21 +1,23 @@
 //! Who gets a packet, and as what. Knows routes, tracks and numbers; knows no leg, no socket, no encryption.
 
 mod clock;
+mod deliver;
 mod keyframe;
+mod link;
 mod rewrite;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use str0m::format::{CodecConfig, PayloadParams};
-use str0m::media::{MediaKind, Mid, Pt};
+use str0m::format::PayloadParams;
+use str0m::media::{MediaKind, Mid};
 
 use self::clock::PublisherClock;
-use self::keyframe::{Pacer, Wish};
+use self::keyframe::Pacer;
+use self::link::Link;
 use self::rewrite::Rewriter;
-use crate::counters::{Counters, DropReason};
 use crate::demux::{LegKey, LegMap};
-use crate::media::{Packet, Write};
+use crate::media::Write;
 
 /// One incoming RTP stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,36 +95,6 @@ struct Published {
 struct Viewed {
     track: Track,
     rewriter: Rewriter,
-}
-
-/// From one published track to one viewed track.
-#[derive(Debug)]
-struct Link {
-    to: LegKey,
-    /// Index in the viewer's `views`; `None` if it has no track for this one.
-    view: Option<usize>,
-    payload_types: Vec<PayloadMapping>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct PayloadMapping {
-    from: Pt,
-    to: Pt,
-    clock_rate: u32,
-    /// The viewer negotiated retransmission for it.
-    repaired: bool,
-    sound: Sound,
-}
-
-/// What becomes of redundant audio (RFC 2198) between a publisher and a viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sound {
-    /// What comes goes on as it is.
-    Same,
-    /// It comes redundant, and the viewer takes none: the newest block goes on.
-    Unwrapped,
-    /// It comes plain, and the viewer takes it redundant, under this payload type, where its path needs that.
-    Wrapped(Pt),
 }
 
 impl Published {
@@ -208,132 +180,6 @@ impl Forward {
         }
     }
 
-    /// An authenticated packet of a publisher: appends what its viewers get to `out`, or counts why they get nothing.
-    pub(crate) fn handle_packet(
-        &mut self,
-        from: LegKey,
-        packet: &Packet,
-        counters: &mut Counters,
-        out: &mut Vec<Delivery>,
-    ) {
-        let mid = packet.mid;
-        let Some(leg) = self.legs.get_mut(&from) else { return counters.drop_packet(DropReason::NotRouted) };
-        let Some(published) = leg.publishes.iter_mut().find(|p| p.track.mid == mid) else {
-            return counters.drop_packet(DropReason::NotRouted);
-        };
-        if published.links.is_empty() {
-            return counters.drop_packet(DropReason::NotRouted);
-        }
-        let kind = published.track.kind;
-        let links = std::mem::take(&mut published.links);
-        let mut clock = std::mem::take(&mut leg.clock);
-        let source = SourceId { leg: from, ssrc: packet.ssrc };
-        for link in &links {
-            match self.deliver(link, source, packet, kind, &mut clock) {
-                Ok(delivery) => {
-                    let forwarded = match kind {
-                        MediaKind::Audio => &mut counters.audio_forwarded,
-                        MediaKind::Video => &mut counters.video_forwarded,
-                    };
-                    *forwarded += 1;
-                    out.push(delivery);
-                }
-                Err(reason) => counters.drop_packet(reason),
-            }
-        }
-        if let Some(leg) = self.legs.get_mut(&from) {
-            leg.clock = clock;
-            if let Some(published) = leg.publishes.iter_mut().find(|p| p.track.mid == mid) {
-                published.links = links;
-            }
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        link: &Link,
-        source: SourceId,
-        packet: &Packet,
-        kind: MediaKind,
-        clock: &mut PublisherClock,
-    ) -> Result<Delivery, DropReason> {
-        let viewer = self.legs.get_mut(&link.to).filter(|v| v.live).ok_or(DropReason::ViewerAbsent)?;
-        let view = link.view.and_then(|i| viewer.views.get_mut(i)).ok_or(DropReason::NoTrack)?;
-        let sequence_number = packet.sequence_number;
-        if packet.payload.is_empty() {
-            view.rewriter.skip(source, sequence_number);
-            return Err(DropReason::Padding);
-        }
-        let payload_type = Pt::from(packet.payload_type);
-        let Some(mapping) = link.payload_types.iter().find(|m| m.from == payload_type) else {
-            view.rewriter.skip(source, sequence_number);
-            return Err(DropReason::NoCommonCodec);
-        };
-        let (payload, redundant) = match mapping.sound {
-            Sound::Same => (Some(packet.payload.clone()), None),
-            Sound::Unwrapped => (packet.primary.clone(), None),
-            Sound::Wrapped(payload_type) => (Some(packet.payload.clone()), Some(*payload_type)),
-        };
-        let Some(payload) = payload else {
-            view.rewriter.skip(source, sequence_number);
-            return Err(DropReason::Malformed);
-        };
-        let (timestamp, clock_rate) = (packet.timestamp, mapping.clock_rate);
-        let (arrival, rate) = (packet.arrival, u64::from(clock_rate));
-        let place = view.rewriter.place(arrival, source, sequence_number, timestamp, rate);
-        let place = place.ok_or(DropReason::TooLate)?;
-        let captured = clock.captured(arrival, timestamp, rate, packet.report.as_ref());
-        let write = Write {
-            payload_type: *mapping.to,
-            marker: packet.marker,
-            sequence_number: place.sequence_number,
-            timestamp: place.timestamp,
-            captured,
-            clock_rate,
-            extensions: packet.extensions,
-            descriptor: packet.descriptor.clone(),
-            payload,
-            is_repaired: kind.is_video() && mapping.repaired,
-            redundant,
-        };
-        Ok(Delivery { to: link.to, mid: view.track.mid, write })
-    }
-
-    /// A viewer wants a keyframe on one of its tracks. Counts what is merged.
-    pub(crate) fn handle_keyframe_request(
-        &mut self,
-        now: Instant,
-        viewer: LegKey,
-        mid: Mid,
-        counters: &mut Counters,
-    ) {
-        let Some(leg) = self.legs.get(&viewer) else { return };
-        let view = leg.views.iter().position(|v| v.track.mid == mid);
-        for publisher in leg.from.clone() {
-            let Some(leg) = self.legs.get(&publisher) else { continue };
-            let feeds = |p: &Published| p.link_to(viewer).is_some_and(|link| link.view == view);
-            let Some(index) = leg.publishes.iter().position(feeds) else { continue };
-            if self.wish(now, publisher, index) == Some(Wish::Merged) {
-                counters.keyframes_merged += 1;
-            }
-        }
-    }
-
-    /// Keyframe requests that had to wait are due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(at, key, index)) = self.waiting.first()
-            && at <= now
-        {
-            self.waiting.pop_first();
-            let published = self.legs.get_mut(&key).and_then(|leg| leg.publishes.get_mut(index));
-            if let Some(published) = published
-                && published.pacer.due(now)
-            {
-                self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid });
-            }
-        }
-    }
-
     /// The next keyframe to ask for.
     #[must_use]
     pub(crate) fn poll_keyframe(&mut self) -> Option<KeyframeAsk> {
@@ -344,102 +190,4 @@ impl Forward {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.waiting.first().map(|(at, ..)| *at)
     }
-
-    fn wish_all(&mut self, now: Instant, publisher: LegKey) {
-        let tracks = self.legs.get(&publisher).map_or(0, |leg| leg.publishes.len());
-        for index in 0..tracks {
-            self.wish(now, publisher, index);
-        }
-    }
-
-    fn wish(&mut self, now: Instant, key: LegKey, index: usize) -> Option<Wish> {
-        let published = self.legs.get_mut(&key)?.publishes.get_mut(index)?;
-        if !published.track.kind.is_video() || published.links.is_empty() {
-            return None;
-        }
-        let wish = published.pacer.wish(now);
-        match wish {
-            Wish::Ask => self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid }),
-            Wish::Wait(at) => drop(self.waiting.insert((at, key, index))),
-            Wish::Merged => {}
-        }
-        Some(wish)
-    }
-
-    /// The tracks of a leg changed: its links, and those to it of whom it hears, are worked out anew.
-    fn relink(&mut self, now: Instant, key: LegKey) {
-        self.link_publisher(now, key, None);
-        let heard = self.legs.get(&key).map(|leg| leg.from.clone()).unwrap_or_default();
-        for publisher in heard {
-            self.link_publisher(now, publisher, Some(key));
-        }
-    }
-
-    /// A viewer's n-th track of a kind gets the publisher's n-th of that kind. Links that are there stay, except the one to
-    /// `changed`, whose tracks are others now. A new link to somebody who can be written to asks for a keyframe; others ask
-    /// once they are live.
-    fn link_publisher(&mut self, now: Instant, key: LegKey, changed: Option<LegKey>) {
-        let Some(leg) = self.legs.get_mut(&key) else { return };
-        let (mut publishes, to) = (std::mem::take(&mut leg.publishes), std::mem::take(&mut leg.to));
-        let mut opened = Vec::new();
-        for index in 0..publishes.len() {
-            let (earlier, others) = publishes.split_at_mut(index);
-            let Some(published) = others.first_mut() else { continue };
-            let nth = earlier.iter().filter(|e| e.track.kind == published.track.kind).count();
-            let mut before = std::mem::take(&mut published.links).into_iter().peekable();
-            let mut is_opened = false;
-            for to in &to {
-                while before.next_if(|link| link.to < *to).is_some() {}
-                let had = before.next_if(|link| link.to == *to);
-                let had_view = had.as_ref().and_then(|link| link.view);
-                let link = match had.filter(|_| changed != Some(*to)) {
-                    Some(link) => link,
-                    None => self.link(nth, &published.track, *to),
-                };
-                is_opened |= link.view.is_some() && link.view != had_view && self.is_live(*to);
-                published.links.push(link);
-            }
-            if is_opened {
-                opened.push(index);
-            }
-        }
-        if let Some(leg) = self.legs.get_mut(&key) {
-            (leg.publishes, leg.to) = (publishes, to);
-        }
-        for index in opened {
-            self.wish(now, key, index);
-        }
-    }
-
-    fn is_live(&self, key: LegKey) -> bool {
-        self.legs.get(&key).is_some_and(|leg| leg.live)
-    }
-
-    fn link(&self, nth: usize, track: &Track, to: LegKey) -> Link {
-        let views = self.legs.get(&to).map(|leg| &leg.views[..]).unwrap_or_default();
-        let same_kind = views.iter().enumerate().filter(|(_, v)| v.track.kind == track.kind);
-        let Some((index, view)) = same_kind.clone().nth(nth) else {
-            return Link { to, view: None, payload_types: Vec::new() };
-        };
-        Link { to, view: Some(index), payload_types: payload_types(&track.codecs, &view.track.codecs) }
-    }
-}
-
-fn payload_types(published: &[PayloadParams], viewed: &[PayloadParams]) -> Vec<PayloadMapping> {
-    let viewer = CodecConfig::new_from_payload_params(viewed.to_vec());
-    let mut mappings = Vec::new();
-    for params in published {
-        let Some(to) = viewer.match_params(*params) else { continue };
-        let mut map = |from, to_pt, sound| {
-            let (clock_rate, repaired) = (params.spec().clock_rate.get(), to.resend().is_some());
-            mappings.push(PayloadMapping { from, to: to_pt, clock_rate, repaired, sound });
-        };
-        map(params.pt(), to.pt(), to.red().map_or(Sound::Same, Sound::Wrapped));
-        match (params.red(), to.red()) {
-            (Some(red), Some(taken)) => map(red, taken, Sound::Same),
-            (Some(red), None) => map(red, to.pt(), Sound::Unwrapped),
-            (None, _) => {}
-        }
-    }
-    mappings
 }
