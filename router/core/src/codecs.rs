@@ -44,6 +44,8 @@ pub(crate) fn extensions() -> ExtensionMap {
     map.set(3, Extension::TransportSequenceNumber);
     map.set(4, Extension::RtpMid);
     map.set(5, Extension::PlayoutDelay);
+    map.set(10, Extension::RtpStreamId);
+    map.set(11, Extension::RepairedRtpStreamId);
     map.set(8, Extension::with_serializer(DEPENDENCY_DESCRIPTOR_URI, DependencyDescriptorSerializer));
     map.set(13, Extension::VideoOrientation);
     map

@@ -49,6 +49,8 @@ drop_reasons! {
     Padding = "padding",
     /// For a leg that has ended.
     LegClosed = "leg_closed",
+    /// Of a layer that the viewer is not sent, since it gets another one or nothing.
+    LayerNotChosen = "layer_not_chosen",
     /// A bare STUN request from an IP address from which no leg authenticated.
     BareStranger = "bare_stranger",
     /// One bare STUN request more than an IP address may make.
@@ -60,7 +62,10 @@ drop_reasons! {
 impl DropReason {
     /// True if dropping is what the design wants.
     pub const fn is_intended(self) -> bool {
-        matches!(self, Self::NotRouted | Self::Padding | Self::LegClosed | Self::ViewerAbsent)
+        matches!(
+            self,
+            Self::NotRouted | Self::Padding | Self::LegClosed | Self::ViewerAbsent | Self::LayerNotChosen
+        )
     }
 }
 

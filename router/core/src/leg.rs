@@ -19,7 +19,7 @@ use crate::codecs;
 use crate::counters::{DropReason, LegCounters};
 use crate::demux::{Classified, Standing};
 use crate::media::{self, Demand, Estimate, KeyTap, MediaPlane, Sink, Write};
-use crate::offer::{CheckedOffer, IceSecret, Line, OfferError};
+use crate::offer::{CheckedOffer, IceSecret, Line, OfferError, Simulcast};
 use crate::transmits::TransmitQueue;
 use crate::wire::{Datagram, Kind, Link, Path, Transport};
 
@@ -52,6 +52,8 @@ pub(crate) struct Leg {
     announced: Vec<SocketAddr>,
     fingerprint: String,
     lines: Vec<Line>,
+    /// The simulcast encodings that the client sends, by m-line.
+    simulcast: Vec<Simulcast>,
     /// The SSRCs that the answers said: str0m forgets them between offers.
     sends: Vec<(Mid, Ssrc, Option<Ssrc>)>,
     /// Where media goes: the path that last authenticated, unless that was [`PATH_PROVEN_FOR`] ago.
@@ -103,6 +105,7 @@ impl Leg {
             announced: announced.to_vec(),
             fingerprint: offer.fingerprint.clone(),
             lines: Vec::new(),
+            simulcast: Vec::new(),
             sends: Vec::new(),
             path: None,
             path_heard_at: now,
@@ -276,9 +279,9 @@ impl Leg {
         self.counters.media_written += u64::from(is_sent);
     }
 
-    /// Asks the client for a keyframe; false if nothing came on this m-line yet.
-    pub(crate) fn request_keyframe(&mut self, mid: Mid, out: &mut LegOutput) -> bool {
-        self.send_media(&mut out.transmits, |media, sink| media.request_keyframe(mid, sink))
+    /// Asks the client for a keyframe of this encoding; false if nothing came of it yet.
+    pub(crate) fn request_keyframe(&mut self, mid: Mid, encoding: u8, out: &mut LegOutput) -> bool {
+        self.send_media(&mut out.transmits, |media, sink| media.request_keyframe(mid, encoding, sink))
     }
 
     /// What an estimate of the client's path is needed for; `None`: for nothing, and it costs nothing. The leg must be

@@ -17,6 +17,10 @@ const MAX_LINES: usize = 2048;
 /// Most `a=ssrc` sources of an offer, since each makes receive state. Browsers name two per video track.
 const MAX_SSRCS: usize = 4 * MAX_MEDIA_LINES;
 
+/// Most simulcast encodings of a track. Those beyond are not accepted, and the client does not send them. Higher lets a client bring in
+/// more sources, lower leaves viewers fewer sizes to choose from.
+pub(crate) const MAX_ENCODINGS: usize = 3;
+
 /// Why an offer was not answered. Holds nothing of the SDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
@@ -108,8 +112,18 @@ pub(crate) struct CheckedOffer {
     pub(crate) lines: Vec<Line>,
     /// The SSRCs that it says it will send with.
     pub(crate) announced: Vec<Announced>,
+    /// What it can send in several encodings.
+    pub(crate) simulcast: Vec<Simulcast>,
     /// The client wants transport-wide feedback (`a=rtcp-fb:… transport-cc`).
     pub(crate) wants_arrivals: bool,
+}
+
+/// The simulcast encodings of an m-line (RFC 8853), in the order of the offer: the smallest first, as browsers have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Simulcast {
+    pub(crate) mid: Mid,
+    /// Two at least, [`MAX_ENCODINGS`] at most.
+    pub(crate) rids: Vec<String>,
 }
 
 /// One m-line.
@@ -121,7 +135,7 @@ pub(crate) struct Line {
 }
 
 /// Checks an offer and takes out of it what no leg may use: candidates (a packet goes only to an address that
-/// authenticated), the client's stream names (the leg's own are random), simulcast and RIDs (one encoding per track).
+/// authenticated), the client's stream names (the leg's own are random), simulcast and RIDs (which are the leg's own matter).
 pub(crate) fn check(sdp: &str) -> Result<CheckedOffer, OfferError> {
     if sdp.len() > MAX_SDP_BYTES || sdp.lines().take(MAX_LINES + 1).count() > MAX_LINES {
         return Err(OfferError::TooLarge);
@@ -140,12 +154,12 @@ pub(crate) fn check(sdp: &str) -> Result<CheckedOffer, OfferError> {
     if sdp.lines().any(passive) || distinct_ssrcs(sdp) > MAX_SSRCS {
         return Err(OfferError::Invalid);
     }
-    let announced = announced(sdp, &lines);
+    let (announced, simulcast) = (announced(sdp, &lines), simulcast(sdp, &lines));
     let wants_arrivals =
         sdp.lines().any(|line| line.starts_with("a=rtcp-fb:") && line.trim_end().ends_with(" transport-cc"));
     let kept: Vec<&str> = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty() && is_kept(l)).collect();
     let (sdp, fingerprint) = (kept.join("\r\n") + "\r\n", fingerprint.to_owned());
-    Ok(CheckedOffer { sdp, fingerprint, lines, announced, wants_arrivals })
+    Ok(CheckedOffer { sdp, fingerprint, lines, announced, simulcast, wants_arrivals })
 }
 
 fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
@@ -189,8 +203,7 @@ fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
 /// The SSRCs of each m-line (RFC 5576), at most [`MAX_SSRCS`]; a FID group says which one repeats which.
 fn announced(sdp: &str, lines: &[Line]) -> Vec<Announced> {
     let mut announced: Vec<Announced> = Vec::new();
-    let sections = sdp.split("\nm=").skip(1).zip(lines).filter(|(_, line)| line.kind.is_some());
-    for (section, line) in sections {
+    for (section, line) in sections(sdp, lines).filter(|(_, line)| line.kind.is_some()) {
         let mid = Mid::from(line.mid.as_str());
         let numbers =
             |list: &str| -> Vec<u32> { list.split(' ').filter_map(|n| n.trim().parse().ok()).collect() };
@@ -206,6 +219,42 @@ fn announced(sdp: &str, lines: &[Line]) -> Vec<Announced> {
         }
     }
     announced
+}
+
+fn sections<'a>(sdp: &'a str, lines: &'a [Line]) -> impl Iterator<Item = (&'a str, &'a Line)> {
+    sdp.split("\nm=").skip(1).zip(lines)
+}
+
+/// What each video line says that it can send in several encodings: of alternatives the first, whether or not it is paused now.
+fn simulcast(sdp: &str, lines: &[Line]) -> Vec<Simulcast> {
+    let video = sections(sdp, lines).filter(|(_, line)| line.kind == Some(MediaKind::Video));
+    let all = video.filter_map(|(section, line)| {
+        let attribute = |name| section.lines().filter_map(move |line| line.trim_end().strip_prefix(name));
+        let list = attribute("a=simulcast:").find_map(|value| {
+            let mut words = value.split(' ').skip_while(|word| *word != "send");
+            words.nth(1)
+        })?;
+        let names = list.split(';').filter_map(|group| group.split(',').next());
+        let names = names.map(|name| name.strip_prefix('~').unwrap_or(name));
+        let is_sent = |name: &&str| {
+            let mut rids = attribute("a=rid:").map(|rid| rid.split(' '));
+            rids.any(|mut words| words.next() == Some(*name) && words.next() == Some("send"))
+        };
+        let mut rids: Vec<String> = Vec::new();
+        for name in names.filter(|name| is_rid(name)).filter(is_sent) {
+            if rids.len() < MAX_ENCODINGS && rids.iter().all(|known| known != name) {
+                rids.push(name.to_owned());
+            }
+        }
+        (rids.len() > 1).then(|| Simulcast { mid: Mid::from(line.mid.as_str()), rids })
+    });
+    all.collect()
+}
+
+/// RFC 8851 section 10, and no longer than an extension in the one-byte form.
+fn is_rid(name: &str) -> bool {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=16).contains(&name.len()) && name.bytes().all(is_usual)
 }
 
 /// The value of the first `a=name:value`.
@@ -269,6 +318,24 @@ pub(crate) fn replace_credentials(answer: &str, from: &str0m::IceCreds, to: &str
     answer.lines().map(line).collect()
 }
 
+/// The answer that takes these encodings (RFC 8853 section 5.3.2).
+pub(crate) fn accept_simulcast(answer: &str, simulcast: &[Simulcast]) -> String {
+    let mut out = String::with_capacity(answer.len() + 128 * simulcast.len());
+    for line in answer.lines() {
+        out += line;
+        out += "\r\n";
+        let Some(mid) = line.strip_prefix("a=mid:").map(|mid| Mid::from(mid.trim_end())) else { continue };
+        let Some(Simulcast { rids, .. }) = simulcast.iter().find(|simulcast| simulcast.mid == mid) else {
+            continue;
+        };
+        for rid in rids {
+            out += &format!("a=rid:{rid} recv\r\n");
+        }
+        out += &format!("a=simulcast:recv {}\r\n", rids.join(";"));
+    }
+    out
+}
+
 /// The answer with redundant audio behind plain one: browsers send what comes first, and twice the sound is for lossy paths only.
 pub(crate) fn plain_first(answer: &str) -> String {
     let is_red = |payload_type: &str| {
@@ -312,6 +379,31 @@ mod tests {
             checked.wants_arrivals
                 && !check(&offer.replace("transport-cc", "goog-remb")).unwrap().wants_arrivals
         );
+    }
+
+    #[test]
+    fn encodings_are_read_in_order_and_accepted() {
+        let offer = |rids: &str, simulcast: &str| {
+            format!(
+                "v=0\r\nt=0 0\r\na=fingerprint:sha-256 00\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+                 m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\n\
+                 m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\n{rids}a=simulcast:{simulcast}\r\n"
+            )
+        };
+        let all = "a=rid:q send\r\na=rid:h send\r\na=rid:f send pt=96\r\na=rid:x send\r\na=rid:r recv\r\n";
+        let rids = |simulcast| {
+            let checked = check(&offer(all, simulcast)).unwrap();
+            checked.simulcast.first().map(|simulcast| simulcast.rids.join(" ")).unwrap_or_default()
+        };
+        assert_eq!(rids("send q;h;f"), "q h f");
+        assert_eq!(rids("recv r send ~f,x;h"), "f h", "paused, alternatives, the other direction in front");
+        assert_eq!(rids("send q;h;q;f;x"), "q h f", "once each, and not too many");
+        assert_eq!(rids("send q;r;nobody;?"), "", "one alone is no simulcast");
+        let taken = check(&offer(all, "send q;h")).unwrap();
+        assert!(!taken.sdp.contains("simulcast") && !taken.sdp.contains("a=rid"), "{}", taken.sdp);
+        let answer = "m=audio 9 x 111\r\na=mid:a\r\nm=video 9 x 96\r\na=mid:v\r\na=sendrecv\r\n";
+        let lines = "a=mid:v\r\na=rid:q recv\r\na=rid:h recv\r\na=simulcast:recv q;h\r\n";
+        assert_eq!(accept_simulcast(answer, &taken.simulcast), answer.replace("a=mid:v\r\n", lines));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use duocast_model::{CallId, Generation, LegId};
 use crate::bare;
 use crate::counters::{Counters, DropReason, LegCounters};
 use crate::demux::{Classified, Demux, LegKey, Standing};
-use crate::forward::{Delivery, Forward};
+use crate::forward::{Delivery, Forward, Wanted};
 use crate::leg::{Leg, LegOutput, Progress};
 use crate::timers::Timers;
 use crate::wire::{Datagram, Link, Path, Transmit, Transport};
@@ -279,7 +279,10 @@ impl Shard {
             self.forward.handle_packet(key, &packet, &mut self.counters, deliveries);
         }
         keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
-        self.counters.estimates_changed += u64::from(out.estimate.is_some());
+        if let Some(estimate) = out.estimate {
+            self.counters.estimates_changed += 1;
+            self.forward.set_estimate(key, estimate);
+        }
     }
 
     /// Writes what is to be forwarded, asks for keyframes, and drains every leg that was touched.
@@ -287,6 +290,7 @@ impl Shard {
         self.write_deliveries(now);
         for _ in 0..MAX_ROUNDS {
             self.pass_keyframe_requests(now);
+            self.pass_demands(now);
             let mut touched = std::mem::take(&mut self.scratch.touched);
             if touched.is_empty() {
                 break;
@@ -331,9 +335,16 @@ impl Shard {
         }
         while let Some(ask) = self.forward.poll_keyframe() {
             let mut asked = false;
-            self.visit(now, ask.leg, |leg, out| asked = leg.request_keyframe(ask.mid, out));
+            self.visit(now, ask.leg, |leg, out| asked = leg.request_keyframe(ask.mid, ask.encoding, out));
             self.counters.keyframes_requested += u64::from(asked);
             self.touch(ask.leg);
+        }
+    }
+
+    fn pass_demands(&mut self, now: Instant) {
+        while let Some(Wanted { leg: key, demand }) = self.forward.poll_wanted() {
+            self.visit(now, key, |leg, _| leg.set_demand(now, demand));
+            self.touch(key);
         }
     }
 

@@ -126,9 +126,11 @@ fn a_track_without_a_common_codec_is_rejected_alone() {
 }
 
 #[test]
-fn an_answer_asks_for_one_encoding_only() {
+fn an_answer_takes_several_encodings_only_if_packets_can_name_theirs() {
     let offer = valid_offer() + "a=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\n";
-    let answer = answer_to(&offer).unwrap();
+    assert!(answer_to(&offer).unwrap().contains("a=simulcast:recv h;l\r\n"));
+    let nameless = offer.lines().filter(|line| !line.ends_with("sdes:rtp-stream-id"));
+    let answer = answer_to(&nameless.map(|line| format!("{line}\r\n")).collect::<String>()).unwrap();
     assert!(!answer.contains("a=simulcast") && !answer.contains("a=rid"), "{answer}");
 }
 
@@ -138,12 +140,17 @@ fn a_browser_gets_every_codec_and_extension_that_may_pass_and_no_other() {
     for codec in ["opus/48000/2", "red/48000/2", "VP8/90000", "rtx/90000"] {
         assert!(answer.contains(codec), "{codec} is missing: {answer}");
     }
-    for passes in
-        ["ssrc-audio-level", "transport-wide-cc", "dependency-descriptor", "playout-delay", "sdes:mid"]
-    {
+    for passes in [
+        "ssrc-audio-level",
+        "transport-wide-cc",
+        "dependency-descriptor",
+        "playout-delay",
+        "sdes:mid",
+        "rtp-stream-id",
+    ] {
         assert!(answer.contains(passes), "{passes} is missing: {answer}");
     }
-    for stays in ["rtp-stream-id", "simulcast", "video-layers", "video-timing", "toffset", "192.0.2.10"] {
+    for stays in ["simulcast:send", "video-layers", "video-timing", "toffset", "192.0.2.10"] {
         assert!(!answer.contains(stays), "{stays} is answered: {answer}");
     }
     assert!(answer.contains("m=audio 9 UDP/TLS/RTP/SAVPF 111 63"), "plain sound comes first: {answer}");

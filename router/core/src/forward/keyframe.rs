@@ -8,11 +8,11 @@ use super::{Forward, KeyframeAsk, Published};
 use crate::counters::Counters;
 use crate::demux::LegKey;
 
-/// Least time between two requests to one track. A keyframe is ten times a normal frame: more often starves the link it is
+/// Least time between two requests for one encoding of a track. A keyframe is ten times a normal frame: more often starves the link it is
 /// meant to heal; less often leaves a viewer frozen for longer.
 pub(crate) const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Paces the requests to one track.
+/// Paces the requests for one encoding of a track.
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
     asked_at: Option<Instant>,
@@ -46,6 +46,11 @@ impl Pacer {
         }
     }
 
+    /// A wish would be passed on at once.
+    pub(crate) fn is_free(&self, now: Instant) -> bool {
+        !self.waiting && self.asked_at.is_none_or(|at| at + KEYFRAME_INTERVAL <= now)
+    }
+
     /// The moment that [`Wish::Wait`] named has come: true if the publisher is to be asked.
     pub(crate) fn due(&mut self, now: Instant) -> bool {
         if std::mem::take(&mut self.waiting) {
@@ -71,7 +76,8 @@ impl Forward {
             let Some(leg) = self.legs.get(&publisher) else { continue };
             let feeds = |p: &Published| p.link_to(viewer).is_some_and(|link| link.view == view);
             let Some(index) = leg.publishes.iter().position(feeds) else { continue };
-            if self.wish(now, publisher, index) == Some(Wish::Merged) {
+            let Some(encoding) = self.encoding_of(viewer, view, publisher, index) else { continue };
+            if self.wish(now, publisher, index, encoding) == Some(Wish::Merged) {
                 counters.keyframes_merged += 1;
             }
         }
@@ -79,15 +85,15 @@ impl Forward {
 
     /// Keyframe requests that had to wait are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(&(at, key, index)) = self.waiting.first()
+        while let Some(&(at, key, index, encoding)) = self.waiting.first()
             && at <= now
         {
             self.waiting.pop_first();
             let published = self.legs.get_mut(&key).and_then(|leg| leg.publishes.get_mut(index));
             if let Some(published) = published
-                && published.pacer.due(now)
+                && published.pacers.get_mut(usize::from(encoding)).is_some_and(|pacer| pacer.due(now))
             {
-                self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid });
+                self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid, encoding });
             }
         }
     }
@@ -95,19 +101,66 @@ impl Forward {
     pub(super) fn wish_all(&mut self, now: Instant, publisher: LegKey) {
         let tracks = self.legs.get(&publisher).map_or(0, |leg| leg.publishes.len());
         for index in 0..tracks {
-            self.wish(now, publisher, index);
+            self.wish_awaited(now, publisher, index);
         }
     }
 
-    pub(super) fn wish(&mut self, now: Instant, key: LegKey, index: usize) -> Option<Wish> {
+    /// Wishes for key frames of those encodings of a track that somebody waits for.
+    pub(super) fn wish_awaited(&mut self, now: Instant, publisher: LegKey, index: usize) {
+        let Some(published) = self.legs.get(&publisher).and_then(|leg| leg.publishes.get(index)) else {
+            return;
+        };
+        if !published.is_layered() {
+            self.wish(now, publisher, index, 0);
+            return;
+        }
+        let awaits = |encoding: u8| {
+            published.links.iter().any(|link| {
+                let viewer = self.legs.get(&link.to).filter(|viewer| viewer.live);
+                let view = viewer.and_then(|viewer| viewer.views.get(link.view?));
+                view.is_some_and(|view| view.selector.awaits(encoding))
+            })
+        };
+        let awaited = (0..published.track.encodings).map(awaits).collect::<Vec<_>>();
+        for (encoding, _) in awaited.into_iter().enumerate().filter(|(_, is_awaited)| *is_awaited) {
+            self.wish_again(now, publisher, index, encoding as u8);
+        }
+    }
+
+    /// The encoding of which a viewer needs a key frame when it asks for one; `None`: it is sent nothing.
+    fn encoding_of(
+        &self,
+        viewer: LegKey,
+        view: Option<usize>,
+        publisher: LegKey,
+        index: usize,
+    ) -> Option<u8> {
+        let published = self.legs.get(&publisher)?.publishes.get(index)?;
+        if !published.is_layered() {
+            return Some(0);
+        }
+        let encoding = self.legs.get(&viewer)?.views.get(view?)?.selector.encoding()?;
+        Some(if encoding < published.track.encodings { encoding } else { 0 })
+    }
+
+    /// Wishes again for a key frame that somebody still waits for: packets of its encoding come without one.
+    pub(super) fn wish_again(&mut self, now: Instant, key: LegKey, index: usize, encoding: u8) {
+        let published = self.legs.get(&key).and_then(|leg| leg.publishes.get(index));
+        let pacer = published.and_then(|published| published.pacers.get(usize::from(encoding)));
+        if pacer.is_some_and(|pacer| pacer.is_free(now)) {
+            self.wish(now, key, index, encoding);
+        }
+    }
+
+    pub(super) fn wish(&mut self, now: Instant, key: LegKey, index: usize, encoding: u8) -> Option<Wish> {
         let published = self.legs.get_mut(&key)?.publishes.get_mut(index)?;
         if !published.track.kind.is_video() || published.links.is_empty() {
             return None;
         }
-        let wish = published.pacer.wish(now);
+        let wish = published.pacers.get_mut(usize::from(encoding))?.wish(now);
         match wish {
-            Wish::Ask => self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid }),
-            Wish::Wait(at) => drop(self.waiting.insert((at, key, index))),
+            Wish::Ask => self.asks.push_back(KeyframeAsk { leg: key, mid: published.track.mid, encoding }),
+            Wish::Wait(at) => drop(self.waiting.insert((at, key, index, encoding))),
             Wish::Merged => {}
         }
         Some(wish)

@@ -80,8 +80,16 @@ impl Forward {
             (leg.publishes, leg.to) = (publishes, to);
         }
         for index in opened {
-            self.wish(now, key, index);
+            let viewers = self.viewers_of(key, index);
+            viewers.into_iter().for_each(|viewer| self.allocate(viewer));
+            self.wish_awaited(now, key, index);
         }
+    }
+
+    /// Whom a track goes to.
+    pub(super) fn viewers_of(&self, publisher: LegKey, index: usize) -> Vec<LegKey> {
+        let published = self.legs.get(&publisher).and_then(|leg| leg.publishes.get(index));
+        published.map(|published| published.links.iter().map(|link| link.to).collect()).unwrap_or_default()
     }
 
     fn is_live(&self, key: LegKey) -> bool {

@@ -1,10 +1,15 @@
 //! Who gets a packet, and as what. Knows routes, tracks and numbers; knows no leg, no socket, no encryption.
 
+mod allocate;
+mod allocation;
 mod clock;
 mod deliver;
 mod keyframe;
+mod layers;
 mod link;
+mod pictures;
 mod rewrite;
+mod selector;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -14,10 +19,14 @@ use str0m::media::{MediaKind, Mid};
 
 use self::clock::PublisherClock;
 use self::keyframe::Pacer;
+use self::layers::Layers;
 use self::link::Link;
+use self::pictures::Pictures;
 use self::rewrite::Rewriter;
+use self::selector::Selector;
 use crate::demux::{LegKey, LegMap};
-use crate::media::Write;
+use crate::media::{Demand, Estimate, Write};
+use crate::offer::MAX_ENCODINGS;
 
 /// One incoming RTP stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +51,8 @@ pub(crate) struct Track {
     pub(crate) kind: MediaKind,
     /// The codecs negotiated on it.
     pub(crate) codecs: Vec<PayloadParams>,
+    /// In how many simulcast encodings it is published; 1 if it is none.
+    pub(crate) encodings: u8,
 }
 
 /// A packet for a viewer.
@@ -57,6 +68,15 @@ pub(crate) struct Delivery {
 pub(crate) struct KeyframeAsk {
     pub(crate) leg: LegKey,
     pub(crate) mid: Mid,
+    /// Of this simulcast encoding.
+    pub(crate) encoding: u8,
+}
+
+/// A viewer's path is to be estimated for this, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) leg: LegKey,
+    pub(crate) demand: Option<Demand>,
 }
 
 /// The routes of one shard.
@@ -64,7 +84,9 @@ pub(crate) struct KeyframeAsk {
 pub(crate) struct Forward {
     legs: LegMap<Leg>,
     asks: VecDeque<KeyframeAsk>,
-    waiting: BTreeSet<(Instant, LegKey, usize)>,
+    /// When, whose, which track and which encoding.
+    waiting: BTreeSet<(Instant, LegKey, usize, u8)>,
+    wanted: VecDeque<Wanted>,
 }
 
 #[derive(Debug, Default)]
@@ -74,18 +96,24 @@ struct Leg {
     views: Vec<Viewed>,
     /// The numbering of tracks that the client does not view now. It goes on when they come back: with the same keys no
     /// number may be used twice.
-    paused: Vec<(Mid, Rewriter)>,
+    paused: Vec<Viewed>,
     /// Who hears this leg, in order, and whom it hears.
     to: Vec<LegKey>,
     from: Vec<LegKey>,
     /// The client is connected: it can be written to.
     live: bool,
+    /// What its path carries, as far as it was asked and is known, and for what it was asked.
+    estimate: Option<Estimate>,
+    demand: Option<Demand>,
 }
 
 #[derive(Debug)]
 struct Published {
     track: Track,
-    pacer: Pacer,
+    /// Of video.
+    layers: Option<Box<Layers>>,
+    /// One for each encoding.
+    pacers: [Pacer; MAX_ENCODINGS],
     /// Where its packets go, in the order of viewers. Worked out when tracks or routes change, and then only for those whom the
     /// change concerns: others may be hundreds.
     links: Vec<Link>,
@@ -95,9 +123,21 @@ struct Published {
 struct Viewed {
     track: Track,
     rewriter: Rewriter,
+    pictures: Pictures,
+    selector: Selector,
 }
 
 impl Published {
+    fn new(track: Track) -> Self {
+        let layers = track.kind.is_video().then(|| Box::new(Layers::new(track.encodings)));
+        Self { track, layers, pacers: Default::default(), links: Vec::new() }
+    }
+
+    /// Viewers can choose among its layers.
+    fn is_layered(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.is_layered())
+    }
+
     fn link_to(&self, viewer: LegKey) -> Option<&Link> {
         self.links.binary_search_by_key(&viewer, |link| link.to).ok().and_then(|at| self.links.get(at))
     }
@@ -107,29 +147,39 @@ impl Forward {
     /// The leg's tracks are now these. Numbering goes on where a track keeps its MID.
     pub(crate) fn set_tracks(&mut self, now: Instant, key: LegKey, tracks: Tracks) {
         let leg = self.legs.entry(key).or_default();
-        leg.paused.extend(leg.views.drain(..).map(|view| (view.track.mid, view.rewriter)));
-        let publish = |track| Published { track, pacer: Pacer::default(), links: Vec::new() };
-        leg.publishes = tracks.publishes.into_iter().map(publish).collect();
+        leg.paused.append(&mut leg.views);
+        leg.publishes = tracks.publishes.into_iter().map(Published::new).collect();
         leg.views = tracks
             .views
             .into_iter()
             .map(|track| {
-                let same = leg.paused.iter().position(|(mid, _)| *mid == track.mid);
-                let rewriter = same.map(|i| leg.paused.swap_remove(i).1).unwrap_or_default();
-                Viewed { track, rewriter }
+                let same = leg.paused.iter().position(|paused| paused.track.mid == track.mid);
+                let new = || Viewed {
+                    track: track.clone(),
+                    rewriter: Rewriter::default(),
+                    pictures: Pictures::default(),
+                    selector: Selector::default(),
+                };
+                let before = same.map(|i| leg.paused.swap_remove(i));
+                Viewed { track: track.clone(), ..before.unwrap_or_else(new) }
             })
             .collect();
-        self.waiting.retain(|(_, leg, _)| *leg != key);
+        self.waiting.retain(|(_, leg, ..)| *leg != key);
         self.relink(now, key);
     }
 
     /// A new client is behind this leg: its streams start anew.
     pub(crate) fn restart(&mut self, key: LegKey) {
-        if let Some(leg) = self.legs.get_mut(&key) {
-            leg.views.clear();
-            leg.paused.clear();
-            leg.clock = PublisherClock::default();
-            leg.live = false;
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        leg.views.clear();
+        leg.paused.clear();
+        leg.clock = PublisherClock::default();
+        leg.live = false;
+        (leg.estimate, leg.demand) = (None, None);
+        // What its viewers were sent does not go on.
+        for viewer in leg.to.clone() {
+            let views = self.legs.get_mut(&viewer).map(|leg| &mut leg.views[..]).unwrap_or_default();
+            views.iter_mut().for_each(|view| view.selector.restart());
         }
     }
 
@@ -166,7 +216,7 @@ impl Forward {
     /// The leg and its routes are gone.
     pub(crate) fn remove(&mut self, key: LegKey) {
         let Some(gone) = self.legs.remove(&key) else { return };
-        self.waiting.retain(|(_, leg, _)| *leg != key);
+        self.waiting.retain(|(_, leg, ..)| *leg != key);
         for publisher in gone.from {
             if let Some(leg) = self.legs.get_mut(&publisher) {
                 leg.to.retain(|to| *to != key);
@@ -184,6 +234,12 @@ impl Forward {
     #[must_use]
     pub(crate) fn poll_keyframe(&mut self) -> Option<KeyframeAsk> {
         self.asks.pop_front()
+    }
+
+    /// The next viewer whose path is to be estimated, or not any more.
+    #[must_use]
+    pub(crate) fn poll_wanted(&mut self) -> Option<Wanted> {
+        self.wanted.pop_front()
     }
 
     /// When [`Forward::handle_timeout`] is due.

@@ -67,6 +67,11 @@ impl Rewriter {
         Some(place)
     }
 
+    /// What follows does not go on from what was before, even if it is of the same source.
+    pub(crate) fn interrupt(&mut self) {
+        self.current = None;
+    }
+
     /// A packet of the current source is left out: the viewer sees no gap where it was.
     pub(crate) fn skip(&mut self, source: SourceId, sequence_number: u64) {
         if let Some(mapping) = self.current.as_mut().filter(|m| m.source == source) {

@@ -8,7 +8,7 @@ use str0m::media::{MediaKind, Mid, Pt};
 use super::{Leg, Progress, Renegotiation};
 use crate::forward::{Track, Tracks};
 use crate::media::{ExtensionIds, MediaConfig, Payload, TrackConfig};
-use crate::offer::{CheckedOffer, IceSecret, OfferError, plain_first, replace_credentials};
+use crate::offer::{CheckedOffer, IceSecret, OfferError, accept_simulcast, plain_first, replace_credentials};
 
 impl Leg {
     /// What another offer means for this leg.
@@ -57,11 +57,28 @@ impl Leg {
         if !self.media_lines().any(|(mid, _)| has_codec(mid)) {
             return Err(OfferError::NoCommonCodec);
         }
+        self.take_simulcast(offer);
         self.take_streams(offer);
         let tracks = self.media_lines().filter_map(|(mid, _)| self.track_config(mid)).collect();
         let (announced, wants_arrivals) = (offer.announced.clone(), offer.wants_arrivals);
         self.media.configure(now, MediaConfig { tracks, announced, wants_arrivals });
-        Ok(plain_first(&answer.to_sdp_string()))
+        Ok(accept_simulcast(&plain_first(&answer.to_sdp_string()), &self.simulcast))
+    }
+
+    /// Which encodings come on which m-line: str0m is not told, since it would then have no SSRC to send with.
+    fn take_simulcast(&mut self, offer: &CheckedOffer) {
+        self.simulcast.clone_from(&offer.simulcast);
+        self.simulcast.retain(|simulcast| {
+            let media = self.rtc.media(simulcast.mid);
+            media.is_some_and(|m| {
+                m.direction().is_receiving() && ExtensionIds::of(m.remote_extmap()).rid.is_some()
+            })
+        });
+    }
+
+    fn encodings(&self, mid: Mid) -> &[String] {
+        let of_track = self.simulcast.iter().find(|simulcast| simulcast.mid == mid);
+        of_track.map(|simulcast| &simulcast.rids[..]).unwrap_or_default()
     }
 
     /// Takes the streams out of str0m, which then has nothing to report, to cache or to wake for.
@@ -91,6 +108,7 @@ impl Leg {
                 repair: repair.map(|pt| *pt),
                 clock_rate: p.spec().clock_rate.get(),
                 is_redundant,
+                codec: p.spec().codec.into(),
             };
             let redundant = p.red().map(|red| payload(red, None, true));
             std::iter::once(payload(p.pt(), p.resend(), false)).chain(redundant)
@@ -99,6 +117,7 @@ impl Leg {
         Some(TrackConfig {
             mid,
             payloads: payloads.collect(),
+            encodings: self.encodings(mid).to_vec(),
             ids: ExtensionIds::of(media.remote_extmap()),
             sends: sends.map(|(_, ssrc, repair)| (**ssrc, repair.map(|ssrc| *ssrc))),
             cname: media.cname().to_owned(),
@@ -112,7 +131,8 @@ impl Leg {
             let Some(media) = self.rtc.media(mid) else { continue };
             let negotiated = |p: &&str0m::format::PayloadParams| media.remote_pts().contains(&p.pt());
             let codecs = self.rtc.codec_config().params().iter().filter(negotiated).copied().collect();
-            let track = Track { mid, kind, codecs };
+            let encodings = self.encodings(mid).len().max(1) as u8;
+            let track = Track { mid, kind, codecs, encodings };
             if media.direction().is_receiving() {
                 tracks.publishes.push(track.clone());
             }

@@ -14,6 +14,8 @@ const ROTATION: u8 = 0x03;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ExtensionIds {
     pub(crate) mid: Option<NonZeroU8>,
+    pub(crate) rid: Option<NonZeroU8>,
+    pub(crate) repaired_rid: Option<NonZeroU8>,
     pub(crate) transport_number: Option<NonZeroU8>,
     pub(crate) send_time: Option<NonZeroU8>,
     pub(crate) audio_level: Option<NonZeroU8>,
@@ -29,6 +31,8 @@ impl ExtensionIds {
         let descriptor = map.iter().find(|(_, e)| e.as_uri() == codecs::DEPENDENCY_DESCRIPTOR_URI);
         Self {
             mid: id(Extension::RtpMid),
+            rid: id(Extension::RtpStreamId),
+            repaired_rid: id(Extension::RepairedRtpStreamId),
             transport_number: id(Extension::TransportSequenceNumber),
             send_time: id(Extension::AbsoluteSendTime),
             audio_level: id(Extension::AudioLevel),
@@ -42,6 +46,8 @@ impl ExtensionIds {
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             mid: self.mid.or(other.mid),
+            rid: self.rid.or(other.rid),
+            repaired_rid: self.repaired_rid.or(other.repaired_rid),
             transport_number: self.transport_number.or(other.transport_number),
             send_time: self.send_time.or(other.send_time),
             audio_level: self.audio_level.or(other.audio_level),
@@ -67,6 +73,9 @@ pub(crate) struct Extensions {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Found<'a> {
     pub(crate) mid: Option<&'a [u8]>,
+    /// The encoding (RFC 8852), or the one whose packet is repeated.
+    pub(crate) rid: Option<&'a [u8]>,
+    pub(crate) repaired_rid: Option<&'a [u8]>,
     pub(crate) transport_number: Option<u16>,
     pub(crate) descriptor: Option<&'a [u8]>,
 }
@@ -79,6 +88,8 @@ impl Extensions {
             match NonZeroU8::new(id) {
                 None => {}
                 id if id == ids.mid => found.mid = Some(value),
+                id if id == ids.rid => found.rid = Some(value),
+                id if id == ids.repaired_rid => found.repaired_rid = Some(value),
                 id if id == ids.transport_number => {
                     found.transport_number = value.try_into().ok().map(u16::from_be_bytes);
                 }

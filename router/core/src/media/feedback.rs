@@ -16,6 +16,9 @@ use super::send::SenderInfo;
 const REFERENCE_TIME: u8 = 4;
 const ANSWERED_TIMES: u8 = 5;
 
+/// Blocks of one report, which its head counts with five bits.
+const MAX_BLOCKS: usize = 31;
+
 /// What an estimate of the receiver's own begins with, as application layer feedback (draft-alvestrand-rmcat-remb-03).
 const REMB: &[u8; 4] = b"REMB";
 
@@ -156,7 +159,7 @@ pub(crate) struct Report<'a> {
     pub(crate) sender: u32,
     /// Sources that send, and the name they go by; at most 31.
     pub(crate) sends: Vec<(u32, &'a str, SenderInfo)>,
-    /// Sources that are received; at most 31.
+    /// Sources that are received; of more than 31 the first ones are reported on.
     pub(crate) receives: Vec<(u32, Block)>,
     /// The clients' own times to give back: whose, when (middle bits), how long ago (16.16).
     pub(crate) answers: Vec<(u32, u32, u32)>,
@@ -166,7 +169,7 @@ impl Report<'_> {
     /// Appends the compound packet: sender reports (the first has the blocks of what is received) or a receiver report,
     /// names, and times for measuring the round trip.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> bool {
-        let mut blocks = self.receives.iter().map(|(ssrc, block)| block_of(*ssrc, block));
+        let mut blocks = self.receives.iter().take(MAX_BLOCKS).map(|(ssrc, block)| block_of(*ssrc, block));
         let mut is_written = true;
         if self.sends.is_empty() {
             let report =

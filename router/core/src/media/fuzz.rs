@@ -48,6 +48,8 @@ pub(super) fn ids() -> ExtensionIds {
     let id = NonZeroU8::new;
     ExtensionIds {
         mid: id(4),
+        rid: id(10),
+        repaired_rid: id(11),
         transport_number: id(3),
         send_time: id(2),
         audio_level: id(1),
@@ -167,10 +169,22 @@ pub(crate) fn media(input: &[u8]) {
     let (mut now, mid) = (start(), Mid::from("0"));
     let (keys, contexts) = contexts(PROFILES[1]);
     let mut plane = MediaPlane::new(now, 1);
-    let payload =
-        Payload { payload_type: MEDIA.0, repair: Some(REPAIR.0), clock_rate: 90_000, is_redundant: false };
+    let payload = Payload {
+        payload_type: MEDIA.0,
+        repair: Some(REPAIR.0),
+        clock_rate: 90_000,
+        is_redundant: false,
+        codec: Codec::Vp8,
+    };
     let sends = Some((SENT, Some(SENT + 1)));
-    let track = TrackConfig { mid, payloads: vec![payload], ids: ids(), sends, cname: "name".to_owned() };
+    let track = TrackConfig {
+        mid,
+        payloads: vec![payload],
+        encodings: Vec::new(),
+        ids: ids(),
+        sends,
+        cname: "name".to_owned(),
+    };
     let of = |ssrc, repairs| Announced { mid, ssrc, repairs };
     let announced = vec![of(MEDIA.1, None), of(REPAIR.1, Some(MEDIA.1))];
     plane.configure(now, MediaConfig { tracks: vec![track], announced, wants_arrivals: true });
@@ -219,5 +233,6 @@ fn packet(now: Instant, number: u32) -> Write {
         payload: 0..8,
         is_repaired: true,
         redundant: None,
+        renumbered: Renumbered::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::extensions::Extensions;
+use super::frame::Renumbered;
 use super::window::extend;
 
 /// Sent packets kept to answer NACKs: 128 are half a second at 2.5 Mbit/s. Higher costs 1.2 KiB each per track, lower leaves
@@ -62,6 +63,25 @@ pub(crate) struct Sent<'a> {
     pub(crate) extensions: Extensions,
     pub(crate) descriptor: &'a [u8],
     pub(crate) payload: &'a [u8],
+    /// What takes the place of the numbers in both.
+    pub(crate) renumbered: Renumbered,
+}
+
+impl<'a> Sent<'a> {
+    /// The descriptor with its own number; `buffer` is where it is put if that is another one than the publisher's.
+    pub(crate) fn numbered_descriptor<'b>(&self, buffer: &'b mut [u8]) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match buffer.get_mut(..self.descriptor.len()) {
+            Some(own) if self.renumbered.number.is_some() => {
+                own.copy_from_slice(self.descriptor);
+                self.renumbered.apply_to_descriptor(own);
+                own
+            }
+            _ => self.descriptor,
+        }
+    }
 }
 
 impl History {
@@ -77,6 +97,9 @@ impl History {
         bytes.clear();
         bytes.extend_from_slice(sent.descriptor);
         bytes.extend_from_slice(sent.payload);
+        let (descriptor, payload) = bytes.split_at_mut(sent.descriptor.len());
+        sent.renumbered.apply_to_descriptor(descriptor);
+        sent.renumbered.apply_to_payload(payload);
         self.kept[at] = Some(Kept {
             number: sent.number,
             sent_at: now,
@@ -146,6 +169,7 @@ mod tests {
             extensions: Extensions::default(),
             descriptor: b"dd",
             payload,
+            renumbered: Renumbered::default(),
         };
         history.keep(now, &sent);
     }

@@ -6,15 +6,12 @@
 
 mod arrivals;
 mod bandwidth;
-#[cfg(any(test, duocast_fuzz))]
 mod descriptor;
 mod extensions;
 mod feedback;
-#[cfg(any(test, duocast_fuzz))]
 mod frame;
 #[cfg(any(test, duocast_fuzz))]
 pub(crate) mod fuzz;
-#[cfg(any(test, duocast_fuzz))]
 mod h264;
 mod history;
 mod keys;
@@ -26,9 +23,7 @@ mod red;
 mod rtp;
 mod send;
 mod srtp;
-#[cfg(any(test, duocast_fuzz))]
 mod vp8;
-#[cfg(any(test, duocast_fuzz))]
 mod vp9;
 mod window;
 
@@ -50,6 +45,7 @@ use crate::wire::Path;
 
 pub use self::bandwidth::{Demand, Estimate};
 pub(crate) use self::extensions::ExtensionIds;
+pub(crate) use self::frame::{Base, Frame, PictureId, Renumbered};
 pub(crate) use self::keys::{KeyTap, Keys, build};
 pub(crate) use self::ntp::to_duration as ntp_duration;
 pub(crate) use self::receive::{Packet, Payload, Received};
@@ -77,6 +73,8 @@ const MAX_REPORT_INDEX: u32 = 1 << 31;
 pub(crate) struct TrackConfig {
     pub(crate) mid: Mid,
     pub(crate) payloads: Vec<Payload>,
+    /// The names (RIDs) of its simulcast encodings, the smallest first; empty if it has one that goes without a name.
+    pub(crate) encodings: Vec<String>,
     pub(crate) ids: ExtensionIds,
     /// The SSRCs that the answer says, for media and repetitions, if we send.
     pub(crate) sends: Option<(u32, Option<u32>)>,
@@ -295,9 +293,9 @@ impl MediaPlane {
         is_sent
     }
 
-    /// Asks the client for a key frame; false if nothing came on this m-line yet.
-    pub(crate) fn request_keyframe(&mut self, mid: Mid, sink: &mut Sink<'_>) -> bool {
-        let Some(source) = self.receiver.source_of(mid) else { return false };
+    /// Asks the client for a key frame of this encoding; false if nothing came of it yet.
+    pub(crate) fn request_keyframe(&mut self, mid: Mid, encoding: u8, sink: &mut Sink<'_>) -> bool {
+        let Some(source) = self.receiver.source_of(mid, encoding) else { return false };
         let own = self.spokesman();
         self.send_rtcp(sink, |out| feedback::write_keyframe_request(own, source, out))
     }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
 
+use super::descriptor::Structure;
 use super::extensions::{ExtensionIds, Extensions, Found};
+use super::frame::{Codec, Frame};
 use super::missing::Missing;
 use super::reception::{Reception, SenderReport};
 use super::red;
@@ -32,6 +34,8 @@ const ORIGINAL_NUMBER_BYTES: usize = 2;
 pub(crate) struct Packet {
     /// Its m-line.
     pub(crate) mid: Mid,
+    /// Which of its track's simulcast encodings it is of; 0 if there is one.
+    pub(crate) encoding: u8,
     pub(crate) ssrc: u32,
     pub(crate) payload_type: u8,
     pub(crate) marker: bool,
@@ -47,6 +51,8 @@ pub(crate) struct Packet {
     pub(crate) payload: Range<usize>,
     /// Of redundant audio: where the newest block is, if the payload is sound.
     pub(crate) primary: Option<Range<usize>>,
+    /// Of video: the frame that it is part of.
+    pub(crate) frame: Frame,
 }
 
 /// What became of a datagram that authenticated.
@@ -88,9 +94,10 @@ struct Stream {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    Media(usize),
+    /// A track's, and one of its encodings.
+    Media(usize, usize),
     /// Repetitions of a track's media; of this source alone, if the offer said so.
-    Repair(usize, Option<u32>),
+    Repair(usize, usize, Option<u32>),
 }
 
 /// An m-line.
@@ -98,6 +105,15 @@ enum Role {
 struct Track {
     mid: Mid,
     payloads: Vec<Payload>,
+    /// At least one.
+    encodings: Vec<Encoding>,
+}
+
+/// One of a track's simulcast encodings, or all that there is of it.
+#[derive(Debug, Default)]
+struct Encoding {
+    /// `None`: it goes without a name.
+    rid: Option<String>,
     /// Who feeds it now, and who did before.
     source: Option<Source>,
     replaced: Option<u32>,
@@ -112,6 +128,7 @@ pub(crate) struct Payload {
     pub(crate) clock_rate: u32,
     /// Redundant audio (RFC 2198).
     pub(crate) is_redundant: bool,
+    pub(crate) codec: Codec,
 }
 
 #[derive(Debug)]
@@ -122,14 +139,18 @@ pub(crate) struct Source {
     pub(crate) reception: Reception,
     pub(crate) missing: Missing,
     heard_at: Instant,
+    /// What the last key frame's dependency descriptor brought.
+    structure: Option<Box<Structure>>,
 }
 
 /// A packet in its place among those of its source.
 struct Sorted {
     mid: Mid,
+    track: usize,
+    encoding: usize,
     ssrc: u32,
+    payload: Option<Payload>,
     payload_type: u8,
-    is_redundant: bool,
     number: u64,
     report: Option<SenderReport>,
 }
@@ -138,34 +159,36 @@ impl Receiver {
     /// The m-lines are now these. What is known of SSRCs stays: their keys are the same.
     pub(crate) fn set_tracks(&mut self, configs: &[TrackConfig], announced: Vec<Announced>) {
         let mut before = std::mem::take(&mut self.tracks);
-        let is_same = before.iter().zip(configs).all(|(track, config)| track.mid == config.mid);
+        let is_same = before.iter().zip(configs).all(|(track, config)| track.is_as(config));
         if !is_same || configs.len() < before.len() {
             self.streams.iter_mut().for_each(|stream| stream.role = None);
         }
         self.ids = configs.iter().fold(ExtensionIds::default(), |ids, config| ids.or(config.ids));
         self.announced = announced;
         for config in configs {
-            let same = before.iter_mut().find(|track| track.mid == config.mid);
-            let (source, replaced) = same.map_or((None, None), |track| (track.source.take(), track.replaced));
-            let (mid, payloads) = (config.mid, config.payloads.clone());
-            self.tracks.push(Track { mid, payloads, source, replaced });
+            let same = before.iter_mut().find(|track| track.is_as(config));
+            let new = || Encoding::all_of(&config.encodings);
+            let encodings = same.map_or_else(new, |track| std::mem::take(&mut track.encodings));
+            self.tracks.push(Track { mid: config.mid, payloads: config.payloads.clone(), encodings });
         }
     }
 
     /// The sources that feed tracks now.
     pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Source> {
-        self.tracks.iter_mut().filter_map(|track| track.source.as_mut())
+        let encodings = self.tracks.iter_mut().flat_map(|track| &mut track.encodings);
+        encodings.filter_map(|encoding| encoding.source.as_mut())
     }
 
-    /// The SSRC that feeds a track.
-    pub(crate) fn source_of(&self, mid: Mid) -> Option<u32> {
+    /// The SSRC that feeds one of a track's encodings.
+    pub(crate) fn source_of(&self, mid: Mid, encoding: u8) -> Option<u32> {
         let track = self.tracks.iter().find(|track| track.mid == mid)?;
-        track.source.as_ref().map(|source| source.ssrc)
+        track.encodings.get(usize::from(encoding))?.source.as_ref().map(|source| source.ssrc)
     }
 
     /// When packets are to be asked for.
     pub(crate) fn missing_at(&self, now: Instant, round_trip: Option<Duration>) -> Option<Instant> {
-        let sources = self.tracks.iter().filter_map(|track| track.source.as_ref());
+        let encodings = self.tracks.iter().flat_map(|track| &track.encodings);
+        let sources = encodings.filter_map(|encoding| encoding.source.as_ref());
         sources.filter_map(|source| source.missing.due_at(now, round_trip)).min()
     }
 
@@ -217,10 +240,12 @@ impl Receiver {
         let malformed = Refusal::Dropped(DropReason::Malformed);
         let payload = unpadded(bytes, start..bytes.len(), header.has_padding).ok_or(malformed)?;
         let (prefix, sorted) = match role {
-            Some(Role::Media(track)) => (0, self.sort_media(now, track, &header, number)),
-            Some(Role::Repair(track, of)) if payload.len() >= ORIGINAL_NUMBER_BYTES => {
+            Some(Role::Media(track, encoding)) => {
+                (0, self.sort_media(now, (track, encoding), &header, number))
+            }
+            Some(Role::Repair(track, encoding, of)) if payload.len() >= ORIGINAL_NUMBER_BYTES => {
                 let original = u16::from_be_bytes([bytes[payload.start], bytes[payload.start + 1]]);
-                (ORIGINAL_NUMBER_BYTES, self.sort_repair(now, track, of, &header, original))
+                (ORIGINAL_NUMBER_BYTES, self.sort_repair(now, (track, encoding), of, &header, original))
             }
             _ => (0, None),
         };
@@ -231,10 +256,13 @@ impl Receiver {
         let descriptor = bytes.len()..bytes.len() + found.descriptor.map_or(0, <[u8]>::len);
         bytes.extend_from_slice(found.descriptor.unwrap_or_default());
         let payload = payload.start + prefix..payload.end;
-        let primary = sorted.is_redundant.then(|| red::primary(&bytes[payload.clone()])).flatten();
+        let is_redundant = sorted.payload.is_some_and(|payload| payload.is_redundant);
+        let primary = is_redundant.then(|| red::primary(&bytes[payload.clone()])).flatten();
         let primary = primary.map(|within| payload.start + within.start..payload.start + within.end);
+        let frame = self.frame_of(&sorted, header.marker, &bytes[payload.clone()], found.descriptor);
         received.packet = Some(Packet {
             mid: sorted.mid,
+            encoding: sorted.encoding as u8,
             ssrc: sorted.ssrc,
             payload_type: sorted.payload_type,
             marker: header.marker,
@@ -246,33 +274,69 @@ impl Receiver {
             descriptor,
             payload,
             primary,
+            frame,
         });
         Ok(received)
     }
 
-    /// What an SSRC is for, as its offer or the MID of its packet says (RFC 8843 section 9.2). The payload type tells
-    /// media from repetitions.
+    /// What a packet of video says of its frame.
+    fn frame_of(
+        &mut self,
+        sorted: &Sorted,
+        marker: bool,
+        payload: &[u8],
+        descriptor: Option<&[u8]>,
+    ) -> Frame {
+        let codec = sorted.payload.map_or(Codec::Other, |payload| payload.codec);
+        let encoding = self.tracks.get_mut(sorted.track).and_then(|t| t.encodings.get_mut(sorted.encoding));
+        match encoding.and_then(|encoding| encoding.source.as_mut()) {
+            Some(source) if codec != Codec::Other => {
+                Frame::read(codec, payload, descriptor, marker, &mut source.structure)
+            }
+            _ => Frame::default(),
+        }
+    }
+
+    /// What an SSRC is for, as its offer or the MID of its packet says (RFC 8843 section 9.2), and of a simulcast track its RID (RFC
+    /// 8852). The payload type tells media from repetitions.
     fn role_of(&self, header: &Header<'_>, found: &Found<'_>) -> Option<Role> {
         let announced = self.announced.iter().find(|a| a.ssrc == header.ssrc);
         let is_on = |track: &Track| match announced {
             Some(announced) => track.mid == announced.mid,
             None => found.mid == Some(track.mid.as_bytes()),
         };
-        let track = self.tracks.iter().position(is_on)?;
-        let payloads = &self.tracks[track].payloads;
-        let repairs = announced.and_then(|announced| announced.repairs);
-        if repairs.is_some() || payloads.iter().any(|p| p.repair == Some(header.payload_type)) {
-            return Some(Role::Repair(track, repairs));
+        let index = self.tracks.iter().position(is_on)?;
+        let track = &self.tracks[index];
+        let is_repair = track.payloads.iter().any(|p| p.repair == Some(header.payload_type));
+        if track.is_simulcast() {
+            let rid = if is_repair { found.repaired_rid } else { found.rid }?;
+            let named = |encoding: &Encoding| encoding.rid.as_ref().is_some_and(|own| own.as_bytes() == rid);
+            let encoding = track.encodings.iter().position(named)?;
+            return Some(if is_repair {
+                Role::Repair(index, encoding, None)
+            } else {
+                Role::Media(index, encoding)
+            });
         }
-        let is_known = payloads.iter().any(|p| p.payload_type == header.payload_type);
-        (is_known || announced.is_some()).then_some(Role::Media(track))
+        let repairs = announced.and_then(|announced| announced.repairs);
+        if repairs.is_some() || is_repair {
+            return Some(Role::Repair(index, 0, repairs));
+        }
+        let is_known = track.payloads.iter().any(|p| p.payload_type == header.payload_type);
+        (is_known || announced.is_some()).then_some(Role::Media(index, 0))
     }
 
-    fn sort_media(&mut self, now: Instant, track: usize, header: &Header<'_>, number: u64) -> Option<Sorted> {
-        let track = self.tracks.get_mut(track)?;
+    fn sort_media(
+        &mut self,
+        now: Instant,
+        at: (usize, usize),
+        header: &Header<'_>,
+        number: u64,
+    ) -> Option<Sorted> {
+        let track = self.tracks.get_mut(at.0)?;
         let mid = track.mid;
         let payload = track.payloads.iter().find(|p| p.payload_type == header.payload_type).copied();
-        let source = track.source_for(now, header.ssrc, number)?;
+        let source = track.encodings.get_mut(at.1)?.source_for(now, header.ssrc, number)?;
         if number > source.highest {
             if payload.is_some_and(|payload| payload.repair.is_some()) {
                 source.missing.skipped(source.highest + 1, number);
@@ -284,24 +348,24 @@ impl Receiver {
         if let Some(payload) = payload {
             source.reception.count(now, header.timestamp, payload.clock_rate, false);
         }
-        let is_redundant = payload.is_some_and(|payload| payload.is_redundant);
-        Some(source.sorted(mid, header.payload_type, is_redundant, number))
+        Some(source.sorted(mid, at, (header.payload_type, payload), number))
     }
 
     /// Puts a repetition in the place of what it repeats. `None` if that is there already, or nobody knows what it is.
     fn sort_repair(
         &mut self,
         now: Instant,
-        track: usize,
+        at: (usize, usize),
         of: Option<u32>,
         header: &Header<'_>,
         original: u16,
     ) -> Option<Sorted> {
-        let track = self.tracks.get_mut(track)?;
-        let payload = track.payloads.iter().find(|p| p.repair == Some(header.payload_type))?;
-        let source = track.source.as_mut().filter(|source| of.is_none_or(|of| of == source.ssrc))?;
-        let at = self.ssrcs.iter().position(|ssrc| *ssrc == source.ssrc)?;
-        let window = &mut self.streams[at].window;
+        let track = self.tracks.get_mut(at.0)?;
+        let payload = *track.payloads.iter().find(|p| p.repair == Some(header.payload_type))?;
+        let source = track.encodings.get_mut(at.1)?.source.as_mut();
+        let source = source.filter(|source| of.is_none_or(|of| of == source.ssrc))?;
+        let stream = self.ssrcs.iter().position(|ssrc| *ssrc == source.ssrc)?;
+        let window = &mut self.streams[stream].window;
         // Beyond the highest there is nothing to repeat.
         let number = window.extend(original).filter(|number| *number <= source.highest)?;
         if !window.take(number) {
@@ -310,12 +374,32 @@ impl Receiver {
         source.heard_at = now;
         source.missing.found(number);
         source.reception.count(now, header.timestamp, payload.clock_rate, true);
-        Some(source.sorted(track.mid, payload.payload_type, payload.is_redundant, number))
+        Some(source.sorted(track.mid, at, (payload.payload_type, Some(payload)), number))
     }
 }
 
 impl Track {
-    /// The source with this SSRC, which feeds the track from now on. `None` if another one has replaced it.
+    /// Each encoding has its name.
+    fn is_simulcast(&self) -> bool {
+        self.encodings.iter().any(|encoding| encoding.rid.is_some())
+    }
+
+    /// It is this m-line, with the same encodings.
+    fn is_as(&self, config: &TrackConfig) -> bool {
+        let names = self.encodings.iter().filter_map(|encoding| encoding.rid.as_ref());
+        self.mid == config.mid && names.eq(&config.encodings)
+    }
+}
+
+impl Encoding {
+    fn all_of(rids: &[String]) -> Vec<Self> {
+        if rids.is_empty() {
+            return vec![Self::default()];
+        }
+        rids.iter().map(|rid| Self { rid: Some(rid.clone()), ..Self::default() }).collect()
+    }
+
+    /// The source with this SSRC, which feeds the encoding from now on. `None` if another one has replaced it.
     fn source_for(&mut self, now: Instant, ssrc: u32, number: u64) -> Option<&mut Source> {
         let present = self.source.as_ref().filter(|source| source.ssrc != ssrc);
         let is_replaced = present.is_some_and(|source| {
@@ -334,6 +418,7 @@ impl Track {
             reception: Reception::new(now, number),
             missing: Missing::default(),
             heard_at: now,
+            structure: None,
         });
         source.heard_at = now;
         Some(source)
@@ -341,8 +426,14 @@ impl Track {
 }
 
 impl Source {
-    fn sorted(&self, mid: Mid, payload_type: u8, is_redundant: bool, number: u64) -> Sorted {
+    fn sorted(
+        &self,
+        mid: Mid,
+        (track, encoding): (usize, usize),
+        (payload_type, payload): (u8, Option<Payload>),
+        number: u64,
+    ) -> Sorted {
         let report = self.reception.report();
-        Sorted { mid, ssrc: self.ssrc, payload_type, is_redundant, number, report }
+        Sorted { mid, track, encoding, ssrc: self.ssrc, payload, payload_type, number, report }
     }
 }

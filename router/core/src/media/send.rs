@@ -8,6 +8,7 @@ use str0m::media::Mid;
 use super::TrackConfig;
 use super::bandwidth::Bandwidth;
 use super::extensions::{ExtensionIds, Extensions, OwnValues};
+use super::frame::Renumbered;
 use super::history::{History, Sent};
 use super::ntp::NtpClock;
 use super::red::Redundancy;
@@ -34,6 +35,8 @@ pub(crate) struct Write {
     pub(crate) is_repaired: bool,
     /// The payload type of redundant audio, if the viewer takes it and this is none.
     pub(crate) redundant: Option<u8>,
+    /// The viewer's own numbers, in the place of those in descriptor and payload.
+    pub(crate) renumbered: Renumbered,
 }
 
 /// Padding of one packet: as much as it can say.
@@ -170,6 +173,7 @@ impl Sender {
             extensions: write.extensions,
             descriptor,
             payload,
+            renumbered: write.renumbered,
         };
         let wraps = wrapped_as.map(|_| write.payload_type);
         if !track.seal(&sent, wraps, now, (keys, clock), bandwidth, out) {
@@ -248,6 +252,7 @@ impl SendTrack {
     ) -> bool {
         let start = out.len();
         let mid = (!self.is_bound).then_some(&self.mid);
+        let mut numbered = [0; 255];
         let outgoing = Outgoing {
             payload_type: sent.payload_type,
             marker: sent.marker,
@@ -255,14 +260,16 @@ impl SendTrack {
             timestamp: sent.timestamp,
             ssrc: self.ssrc,
             extensions: &sent.extensions,
-            descriptor: sent.descriptor,
+            descriptor: sent.numbered_descriptor(&mut numbered),
             own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
         let header_len = outgoing.write(&self.ids, out);
         if let Some(payload_type) = wraps {
             self.redundancy.append(sent.timestamp, payload_type, out);
         }
+        let payload_at = out.len();
         out.extend_from_slice(sent.payload);
+        sent.renumbered.apply_to_payload(&mut out[payload_at..]);
         let is_sealed = keys.seal_rtp(out, start, header_len, self.ssrc, sent.number);
         self.note_sent(now, is_sealed, start, bandwidth, out)
     }

@@ -5,6 +5,7 @@ use std::num::NonZeroU8;
 
 use str0m::crypto::dtls::SrtpProfile;
 
+use super::frame::Codec;
 use super::*;
 use crate::wire::Link;
 
@@ -26,12 +27,24 @@ fn path() -> Path {
 }
 
 fn config(mid: Mid) -> MediaConfig {
-    let payload =
-        Payload { payload_type: PT, repair: Some(REPAIR_PT), clock_rate: 90_000, is_redundant: false };
+    let payload = Payload {
+        payload_type: PT,
+        repair: Some(REPAIR_PT),
+        clock_rate: 90_000,
+        is_redundant: false,
+        codec: Codec::Vp8,
+    };
     let ids =
         ExtensionIds { mid: NonZeroU8::new(4), transport_number: NonZeroU8::new(3), ..Default::default() };
     let sends = Some((SSRC, Some(REPAIR_SSRC)));
-    let track = TrackConfig { mid, payloads: vec![payload], ids, sends, cname: "name".to_owned() };
+    let track = TrackConfig {
+        mid,
+        payloads: vec![payload],
+        encodings: Vec::new(),
+        ids,
+        sends,
+        cname: "name".to_owned(),
+    };
     MediaConfig { tracks: vec![track], announced: Vec::new(), wants_arrivals: true }
 }
 
@@ -64,6 +77,7 @@ impl Pair {
             payload: 0..8,
             is_repaired: true,
             redundant: None,
+            renumbered: Renumbered::default(),
         };
         let bytes = sequence_number.to_be_bytes();
         let mut sink = Sink { queue: &mut self.queue, path: Some(path()) };

@@ -1,6 +1,8 @@
 //! A shard and str0m clients on virtual time: no socket, no clock but the world's.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the world")]
 
+pub mod layers;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

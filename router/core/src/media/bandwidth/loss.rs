@@ -33,7 +33,7 @@ impl Loss {
         self.lost = self.lost.saturating_sub(1);
     }
 
-    /// The smoothed fraction, if there is something new to say of it. `now` in microseconds.
+    /// The smoothed fraction, or the last one if that is less, if there is something new to say of it. `now` in microseconds.
     pub(super) fn judge(&mut self, now: u64) -> Option<f64> {
         let began = *self.began.get_or_insert(now);
         if self.expected < MIN_PACKETS || now.saturating_sub(began) < MIN_TIME {
@@ -41,7 +41,7 @@ impl Loss {
         }
         let fraction = f64::from(self.lost) / f64::from(self.expected);
         *self = Self { began: Some(now), fraction: (self.fraction + fraction) / 2.0, ..Self::default() };
-        Some(self.fraction)
+        Some(self.fraction.min(fraction))
     }
 
     /// The smoothed fraction.

@@ -62,6 +62,8 @@ const TOLD_DOWN: f64 = 0.97;
 pub struct Estimate {
     /// Of RTP datagrams, without what IP and UDP add.
     pub bits_per_second: u64,
+    /// The path was seen to carry no more. Else it carries this at least: nothing more was tried.
+    pub is_bound: bool,
 }
 
 /// What an estimate is needed for.
@@ -93,7 +95,12 @@ pub(crate) struct Bandwidth {
     overused_at: Option<u64>,
     /// The queue that grew is not empty yet.
     is_draining: bool,
-    told: f64,
+    /// What it held at the last report.
+    queued: f64,
+    /// The path was seen to carry no more: a queue grew, packets got lost, or nothing was heard. A probe that was answered late, or what
+    /// was sent so far, says nothing of that.
+    is_bounded: bool,
+    told: (f64, bool),
 }
 
 /// The receiver's time in reports.
@@ -131,7 +138,9 @@ impl Bandwidth {
             waits_since: 0,
             overused_at: None,
             is_draining: false,
-            told: 0.0,
+            queued: 0.0,
+            is_bounded: false,
+            told: (0.0, false),
         }
     }
 
@@ -196,17 +205,18 @@ impl Bandwidth {
     /// `None` until something is known.
     pub(crate) fn estimate(&self, now: Instant) -> Option<Estimate> {
         let bits = self.bits(self.micros(now))?;
-        Some(Estimate { bits_per_second: bits as u64 })
+        Some(Estimate { bits_per_second: bits as u64, is_bound: self.is_bounded })
     }
 
     /// The estimate, if it has changed so much since this was last asked that it matters.
     pub(crate) fn new_estimate(&mut self, now: Instant) -> Option<Estimate> {
         let bits = self.bits(self.micros(now))?;
-        if (self.told * TOLD_DOWN..=self.told * TOLD_UP).contains(&bits) {
+        let (told, was_bounded) = self.told;
+        if (told * TOLD_DOWN..=told * TOLD_UP).contains(&bits) && was_bounded == self.is_bounded {
             return None;
         }
-        self.told = bits;
-        Some(Estimate { bits_per_second: bits as u64 })
+        self.told = (bits, self.is_bounded);
+        Some(Estimate { bits_per_second: bits as u64, is_bound: self.is_bounded })
     }
 
     /// When [`Bandwidth::wants_padding`] has something to do.
@@ -228,6 +238,7 @@ impl Bandwidth {
         if self.sent.bytes_in_flight() > 0 && now >= self.waits_since + SILENT_AFTER {
             self.waits_since = now;
             self.rate.halve();
+            self.is_bounded = true;
             self.probes.give_up(now);
         }
         self.judge_probe(now);
@@ -265,19 +276,29 @@ impl Bandwidth {
     /// Draws the conclusions from a report.
     fn conclude(&mut self, now: u64) {
         let (usage, round_trip) = (self.trend.usage(), self.round_trip.shortest());
+        let queued = self.queued_bytes();
+        let before = std::mem::replace(&mut self.queued, queued);
+        // What arrives while a queue is being emptied is little because little is sent: that is no reason to send even less.
+        let is_emptying = self.is_draining && self.queued <= before;
+        let usage = if is_emptying && usage == Usage::Over { Usage::Under } else { usage };
         let arriving = self.throughput.arriving();
         let is_lowered = self.rate.update(now, usage, self.loss.fraction(), arriving, round_trip);
+        self.is_bounded |= is_lowered && self.queued > 0.0;
         if usage == Usage::Over {
             self.overused_at = Some(now);
             self.probes.wait_until(now + CALM_AFTER);
             self.is_draining |= is_lowered;
-        } else if self.queued_bytes() == 0.0 {
+        } else if self.queued == 0.0 {
             self.is_draining = false;
         }
         if let Some(fraction) = self.loss.judge(now) {
-            self.rate.lose(now, fraction, arriving, round_trip);
+            let is_lowered = self.rate.lose(now, fraction, arriving, round_trip);
+            self.is_bounded |= is_lowered;
+            self.is_draining |= is_lowered && self.queued > 0.0;
         }
         self.judge_probe(now);
+        // All that is wanted goes through.
+        self.is_bounded &= self.rate.bits().is_some_and(|bits| bits < self.demand.wanted as f64);
     }
 
     fn judge_probe(&mut self, now: u64) {

@@ -76,19 +76,26 @@ impl Rate {
         false
     }
 
-    /// This fraction was lost lately.
-    pub(super) fn lose(&mut self, now: u64, fraction: f64, arriving: Option<Arriving>, round_trip: u64) {
-        let Some(bits) = self.bits.filter(|_| fraction > loss::HIGH) else { return };
+    /// This fraction was lost lately; true if the rate was lowered for it.
+    pub(super) fn lose(
+        &mut self,
+        now: u64,
+        fraction: f64,
+        arriving: Option<Arriving>,
+        round_trip: u64,
+    ) -> bool {
+        let Some(bits) = self.bits.filter(|_| fraction > loss::HIGH) else { return false };
         let is_time = self.lowered_at.is_none_or(|at| now.saturating_sub(at) >= LOSS_AGAIN + round_trip);
         let lowered = match arriving {
             Some(arriving) if fraction > loss::HEAVY => arriving.least,
             _ if is_time => bits * (1.0 - fraction / 2.0),
-            _ => return,
+            _ => return false,
         };
         if lowered < bits {
             self.set(lowered);
             self.lowered_at = Some(now);
         }
+        lowered < bits
     }
 
     /// Nothing was heard of what was sent.

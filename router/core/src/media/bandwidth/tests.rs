@@ -371,7 +371,7 @@ proptest! {
                 bandwidth.note_sent(now, 290);
             }
             prop_assert!(bandwidth.wakes_at(now).is_none_or(|at| at > now || bandwidth.probes.id() == 0));
-            if let Some(Estimate { bits_per_second }) = bandwidth.estimate(now) {
+            if let Some(Estimate { bits_per_second, .. }) = bandwidth.estimate(now) {
                 prop_assert!((30_000..=30_000_000).contains(&bits_per_second));
             }
         }

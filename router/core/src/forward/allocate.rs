@@ -1,0 +1,106 @@
+//! What each viewer is to be sent of the layers that its publishers send.
+
+use super::Forward;
+use super::allocation::{self, Video};
+use super::layers::Layer;
+use super::{Leg, Wanted};
+use crate::demux::LegKey;
+use crate::media::{Demand, Estimate};
+
+/// What a track of sound takes, in bits per second, headers and redundancy included. It goes first whatever there is room for. Higher
+/// makes pictures smaller for nothing, lower lets a queue grow in front of the sound.
+const SOUND_BITS: f64 = 60e3;
+
+/// What could be sent with use is told if it changed by so much. Higher lets probes stop short of it, lower tells every picture.
+const TOLD: f64 = 0.1;
+
+/// What a viewer views, and what it takes.
+#[derive(Debug, Default)]
+struct Viewing {
+    /// Pictures with layers: which of its tracks each is.
+    videos: Vec<(usize, Video)>,
+    /// All else, in bits per second.
+    rest: f64,
+}
+
+impl Forward {
+    /// What a viewer's path carries is thought to be this now.
+    pub(crate) fn set_estimate(&mut self, viewer: LegKey, estimate: Estimate) {
+        if let Some(leg) = self.legs.get_mut(&viewer) {
+            leg.estimate = Some(estimate);
+            self.allocate(viewer);
+        }
+    }
+
+    /// Chooses anew what a viewer is to be sent.
+    pub(super) fn allocate(&mut self, viewer: LegKey) {
+        let viewing = self.viewing(viewer);
+        let Some(leg) = self.legs.get_mut(&viewer) else { return };
+        let Viewing { videos, rest } = viewing;
+        let top = |video: &Video| video.choices.last().map_or(0.0, |choice| choice.bits);
+        let has_choice = videos.iter().any(|(_, video)| video.choices.len() > 1);
+        let wanted = rest + videos.iter().map(|(_, video)| top(video)).sum::<f64>();
+        let demand = has_choice.then_some(Demand { wanted: (wanted * allocation::HEADROOM) as u64 });
+        // Before its publisher has sent something there is nothing to say.
+        let is_known = videos.iter().any(|(_, video)| !video.choices.is_empty()) || leg.demand.is_none();
+        if is_known && is_news(leg.demand, demand) {
+            leg.demand = demand;
+            if demand.is_none() {
+                leg.estimate = None;
+            }
+            self.wanted.push_back(Wanted { leg: viewer, demand });
+        }
+        let bound = leg.estimate.filter(|estimate| estimate.is_bound);
+        let room = bound.map(|bound| bound.bits_per_second as f64 - rest);
+        let (views, videos): (Vec<usize>, Vec<Video>) = videos.into_iter().unzip();
+        let chosen = allocation::choose(room, &videos);
+        for ((view, video), chosen) in views.into_iter().zip(&videos).zip(chosen) {
+            leg.aim(view, video, chosen, room);
+        }
+    }
+
+    fn viewing(&self, viewer: LegKey) -> Viewing {
+        let mut viewing = Viewing::default();
+        let Some(leg) = self.legs.get(&viewer) else { return viewing };
+        let publishers = leg.from.iter().filter_map(|from| self.legs.get(from));
+        for published in publishers.flat_map(|publisher| &publisher.publishes) {
+            let index = published.link_to(viewer).and_then(|link| link.view);
+            let Some((index, view)) = index.and_then(|index| Some((index, leg.views.get(index)?))) else {
+                continue;
+            };
+            match &published.layers {
+                None => viewing.rest += SOUND_BITS,
+                Some(layers) if layers.is_layered() => {
+                    let video = Video { choices: layers.choices(), present: view.selector.target() };
+                    viewing.videos.push((index, video));
+                }
+                Some(layers) => viewing.rest += layers.bits(),
+            }
+        }
+        viewing
+    }
+}
+
+impl Leg {
+    fn aim(&mut self, view: usize, video: &Video, chosen: Option<Layer>, room: Option<f64>) {
+        let Some(view) = self.views.get_mut(view) else { return };
+        if view.selector.target() == chosen {
+            return;
+        }
+        let sent = view.selector.encoding();
+        let of_sent = video.choices.iter().rev().find(|choice| Some(choice.layer.encoding) == sent);
+        let is_too_much = |room: f64| of_sent.is_some_and(|choice| choice.bits > room * URGENT);
+        view.selector.aim(chosen, room.is_some_and(is_too_much));
+    }
+}
+
+/// What a viewer is sent ends at once if it takes so many times what there is room for; else it goes on until a smaller picture has begun. Higher
+/// keeps queues that sound waits in, lower lets the picture stand still where it need not.
+const URGENT: f64 = 1.2;
+
+fn is_news(before: Option<Demand>, now: Option<Demand>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => before.wanted.abs_diff(now.wanted) as f64 > TOLD * before.wanted as f64,
+        (before, now) => before != now,
+    }
+}

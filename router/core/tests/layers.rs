@@ -1,0 +1,211 @@
+//! A picture in several encodings, and viewers who each get what their path carries, told on virtual time.
+
+mod world;
+
+use std::time::Duration;
+
+use duocast_router_core::DropReason;
+use world::layers::{Camera, Picture};
+use world::{Audio, Bottleneck, Video, World, call, leg, standard_client};
+
+const RIDS: [&str; 3] = ["q", "h", "f"];
+const ENCODINGS: [(&str, u64); 3] = [("q", 150_000), ("h", 500_000), ("f", 1_200_000)];
+/// Frames in a second.
+const SECOND: usize = 25;
+
+/// Client 0 films in three encodings, `viewers` others watch; everybody is connected.
+fn filmed(seed: u64, viewers: usize) -> (World, Camera) {
+    let mut world = World::new(seed);
+    let all: Vec<usize> = (0..=viewers).map(|_| world.add_client(standard_client())).collect();
+    let routes: Vec<_> = all[1..].iter().map(|viewer| (0, *viewer)).collect();
+    assert!(world.plan(&all, &routes).applied);
+    world.offer_simulcast(0, &RIDS).unwrap();
+    all[1..].iter().for_each(|viewer| world.offer(*viewer, &[Audio, Video]).unwrap());
+    world.run_until("all connect", |w| w.clients.iter().all(|c| c.connected));
+    (world, Camera::new(&ENCODINGS))
+}
+
+fn last_of(world: &World, viewer: usize) -> Picture {
+    *world.clients[viewer].decoded(0).last().expect("a picture")
+}
+
+#[test]
+fn the_answer_takes_the_encodings_in_the_offers_order() {
+    let (world, _) = filmed(1, 1);
+    let answer = &world.clients[0].answer;
+    for line in ["a=rid:q recv", "a=rid:h recv", "a=rid:f recv", "a=simulcast:recv q;h;f"] {
+        assert!(answer.lines().any(|one| one == line), "{line}: {answer}");
+    }
+    assert!(answer.contains("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"), "{answer}");
+    assert!(!world.clients[1].answer.contains("simulcast"), "who offers none is answered none");
+}
+
+#[test]
+fn a_viewer_on_a_wide_path_sees_the_largest_picture_from_the_first_moments_on() {
+    let (mut world, mut camera) = filmed(2, 1);
+    world.film(0, &mut camera, 4 * SECOND);
+    let shown = world.clients[1].decoded(0);
+    assert!(shown.len() > 4 * SECOND - 3, "{} of {}", shown.len(), 4 * SECOND);
+    assert!(shown[5..].iter().all(|picture| picture.encoding == 2), "{shown:?}");
+    assert!(
+        shown.windows(2).all(|two| two[1].number > two[0].number),
+        "none twice, none later than its time"
+    );
+    assert_eq!(world.clients[1].pictures(0).len(), shown.len(), "nothing came that could not be shown");
+    assert!(camera.keys.iter().all(|keys| *keys <= 2), "{:?}", camera.keys);
+    assert!(world.shard.counters().dropped_for(DropReason::LayerNotChosen) > 100);
+    assert_eq!(world.shard.counters().panics, 0);
+}
+
+#[test]
+fn an_encoding_that_the_publisher_stops_is_replaced_by_the_next_and_taken_again() {
+    let (mut world, mut camera) = filmed(3, 1);
+    world.film(0, &mut camera, 2 * SECOND);
+    camera.encodings[2].1 = 0;
+    let stopped_at = world.now;
+    world.film(0, &mut camera, 2 * SECOND);
+    assert_eq!(last_of(&world, 1).encoding, 1);
+    let shown = world.clients[1].decoded(0);
+    let next = shown.iter().find(|picture| picture.encoding == 1 && picture.at > stopped_at).unwrap();
+    assert!(next.at - stopped_at < Duration::from_millis(700), "{:?}", next.at - stopped_at);
+    camera.encodings[2].1 = 1_200_000;
+    world.film(0, &mut camera, SECOND);
+    assert_eq!(last_of(&world, 1).encoding, 2);
+}
+
+#[test]
+fn a_lost_key_frame_is_asked_for_again_and_of_the_encoding_that_is_seen_alone() {
+    let (mut world, mut camera) = filmed(4, 1);
+    world.film(0, &mut camera, 2 * SECOND);
+    let before = camera.keys.clone();
+    world.ask_keyframe(1);
+    world.film(0, &mut camera, SECOND);
+    assert_eq!(camera.keys[..2], before[..2]);
+    assert_eq!(camera.keys[2], before[2] + 1);
+}
+
+#[test]
+fn who_joins_later_costs_one_key_frame_of_one_encoding() {
+    let (mut world, mut camera) = filmed(5, 2);
+    world.film(0, &mut camera, 2 * SECOND);
+    let before = camera.keys.clone();
+    let newcomer = world.add_client(standard_client());
+    assert!(world.plan(&[0, 1, 2, newcomer], &[(0, 1), (0, 2), (0, newcomer)]).applied);
+    world.offer(newcomer, &[Audio, Video]).unwrap();
+    world.film(0, &mut camera, 2 * SECOND);
+    assert_eq!(camera.keys, [before[0], before[1], before[2] + 1]);
+    assert!(world.clients[newcomer].decoded(0).iter().all(|picture| picture.encoding == 2));
+    assert!(world.clients[1].decoded(0).len() > 4 * SECOND - 3, "the others miss nothing");
+}
+
+#[test]
+fn pictures_are_repaired_on_the_way_up_and_on_the_way_down() {
+    let (mut world, mut camera) = filmed(6, 1);
+    world.film(0, &mut camera, SECOND);
+    (world.loss_up, world.loss_down) = (2, 2);
+    world.film(0, &mut camera, 8 * SECOND);
+    (world.loss_up, world.loss_down) = (0, 0);
+    world.film(0, &mut camera, SECOND);
+    let shown = world.clients[1].decoded(0).len();
+    assert!(shown > 9 * SECOND, "{shown} of {}", 10 * SECOND);
+}
+
+#[test]
+fn a_publisher_who_comes_anew_is_seen_again_at_once() {
+    let (mut world, mut camera) = filmed(7, 1);
+    world.film(0, &mut camera, 2 * SECOND);
+    let again = world.add_client(standard_client());
+    world.clients.swap(0, again);
+    // The page was loaded anew: the same leg, another client behind it.
+    world.offer_simulcast(0, &RIDS).unwrap();
+    world.run_until("it connects", |w| w.clients[0].connected);
+    let (mut camera, began) = (Camera::new(&ENCODINGS), world.now);
+    world.film(0, &mut camera, 2 * SECOND);
+    let shown = world.clients[1].decoded(0);
+    let first = shown.iter().find(|picture| picture.at > began).unwrap();
+    assert!(first.at - began < Duration::from_millis(200), "{:?}", first.at - began);
+    assert_eq!(shown.last().unwrap().encoding, 2);
+}
+
+#[test]
+fn each_viewer_has_its_own_picture() {
+    let (mut world, mut camera) = filmed(8, 2);
+    world.bottleneck = Some(Bottleneck::new(world.now, 2, 900_000, Duration::from_millis(300)));
+    let mut told = String::new();
+    film(&mut world, &mut camera, 12, &mut told);
+    assert_eq!((last_of(&world, 1).encoding, last_of(&world, 2).encoding), (2, 1), "{told}");
+    let shown = world.clients[1].decoded(0);
+    assert!(shown[5..].iter().all(|picture| picture.encoding == 2), "nothing of it costs the other one");
+    assert!(shown.len() > 12 * SECOND / 25 * 24 - 3);
+}
+
+/// What a viewer saw, and what was thought of its path, every half second: for the message of a story that fails.
+fn film(world: &mut World, camera: &mut Camera, seconds: usize, told: &mut String) {
+    let viewer = world.clients.len() - 1;
+    for _ in 0..2 * seconds {
+        let since = world.clients[viewer].received.len();
+        world.film(0, camera, SECOND / 2);
+        let shown = world.clients[viewer].decoded(since);
+        let count = |n| shown.iter().filter(|picture| picture.encoding == n).count();
+        let estimate = world.shard.estimate(world.now, call(), leg(viewer));
+        let estimate = estimate.map(|e| (e.bits_per_second / 1000, e.is_bound));
+        *told += &format!("\n{:?} {estimate:?} {:?}", [0, 1, 2].map(count), camera.keys);
+    }
+}
+
+/// Sound that never came in the worst five seconds, in percent; pieces are sent every 20 ms.
+fn lost_sound(world: &World, viewer: usize) -> f64 {
+    let client = &world.clients[viewer];
+    let audio = client.payload_type(Audio).unwrap().pt();
+    let heard = client.received.iter().filter(|packet| packet.header.payload_type == audio);
+    let mut numbers: Vec<u64> = heard.map(|packet| *packet.seq_no).collect();
+    numbers.sort_unstable();
+    let came = |from: u64| numbers.iter().filter(|number| (from..from + 250).contains(*number)).count();
+    let starts = (numbers[0]..numbers[numbers.len() - 1] - 250).step_by(10);
+    starts.map(|from| 100.0 - came(from) as f64 / 2.5).fold(0.0, f64::max)
+}
+
+/// The way to the viewer narrows from 2 Mbit/s to 300 kbit/s and widens again.
+fn step(seed: u64, queue_ms: u64) {
+    let (mut world, mut camera) = filmed(seed, 1);
+    let queue = Duration::from_millis(queue_ms);
+    world.bottleneck = Some(Bottleneck::new(world.now, 1, 2_000_000, queue));
+    let began = world.now;
+    let mut told = String::new();
+    film(&mut world, &mut camera, 8, &mut told);
+    assert_eq!(last_of(&world, 1).encoding, 2, "all of it fits: {told}");
+    world.bottleneck.as_mut().unwrap().bits_per_second = 300_000;
+    film(&mut world, &mut camera, 15, &mut told);
+    assert_eq!(last_of(&world, 1).encoding, 0, "the smallest fits: {told}");
+    world.bottleneck.as_mut().unwrap().bits_per_second = 2_000_000;
+    let widened = world.now;
+    film(&mut world, &mut camera, 10, &mut told);
+    let shown = world.clients[1].decoded(0);
+    let gaps = shown.windows(2).map(|two| (two[1].at - two[0].at, two[0].at - began));
+    let (stall, stalled_at) = gaps.max().unwrap();
+    let full = shown.iter().find(|picture| picture.at > widened && picture.encoding == 2);
+    let back = full.map(|picture| picture.at - widened);
+    let lost = lost_sound(&world, 1);
+    let told = format!(
+        "queue {queue_ms} ms: lost {lost:.1} % of the sound, stall {stall:?} at {stalled_at:?}, back {back:?}{told}"
+    );
+    assert!(lost <= 2.0, "{told}");
+    // A short queue loses the first key frames of the smallest picture as well.
+    assert!(stall < Duration::from_secs(2), "{told}");
+    assert!(back.is_some_and(|back| back < Duration::from_secs(8)), "{told}");
+}
+
+#[test]
+fn a_path_that_narrows_costs_hardly_any_sound_and_the_picture_comes_back() {
+    step(9, 200);
+}
+
+#[test]
+fn so_it_is_where_the_queue_is_short() {
+    step(10, 60);
+}
+
+#[test]
+fn so_it_is_where_the_queue_is_long() {
+    step(11, 1000);
+}
