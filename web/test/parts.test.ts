@@ -13,6 +13,8 @@ import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb";
 import { toCall, toFailure } from "../src/shell/wire";
 import { clock, endedText, explain, spoken } from "../src/text";
 import { ANN, refusal } from "./make";
+import { sizesOf } from "../src/core/sizes";
+import { startingAt } from "../src/core/startrate";
 
 function token(claims: object): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -196,5 +198,25 @@ describe("redundant sound", () => {
     expect(after(0.1, ...clean(seconds))).toBe(true);
     expect(after(0.1, ...clean(seconds + 1))).toBe(false);
     expect(after(0.1, ...clean(seconds - 1), 0.015, ...clean(seconds))).toBe(true);
+  });
+});
+
+describe("what the way to the router is taken to carry at first", () => {
+  it("is said of each video codec, and of nothing else", () => {
+    const sdp = ["a=rtpmap:111 opus/48000/2", "a=fmtp:111 minptime=10", "a=rtpmap:96 VP8/90000", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96", "a=rtpmap:98 H264/90000", "a=fmtp:98 packetization-mode=1", ""];
+    const said = startingAt(sdp.join("\r\n"), 900).split("\r\n");
+    expect(said.filter((line) => !sdp.includes(line))).toEqual(["a=fmtp:96 x-google-start-bitrate=900", "a=fmtp:98 packetization-mode=1;x-google-start-bitrate=900"]);
+    expect(said).toHaveLength(sdp.length + 1);
+  });
+});
+
+describe("the sizes of a picture", () => {
+  it("are as many as Chromium sends of it, and the largest is the whole picture", () => {
+    for (const [width, height, count] of [[1280, 720, 3], [960, 540, 3], [640, 480, 2], [640, 360, 2], [320, 180, 1]] as const) {
+      const active = sizesOf(width * height).filter((size) => size.active);
+      expect(active).toHaveLength(count);
+      expect(active.at(-1)?.scaleResolutionDownBy).toBe(1);
+      expect(active.map((size) => size.maxBitrate)).toEqual(active.map((size) => size.maxBitrate).sort((a, b) => a - b));
+    }
   });
 });

@@ -43,6 +43,18 @@ export function offerOnly(codec) {
   };
 }
 
+/** Before the page's own code: sends this codec in one stream with layers in it, as `mode` says (WebRTC-SVC, section 6). */
+export function sendLayers({ codec, mode }) {
+  const native = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function addTransceiver(kind, init) {
+    if (kind !== "video") return native.call(this, kind, init);
+    const line = native.call(this, kind, { ...init, sendEncodings: [{ scalabilityMode: mode, maxBitrate: 1_700_000 }] });
+    const { codecs } = RTCRtpReceiver.getCapabilities("video");
+    line.setCodecPreferences(codecs.filter(({ mimeType }) => [`video/${codec}`, "video/rtx"].includes(mimeType)));
+    return line;
+  };
+}
+
 /** From now on no picture comes to the decoder, until a key frame was lost, too. */
 export function losePictures() {
   window.pictureGate.postMessage("lose");
@@ -54,15 +66,20 @@ export async function videoStreams() {
   const video = (peer.localDescription?.sdp ?? "").split(/^m=/m).find((part) => part.startsWith("video")) ?? "";
   const offered = [...new Set([...video.matchAll(/^a=rtpmap:\d+ ([^/]+)/gm)].map(([, name]) => name))];
   const all = [...(await peer.getStats()).values()];
+  // A picture may be sent in several sizes: what is counted is all of them.
   const one = (type) => {
-    const found = all.find((entry) => entry.type === type && entry.kind === "video");
-    if (!found) return null;
-    const { framesEncoded, framesDecoded, keyFramesDecoded, keyFramesEncoded, pliCount, decoderImplementation } = found;
+    const streams = all.filter((entry) => entry.type === type && entry.kind === "video");
+    if (streams.length === 0) return null;
+    const [found] = streams;
+    const counted = ["framesEncoded", "framesDecoded", "keyFramesDecoded", "keyFramesEncoded", "pliCount", "packetsReceived", "packetsSent"];
+    const sum = (name) => (name in found ? streams.reduce((total, stream) => total + (stream[name] ?? 0), 0) : undefined);
+    const { packetsReceived, packetsSent, ...more } = Object.fromEntries(counted.map((name) => [name, sum(name)]));
     return {
       codec: all.find((entry) => entry.id === found.codecId)?.mimeType ?? "",
-      packets: found.packetsReceived ?? found.packetsSent,
-      decoder: decoderImplementation,
-      ...{ framesEncoded, framesDecoded, keyFramesDecoded, keyFramesEncoded, pliCount },
+      packets: packetsReceived ?? packetsSent,
+      decoder: found.decoderImplementation,
+      sizes: streams.map(({ rid, frameHeight, framesPerSecond, scalabilityMode }) => ({ rid, lines: frameHeight ?? 0, rate: framesPerSecond ?? 0, mode: scalabilityMode })),
+      ...more,
     };
   };
   return { offered, inbound: one("inbound-rtp"), outbound: one("outbound-rtp"), lost: window.lostPictures };

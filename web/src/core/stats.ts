@@ -50,7 +50,8 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
   const audioIn = one("inbound-rtp", "audio");
   const audioOut = one("outbound-rtp", "audio");
   const videoIn = one("inbound-rtp", "video");
-  const videoOut = one("outbound-rtp", "video");
+  // One for each size that the picture is sent in.
+  const videoOut = all.filter((entry) => entry["type"] === "outbound-rtp" && entry["kind"] === "video");
   const source = one("media-source", "audio");
   const echoes = all.filter((entry) => entry["type"] === "remote-inbound-rtp");
   const pair = usedPair(all);
@@ -83,9 +84,9 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
       height: num(videoIn, "frameHeight"),
     },
     videoOut: {
-      packets: num(videoOut, "packetsSent"),
-      bytes: num(videoOut, "bytesSent"),
-      framesEncoded: num(videoOut, "framesEncoded"),
+      packets: sum(videoOut, "packetsSent"),
+      bytes: sum(videoOut, "bytesSent"),
+      framesEncoded: sum(videoOut, "framesEncoded"),
     },
     roundTripMs: toMs(pair?.["currentRoundTripTime"]) ?? toMs(echoes[0]?.["roundTripTime"]),
     sentLoss: worst(echoes.map((entry) => entry["fractionLost"])),
@@ -128,6 +129,10 @@ function usedPair(all: readonly StatsEntry[]): StatsEntry | undefined {
 function num(entry: StatsEntry | undefined, key: string): number {
   const value = entry?.[key];
   return typeof value === "number" && Number.isFinite(value) ? value : 0;
+}
+
+function sum(entries: readonly StatsEntry[], key: string): number {
+  return entries.reduce((total, entry) => total + num(entry, key), 0);
 }
 
 function text(entry: StatsEntry | undefined, key: string): string {

@@ -1,6 +1,7 @@
 // One peer connection to the other party. It decides nothing: core/direct.ts says when to make and close one.
 
-import { MediaLines, VIDEO_BITRATE_MAX } from "./path";
+import { VIDEO_BITRATE_MAX } from "../core/bitrate";
+import { MediaLines } from "./path";
 
 /** Candidates are gathered for this long at most; the server wants a description whole. */
 const GATHER_MS_MAX = 2_000;

@@ -1,8 +1,13 @@
 // One peer connection to the router. It decides nothing: core/leg.ts says when to make, restart and close one.
 
 import type { IceState } from "../core/leg";
+import { SIZE_NAMES, sizesOf } from "../core/sizes";
+import { START_KBIT, startingAt } from "../core/startrate";
 import type { Relay } from "./api";
-import { MediaLines, VIDEO_BITRATE_MAX } from "./path";
+import { MediaLines } from "./path";
+
+/** Until the camera is known. */
+const SIZES: RTCRtpEncodingParameters[] = sizesOf(1280 * 720).map((size, i) => ({ rid: SIZE_NAMES[i], ...size }));
 
 export class Leg {
   readonly connection: RTCPeerConnection;
@@ -16,7 +21,7 @@ export class Leg {
     this.connection = new RTCPeerConnection(configuration(relay));
     this.lines = new MediaLines(
       this.connection.addTransceiver("audio", { direction: "sendrecv" }),
-      this.connection.addTransceiver("video", { direction: "sendrecv", sendEncodings: [{ maxBitrate: VIDEO_BITRATE_MAX }] }),
+      this.connection.addTransceiver("video", { direction: "sendrecv", sendEncodings: SIZES }),
     );
     this.connection.addEventListener("connectionstatechange", () => {
       const state = this.#iceState();
@@ -41,7 +46,7 @@ export class Leg {
 
   /** Takes the router's answer. Gives "connected" where a restart did not even interrupt the connection. */
   async answer(sdp: string): Promise<IceState | null> {
-    await this.connection.setRemoteDescription({ type: "answer", sdp });
+    await this.connection.setRemoteDescription({ type: "answer", sdp: startingAt(sdp, START_KBIT) });
     return this.#iceState() === "connected" ? "connected" : null;
   }
 

@@ -3,9 +3,6 @@
 import type { MediaState } from "../core/model";
 import { Sending } from "./sending";
 
-/** Enough for 720p30 of a face; the bandwidth estimate lowers it where the network is narrower. */
-export const VIDEO_BITRATE_MAX = 1_700_000;
-
 /** The two lines of every description of ours: sound first, then the picture. */
 export class MediaLines {
   /** Sound and picture in elements of their own: the sound plays on while there is no picture. */

@@ -1,5 +1,7 @@
 // What a sender sends, if anything. Each change takes a moment, and wishes may come faster than that.
 
+import { sizesOf } from "../core/sizes";
+
 export type Pause =
   /** The encoding is switched off and the track stays. */
   | "encoding"
@@ -22,6 +24,8 @@ export class Sending {
   #active = true;
   #protect = false;
   #protected = false;
+  /** The pixels that the sizes are for. */
+  #pixels = 0;
 
   constructor(
     readonly sender: RTCRtpSender,
@@ -67,13 +71,34 @@ export class Sending {
   }
 
   async #step(): Promise<void> {
-    if (this.sender.track !== this.#wanted) return this.sender.replaceTrack(this.#wanted);
+    const pixels = pixelsOf(this.#wanted);
+    if (pixels > 0 && pixels !== this.#pixels) return this.#chooseSizes(pixels);
+    if (this.sender.track !== this.#wanted) return this.#replaceTrack(this.#wanted);
     if (this.#protected !== this.#protect) return this.#chooseCodec(this.#protect);
     const active = this.#wantedActive;
     const parameters = this.sender.getParameters();
     for (const encoding of parameters.encodings) encoding.active = active;
     await this.sender.setParameters(parameters);
     this.#active = active;
+  }
+
+  /** Chromium fills up what several sizes leave free with padding, for two seconds more after the last picture: it is told to send nothing. */
+  async #replaceTrack(track: MediaStreamTrack | null): Promise<void> {
+    await this.sender.replaceTrack(track);
+    const parameters = this.sender.getParameters();
+    if (track !== null || parameters.encodings.length < 2) return;
+    this.#pixels = 0;
+    for (const encoding of parameters.encodings) encoding.active = false;
+    await this.sender.setParameters(parameters).catch(() => undefined);
+  }
+
+  /** Where a picture is sent in several sizes: those that this one can have, before its first frame. */
+  async #chooseSizes(pixels: number): Promise<void> {
+    this.#pixels = pixels;
+    const parameters = this.sender.getParameters();
+    if (parameters.encodings.length < 2) return;
+    for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, sizesOf(pixels)[i]);
+    await this.sender.setParameters(parameters).catch(() => undefined);
   }
 
   /** Without renegotiation. A browser that cannot goes on as it is. */
@@ -89,4 +114,11 @@ export class Sending {
     }
     this.#protected = redundant;
   }
+}
+
+/** Of a picture, as far as the browser says; 0 for sound. */
+function pixelsOf(track: MediaStreamTrack | null): number {
+  if (track?.kind !== "video") return 0;
+  const { width = 1280, height = 720 } = track.getSettings();
+  return width * height;
 }
