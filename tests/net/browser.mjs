@@ -7,6 +7,7 @@ import { createHash, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { chromiumPerson, launchChromium } from "../browser/lib/chromium.mjs";
+import { sendLayers } from "../browser/lib/codecs.mjs";
 
 const [origin, ca, handle, token] = process.argv.slice(2);
 
@@ -134,13 +135,14 @@ async function keep() {
 }
 
 const acts = {
-  async open() {
+  async open({ camera, layers } = {}) {
     const key = new X509Certificate(readFileSync(ca)).publicKey.export({ type: "spki", format: "der" });
     browser = await launchChromium({ trustKey: createHash("sha256").update(key).digest("base64") });
     const context = await browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce" });
     await context.addInitScript(watch);
+    if (layers) await context.addInitScript(sendLayers, layers);
     const server = { link: async () => `${origin}/#token=${token}` };
-    person = await chromiumPerson(browser, server, handle, { context });
+    person = await chromiumPerson(browser, server, handle, { context, camera });
   },
   calls: ({ callee, video = true }) => person.calls(callee, { video }),
   rings: () => person.rings(),
@@ -152,6 +154,7 @@ const acts = {
   closesEnded: () => person.closesEnded(),
   home: () => person.backHome(),
   state: () => person.state(),
+  stats: () => person.stats(),
   reads: ({ target, attribute = null }) => person.read(target, attribute),
   online: () => person.online().then(() => true),
   offline: ({ yes }) => person.context.setOffline(yes),

@@ -129,7 +129,7 @@ class Lab:
         self.homes = homes(nats)
         self.shape = shape
         self.log = log
-        self.links = []
+        self.links, self.link_of = [], {}
         self.made = []
         try:
             self._make()
@@ -215,10 +215,17 @@ class Lab:
         shape, number = self.shape, home.number
         command = [sys.executable, str(Path(__file__).with_name("link.py")), home.router, "wan", "inet", uplink]
         command += [str(shape.delay_ms), str(shape.loss), str(shape.rate_kbit), str(shape.seed * 1000 + number)]
-        link = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        link = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.links.append(link)
+        self.link_of[home.name] = link
         if link.stdout.readline().strip() != "up":
             raise RuntimeError(f"the link of home {home.name} did not come up")
+
+    def limit(self, home, up_kbit, down_kbit):
+        """The home's way to the internet carries no more than this from now on; 0 is no limit. Needs a shape."""
+        link = self.link_of[home.name]
+        link.stdin.write(f"{up_kbit} {down_kbit}\n")
+        link.stdin.flush()
 
     def move(self, home):
         """The client's network changes: new private and public addresses, the old ones are gone at once."""

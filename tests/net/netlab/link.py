@@ -2,6 +2,8 @@
 
 Each direction delays every packet by DELAY_MS, loses a share LOSS of them (repeatable by SEED) and, with a rate above 0, sends
 no faster than that from a queue of at most 200 ms. Prints `up` when both devices are there and runs until it is ended.
+
+A line `UP_KBIT DOWN_KBIT` on its input changes the rates from the first device to the second and back; 0 is no limit.
 """
 
 import collections
@@ -71,10 +73,17 @@ def main():
     one, two = tun(first, device1), tun(second, device2)
     shape = (float(delay) / 1000, float(loss), float(rate) * 1000)
     directions = [Direction(one, two, *shape, f"{seed}-up"), Direction(two, one, *shape, f"{seed}-down")]
+    told = [sys.stdin]
     print("up", flush=True)
     while True:
         wait = min(direction.due() for direction in directions) - time.monotonic()
-        ready, _, _ = select.select([one, two], [], [], max(0, min(wait, 1)))
+        ready, _, _ = select.select([one, two, *told], [], [], max(0, min(wait, 1)))
+        if sys.stdin in ready:
+            line = sys.stdin.readline()
+            if not line:
+                told = []
+            for direction, kbit in zip(directions, line.split()):
+                direction.rate = float(kbit) * 1000
         now = time.monotonic()
         for direction in directions:
             if direction.source in ready:

@@ -256,7 +256,7 @@ class Foreign(Lines):
 class Browser(Lines):
     """Chromium with the web client (browser.mjs), signed in as somebody."""
 
-    def __init__(self, world, home, handle):
+    def __init__(self, world, home, handle, **opens):
         self.home, self.handle = home, handle
         base = world.root / f"{home.name}-{handle}"
         executable = base.with_suffix(".chromium.sh")
@@ -267,7 +267,7 @@ class Browser(Lines):
         command = ["node", str(NET / "browser.mjs"), server.url, str(server.ca), handle, server.token(handle).read_text().strip()]
         super().__init__(command, base.with_suffix(".chromium.log"), environment)
         world.browsers.append(self)
-        self.does("open", seconds=60)
+        self.does("open", seconds=60, **opens)
 
     def does(self, what, seconds=PATIENCE_SECONDS + 10, **more):
         answer = self.ask(seconds=seconds, do=what, **more)
