@@ -5,7 +5,7 @@
  * In kbit/s: what three sizes take, the largest of 720 lines at its least. Higher is a longer queue at first where the way is narrow, lower
  * leaves viewers with a small picture for as long as its contents are simple.
  */
-export const START_KBIT = 1_500;
+export const START_KBIT = 1_100;
 
 const CODECS = ["VP8", "VP9", "H264", "AV1"];
 
