@@ -52,6 +52,10 @@ const VOICE_HANGOVER: usize = 2;
 /// Who begins to listen this much after the speech began, in samples, has missed the breath before it.
 const MISSED_MAX: i64 = 3 * RATE as i64 / 10;
 
+/// How much later than expected a passage may be and still count as whole in what was recorded, in samples: what paths and jitter buffers hold.
+/// Higher leaves out more last passages, lower takes the beginning of one for all of it.
+const HELD_MAX: usize = 3 * RATE / 10;
+
 /// Similarity below which nothing of the speech is there.
 const NOTHING_LIKE_IT: f64 = 0.15;
 
@@ -102,11 +106,15 @@ impl Reference {
         let mut passages = Vec::new();
         let first =
             if begun < -MISSED_MAX { begun.rem_euclid(self.period as i64) } else { begun.max(0) } as usize;
-        let mut search = first..first + align::FIRST_MAX;
-        while let Some(begin) = align::find(&self.samples, &recording, search) {
+        let is_whole = |at: usize| at + self.samples.len() + HELD_MAX <= recording.len();
+        let mut search = Some(first..first + align::FIRST_MAX).filter(|_| is_whole(first));
+        while let Some(range) = search.take()
+            && let Some(begin) = align::find(&self.samples, &recording, range)
+        {
             passages.push(Passage { begin, score: self.score(&recording, begin) });
             let next = begin + self.period;
-            search = next.saturating_sub(align::DRIFT_MAX)..next + align::DRIFT_MAX;
+            let around = next.saturating_sub(align::DRIFT_MAX)..next + align::DRIFT_MAX;
+            search = is_whole(next).then_some(around);
         }
         passages
     }

@@ -100,7 +100,23 @@ fn who_comes_later_is_asked_for_the_first_whole_passage_only() {
     assert!(passages[0].begin == 3 * RATE && passages[0].score > 4.9, "{passages:?}");
     let cut = [rest, &speech[..6 * RATE]].concat();
     assert_eq!(reference.passages(&cut, begun), [], "9 s of it, and no passage is whole");
-    assert!(reference.passages(&speech, -1000)[0].score > 4.9, "only the breath before it is missing");
+    let missed = 3 * HOP;
+    let nearly = [&speech[missed..], &speech[..RATE]].concat();
+    let passages = reference.passages(&nearly, -(missed as i64));
+    assert!(
+        passages.len() == 1 && passages[0].score > 4.7,
+        "only the breath before it is missing: {passages:?}"
+    );
+}
+
+#[test]
+fn the_beginning_of_a_last_passage_is_none() {
+    let speech = speech();
+    let reference = Reference::new(&speech).unwrap();
+    for seconds in [1, 4, 7] {
+        let passages = reference.passages(&[&speech, &speech[..seconds * RATE]].concat(), 0);
+        assert_eq!(passages.iter().map(|p| p.begin).collect::<Vec<_>>(), [0], "{seconds} s of it");
+    }
 }
 
 #[test]
