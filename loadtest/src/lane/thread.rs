@@ -162,7 +162,7 @@ impl Worker {
                 let at = clock::moment();
                 if seat.is_unread {
                     // It takes one visit to the peer to say something and to hear something.
-                    seat.leg.speak(at);
+                    seat.leg.talk(at);
                     if seat.receive(at, &mut self.buffers, &mut self.report.timings) {
                         self.ready.push(key);
                     }

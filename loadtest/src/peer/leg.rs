@@ -273,11 +273,6 @@ impl Leg {
         self.take_peer_events(at, arrived_unix_micros, timings);
     }
 
-    /// Says what there is to say; it goes out with the next datagram that is taken, or with [`Leg::handle_timeout`].
-    pub(crate) fn speak(&mut self, at: Moment) {
-        self.talk(at);
-    }
-
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, at: Moment, timings: &mut Timings) {
         // What is said makes the peer due. To show lets its time pass as well, and then it is due no more.
@@ -365,7 +360,8 @@ impl Leg {
         }
     }
 
-    fn talk(&mut self, at: Moment) {
+    /// Says what there is to say; it goes out with the next datagram that is taken, or with [`Leg::handle_timeout`].
+    pub(crate) fn talk(&mut self, at: Moment) {
         let Some(talking) = self.talking.as_mut().filter(|_| self.peer.is_connected()) else { return };
         let late = at.now.saturating_duration_since(talking.next_at);
         if late > LATE_MAX {

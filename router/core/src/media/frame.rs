@@ -56,6 +56,21 @@ pub(crate) struct PictureId {
     pub(crate) is_wide: bool,
 }
 
+impl PictureId {
+    /// Reads the one at this place, as VP8 and VP9 have it alike (RFC 7741 section 4.2, RFC 9628 section 4.2), with where what follows it
+    /// begins; `None` if the payload ends before its time.
+    pub(crate) fn read(payload: &[u8], at: usize) -> Option<(Self, usize)> {
+        const WIDE: u8 = 0x80;
+        let high = *payload.get(at)?;
+        let is_wide = high & WIDE != 0;
+        let value = match is_wide {
+            true => u16::from_be_bytes([high & !WIDE, *payload.get(at + 1)?]),
+            false => high.into(),
+        };
+        Some((Self { at: at as u8, value, is_wide }, at + 1 + usize::from(is_wide)))
+    }
+}
+
 /// The TL0PICIDX in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Base {

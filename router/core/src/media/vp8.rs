@@ -9,7 +9,6 @@ const HAS_PICTURE_ID: u8 = 0x80;
 const HAS_BASE: u8 = 0x40;
 const HAS_LAYER: u8 = 0x20;
 const HAS_KEY_INDEX: u8 = 0x10;
-const WIDE: u8 = 0x80;
 const LAYER_SYNC: u8 = 0x20;
 /// In the first byte of a frame (RFC 7741 section 4.3).
 const INTERFRAME: u8 = 0x01;
@@ -24,14 +23,8 @@ pub(crate) fn read(payload: &[u8], marker: bool) -> Option<Frame> {
         let has = *payload.get(at)?;
         at += 1;
         if has & HAS_PICTURE_ID != 0 {
-            let high = *payload.get(at)?;
-            let is_wide = high & WIDE != 0;
-            let value = match is_wide {
-                true => u16::from_be_bytes([high & !WIDE, *payload.get(at + 1)?]),
-                false => high.into(),
-            };
-            frame.picture_id = Some(PictureId { at: at as u8, value, is_wide });
-            at += 1 + usize::from(is_wide);
+            let (picture_id, next) = PictureId::read(payload, at)?;
+            (frame.picture_id, at) = (Some(picture_id), next);
         }
         if has & HAS_BASE != 0 {
             frame.base = Some(Base { at: at as u8, value: *payload.get(at)? });

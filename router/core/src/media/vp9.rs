@@ -8,7 +8,6 @@ const HAS_LAYERS: u8 = 0x20;
 const FLEXIBLE: u8 = 0x10;
 const START: u8 = 0x08;
 const END: u8 = 0x04;
-const WIDE: u8 = 0x80;
 
 /// What a payload says; `None` if it ends before its time.
 pub(crate) fn read(payload: &[u8]) -> Option<Frame> {
@@ -16,14 +15,8 @@ pub(crate) fn read(payload: &[u8]) -> Option<Frame> {
     let mut frame = Frame { is_start: first & START != 0, is_end: first & END != 0, ..Frame::default() };
     let mut at = 1;
     if first & HAS_PICTURE_ID != 0 {
-        let high = *payload.get(at)?;
-        let is_wide = high & WIDE != 0;
-        let value = match is_wide {
-            true => u16::from_be_bytes([high & !WIDE, *payload.get(at + 1)?]),
-            false => high.into(),
-        };
-        frame.picture_id = Some(PictureId { at: at as u8, value, is_wide });
-        at += 1 + usize::from(is_wide);
+        let (picture_id, next) = PictureId::read(payload, at)?;
+        (frame.picture_id, at) = (Some(picture_id), next);
     }
     if first & HAS_LAYERS != 0 {
         let layers = *payload.get(at)?;
