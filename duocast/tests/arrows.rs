@@ -25,7 +25,8 @@ fn shells_know_cores_and_cores_know_only_the_model() {
         ("duocast-wire", &["duocast-model"]),
         ("duocast-transport", &[]),
         ("duocast-control-core", &["duocast-model"]),
-        ("duocast-router-core", &["duocast-model"]),
+        ("duocast-media", &["duocast-model"]),
+        ("duocast-router-core", &["duocast-model", "duocast-media"]),
         (
             "duocast-control",
             &["duocast-model", "duocast-wire", "duocast-transport", "duocast-control-core", "duocast-turn"],
@@ -33,7 +34,10 @@ fn shells_know_cores_and_cores_know_only_the_model() {
         ("duocast-router", &["duocast-model", "duocast-wire", "duocast-transport", "duocast-router-core"]),
         ("duocast-turn", &["duocast-model"]),
         ("duocast-client", &["duocast-model", "duocast-wire", "duocast-transport"]),
-        ("duocast-loadtest", &["duocast-model", "duocast-wire", "duocast-transport", "duocast-client"]),
+        (
+            "duocast-loadtest",
+            &["duocast-model", "duocast-media", "duocast-wire", "duocast-transport", "duocast-client"],
+        ),
     ];
     let arrows = arrows(&metadata());
     for (name, may_use) in allowed {
@@ -51,7 +55,7 @@ fn cores_have_no_runtime_socket_or_generated_code_in_reach() {
     let metadata = metadata();
     let banned =
         ["tokio", "quinn", "tonic", "prost", "rand", "socket2", "libc", "rusqlite", "tracing", "hyper"];
-    for core in ["duocast-model", "duocast-control-core", "duocast-router-core"] {
+    for core in ["duocast-model", "duocast-control-core", "duocast-media", "duocast-router-core"] {
         let package = metadata.packages.iter().find(|p| p.name.as_str() == core).expect("a crate of ours");
         for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
             assert!(

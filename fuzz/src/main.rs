@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [&[Target]; 9] = [
+const TARGETS: [&[Target]; 10] = [
+    duocast_media::fuzz::TARGETS,
     duocast_router_core::fuzz::TARGETS,
     duocast_turn::fuzz::TARGETS,
     duocast_model::fuzz::TARGETS,

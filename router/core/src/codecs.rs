@@ -1,11 +1,8 @@
 //! The codecs and header extensions that a leg offers a client, and nothing else.
 
+use duocast_media::DEPENDENCY_DESCRIPTOR_URI;
 use str0m::RtcConfig;
 use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
-
-/// Dependency descriptor (AV1 RTP specification, appendix A): which frames need which.
-pub(crate) const DEPENDENCY_DESCRIPTOR_URI: &str =
-    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// For the SDP only: the media plane reads and writes extensions.
 #[derive(Debug)]

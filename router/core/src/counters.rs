@@ -1,5 +1,7 @@
 //! What a shard counts. Plain numbers: the shell publishes them once a second.
 
+use duocast_media::Refused;
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
         /// Why a packet went no further. Each is counted; [`DropReason::is_intended`] says which are no fault.
@@ -57,6 +59,16 @@ drop_reasons! {
     BareTooMany = "bare_too_many",
     /// From an address that has not authenticated, and its network has caused as much work this second as it may.
     PrefixTooMany = "prefix_too_many",
+}
+
+impl From<Refused> for DropReason {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Malformed => Self::Malformed,
+            Refused::NotAuthenticated => Self::NotAuthenticated,
+            Refused::TooManySources => Self::TooManySources,
+        }
+    }
 }
 
 impl DropReason {

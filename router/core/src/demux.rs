@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use duocast_media::Kind;
 use str0m::ice::StunMessage;
 
 use crate::counters::DropReason;
 use crate::prefixes::Prefixes;
-use crate::wire::{Datagram, Kind, MAX_DATAGRAM_BYTES, Source, rtp_ssrc};
+use crate::wire::{Datagram, MAX_DATAGRAM_BYTES, Source, rtp_ssrc};
 
 /// Index of a leg in its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,6 +9,7 @@ mod types;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use duocast_media::{Demand, Estimate, KeyTap, Kind, MediaPlane, Side, Sink, Write};
 use str0m::media::Mid;
 use str0m::net::{DatagramRecv, Protocol, Receive, TcpType};
 use str0m::rtp::Ssrc;
@@ -18,10 +19,9 @@ use crate::check;
 use crate::codecs;
 use crate::counters::{DropReason, LegCounters};
 use crate::demux::{Classified, Standing};
-use crate::media::{self, Demand, Estimate, KeyTap, MediaPlane, Sink, Write};
 use crate::offer::{CheckedOffer, IceSecret, Line, OfferError, Simulcast};
-use crate::transmits::TransmitQueue;
-use crate::wire::{Datagram, Kind, Link, Path, Transport};
+use crate::wire::Transmits;
+use crate::wire::{Datagram, Link, Path, Transport};
 
 pub(crate) use types::{LegOutput, Progress, Renegotiation};
 
@@ -83,7 +83,7 @@ impl Leg {
             .set_ice_lite(true)
             .set_local_ice_credentials(secret.credentials())
             .set_extension_map(codecs::extensions());
-        let (mut rtc, keys) = media::build(codecs::enable_codecs(config), now);
+        let (mut rtc, keys) = duocast_media::build(codecs::enable_codecs(config), now);
         for address in announced {
             if let Ok(candidate) = Candidate::host(*address, "udp") {
                 rtc.add_local_candidate(candidate);
@@ -188,7 +188,7 @@ impl Leg {
             // A network may repeat: from a known address that is no fault.
             Ok(None) if standing == Standing::Known => return,
             Ok(None) => return out.dropped.push(DropReason::NotAuthenticated),
-            Err(reason) => return out.dropped.push(reason),
+            Err(reason) => return out.dropped.push(reason.into()),
         };
         self.move_to(now, &datagram.path);
         if standing == Standing::Unproven {
@@ -210,7 +210,7 @@ impl Leg {
         match taken {
             Ok(true) => self.heard(now, &datagram.path),
             Ok(false) => {}
-            Err(reason) => dropped.push(reason),
+            Err(reason) => dropped.push(reason.into()),
         }
     }
 
@@ -333,8 +333,8 @@ impl Leg {
     /// Lets the media plane send where media goes now, and counts what it sends.
     fn send_media<T>(
         &mut self,
-        transmits: &mut TransmitQueue,
-        send: impl FnOnce(&mut MediaPlane, &mut Sink<'_>) -> T,
+        transmits: &mut Transmits,
+        send: impl FnOnce(&mut MediaPlane, &mut Sink<'_, Path>) -> T,
     ) -> T {
         let (packets, bytes) = transmits.totals();
         let sent = send(&mut self.media, &mut Sink { queue: transmits, path: self.path });
@@ -387,7 +387,7 @@ impl Leg {
             // Now, not earlier: str0m has compared the client's certificate with the offer.
             Event::Connected => {
                 let keys = self.keys.as_ref().and_then(KeyTap::take);
-                let has_keys = keys.is_some_and(|keys| self.media.start(&keys));
+                let has_keys = keys.is_some_and(|keys| self.media.start(&keys, Side::Server));
                 self.progress = if has_keys { Progress::Connected } else { Progress::Closed };
             }
             Event::Closed => self.progress = Progress::Closed,

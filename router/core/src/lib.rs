@@ -4,10 +4,10 @@
 //!
 //! 1. `demux` says whose a datagram is: a known source address, else the ICE user name of a STUN check. A `bare` STUN
 //!    request is nobody's: it is answered here, to addresses that a leg has proven.
-//! 2. `leg` takes it: connectivity checks and DTLS go to its str0m `Rtc`, media to its `media` plane, which authenticates and
-//!    decrypts it.
+//! 2. `leg` takes it: connectivity checks and DTLS go to its str0m `Rtc`, media to its media plane (duocast-media), which authenticates
+//!    and decrypts it.
 //! 3. `forward` says who gets it and as what: payload type, sequence number, timestamp.
-//! 4. The viewer's `leg` has its `media` plane encrypt it.
+//! 4. The viewer's `leg` has its media plane encrypt it.
 //!
 //! `forward` knows no `leg`, `leg` knows no `forward`; `shard` joins them. Calling order: `handle_*` with a `now` that never
 //! goes back, then [`Shard::poll_transmit`] and [`Shard::poll_event`] until `None`, then sleep until
@@ -22,16 +22,14 @@ mod forward;
 #[cfg(any(test, duocast_fuzz))]
 pub mod fuzz;
 mod leg;
-mod media;
 mod offer;
 mod prefixes;
 mod shard;
 mod timers;
-mod transmits;
 mod wire;
 
 pub use counters::{Counters, DropReason, LegCounters};
-pub use media::{Demand, Estimate};
+pub use duocast_media::{Demand, Estimate};
 pub use offer::{IceSecret, MAX_MEDIA_LINES, MAX_SDP_BYTES, OfferError};
 pub use shard::{Event, LegState, PlanOutcome, Reason, Shard, ShardConfig, TransportCounts};
 pub use wire::{Datagram, Link, MAX_DATAGRAM_BYTES, Path, Transmit, Transport};

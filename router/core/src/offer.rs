@@ -2,7 +2,7 @@
 
 use str0m::media::{MediaKind, Mid};
 
-use crate::media::Announced;
+use duocast_media::Announced;
 
 /// Longest offer. A browser's with two tracks has about 7 KiB. Higher costs parsing time on a media thread, lower refuses
 /// clients with many codecs.

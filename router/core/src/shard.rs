@@ -216,10 +216,10 @@ impl Shard {
     /// The next datagram to send.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        let transmit = self.scratch.out.transmits.pop()?;
+        let (path, contents) = self.scratch.out.transmits.pop()?;
         self.counters.packets_sent += 1;
-        self.counters.bytes_sent += transmit.contents.len() as u64;
-        Some(transmit)
+        self.counters.bytes_sent += contents.len() as u64;
+        Some(Transmit { path, contents })
     }
 
     /// The next thing to tell control. May be left for later: a leg waits with its last state only.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use duocast_media::Kind;
 use duocast_model::AUDIO_MAX_BYTES;
 
 /// Longest datagram that is looked at. Media packets stay below the path MTU (RFC 8831 assumes 1200 bytes, Ethernet gives
@@ -58,6 +59,9 @@ impl Path {
         }
     }
 }
+
+/// What waits for the shell.
+pub(crate) type Transmits = duocast_media::Outbox<Path>;
 
 duocast_model::assert_unshown!(Path, Source, Datagram<'static>, Transmit<'static>);
 
@@ -123,29 +127,6 @@ pub struct Transmit<'a> {
 impl fmt::Debug for Transmit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transmit").field("path", &self.path).field("len", &self.contents.len()).finish()
-    }
-}
-
-/// What a datagram is, by its first bytes (RFC 9443 section 2, RFC 5761 section 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Stun,
-    Dtls,
-    Rtp,
-    Rtcp,
-}
-
-impl Kind {
-    pub(crate) fn of(contents: &[u8]) -> Option<Self> {
-        match *contents {
-            [0 | 1, ..] if contents.len() >= 20 => Some(Self::Stun),
-            [20..=63, ..] => Some(Self::Dtls),
-            [128..=191, second, ..] if (64..96).contains(&(second & 0x7f)) && contents.len() >= 8 => {
-                Some(Self::Rtcp)
-            }
-            [128..=191, ..] if contents.len() >= 12 => Some(Self::Rtp),
-            _ => None,
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::allocation::{self, Video};
 use super::layers::Layer;
 use super::{Leg, Wanted};
 use crate::demux::LegKey;
-use crate::media::{Demand, Estimate};
+use duocast_media::{Demand, Estimate};
 
 /// What a track of sound takes, in bits per second, headers and redundancy included. It goes first whatever there is room for. Higher
 /// makes pictures smaller for nothing, lower lets a queue grow in front of the sound.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::media::{SenderReport, ntp_duration};
+use duocast_media::{SenderReport, ntp_duration};
 
 /// A capture time further than this from the arrival is not believed, and the mapping starts anew. Higher believes broken
 /// clocks, lower gives up on long buffers in a publisher.

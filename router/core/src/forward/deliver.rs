@@ -8,7 +8,7 @@ use super::selector::Verdict;
 use super::{Delivery, Forward, SourceId};
 use crate::counters::{Counters, DropReason};
 use crate::demux::LegKey;
-use crate::media::{Packet, Renumbered, Write};
+use duocast_media::{Packet, Renumbered, Write};
 
 /// A packet, and what is to be known of it for each viewer.
 struct Way<'a> {

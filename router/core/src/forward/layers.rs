@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::media::Frame;
 use crate::offer::MAX_ENCODINGS;
+use duocast_media::Frame;
 
 /// Spatial and temporal layers that are told apart; those above count as the highest.
 const SPATIAL: usize = 3;

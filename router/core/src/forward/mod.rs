@@ -25,8 +25,8 @@ use self::pictures::Pictures;
 use self::rewrite::Rewriter;
 use self::selector::Selector;
 use crate::demux::{LegKey, LegMap};
-use crate::media::{Demand, Estimate, Write};
 use crate::offer::MAX_ENCODINGS;
+use duocast_media::{Demand, Estimate, Write};
 
 /// One incoming RTP stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

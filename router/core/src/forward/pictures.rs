@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::media::{Base, Frame, PictureId, Renumbered};
+use duocast_media::{Base, Frame, PictureId, Renumbered};
 
 /// Bits of a number that is written wide.
 const WIDE: u16 = 0x7fff;

@@ -2,7 +2,7 @@
 
 use super::SourceId;
 use super::layers::Layer;
-use crate::media::Frame;
+use duocast_media::Frame;
 
 /// One viewer's place in a publisher's layers.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use str0m::media::{MediaKind, Mid, Pt};
 
 use super::{Leg, Progress, Renegotiation};
 use crate::forward::{Track, Tracks};
-use crate::media::{ExtensionIds, MediaConfig, Payload, TrackConfig};
 use crate::offer::{CheckedOffer, IceSecret, OfferError, accept_simulcast, plain_first, replace_credentials};
+use duocast_media::{ExtensionIds, MediaConfig, Payload, TrackConfig};
 
 impl Leg {
     /// What another offer means for this leg.

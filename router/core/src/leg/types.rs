@@ -3,15 +3,15 @@
 use str0m::media::Mid;
 
 use crate::counters::DropReason;
-use crate::media::{Estimate, Packet};
-use crate::transmits::TransmitQueue;
 use crate::wire::Source;
+use crate::wire::Transmits;
+use duocast_media::{Estimate, Packet};
 
 /// What a leg gives out.
 #[derive(Default)]
 pub(crate) struct LegOutput {
     /// What waits for the shell, of all legs.
-    pub(crate) transmits: TransmitQueue,
+    pub(crate) transmits: Transmits,
     /// Authenticated media of one visit.
     pub(crate) media: Vec<Packet>,
     /// What the media of this batch say, decrypted: packets and writes say where in it.

@@ -9,8 +9,8 @@ use duocast_model::{CallId, LegId, RoutePlan};
 use super::{Call, MAX_CALLS, PlanOutcome, Shard, ShardConfig};
 use crate::demux::LegKey;
 use crate::leg::{Leg, Renegotiation};
-use crate::media::{Demand, Estimate};
 use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
+use duocast_media::{Demand, Estimate};
 
 impl Shard {
     /// Carries a plan out, whole: legs that it does not name are closed, routes that it does not name end.

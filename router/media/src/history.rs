@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::extensions::Extensions;
-use super::frame::Renumbered;
-use super::window::extend;
+use crate::extensions::Extensions;
+use crate::frame::Renumbered;
+use crate::window::extend;
 
 /// Sent packets kept to answer NACKs: 128 are half a second at 2.5 Mbit/s. Higher costs 1.2 KiB each per track, lower leaves
 /// holes on paths with a long round trip. A power of two.

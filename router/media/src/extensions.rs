@@ -4,31 +4,43 @@ use std::num::NonZeroU8;
 
 use str0m::rtp::{Extension, ExtensionMap};
 
-use super::rtp::RawExtensions;
-use crate::codecs;
+use crate::rtp::RawExtensions;
+
+/// Dependency descriptor (AV1 RTP specification, appendix A): which frames need which.
+pub const DEPENDENCY_DESCRIPTOR_URI: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// The bits of a video orientation that say how the picture is turned; the others tell of the camera (TS 26.114 section 7.4.5).
 const ROTATION: u8 = 0x03;
 
 /// The identifiers that were negotiated; `None`: not on this m-line.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct ExtensionIds {
-    pub(crate) mid: Option<NonZeroU8>,
-    pub(crate) rid: Option<NonZeroU8>,
-    pub(crate) repaired_rid: Option<NonZeroU8>,
-    pub(crate) transport_number: Option<NonZeroU8>,
-    pub(crate) send_time: Option<NonZeroU8>,
-    pub(crate) audio_level: Option<NonZeroU8>,
-    pub(crate) orientation: Option<NonZeroU8>,
-    pub(crate) playout_delay: Option<NonZeroU8>,
-    pub(crate) descriptor: Option<NonZeroU8>,
+pub struct ExtensionIds {
+    /// Name of the m-line (RFC 8843 section 15).
+    pub mid: Option<NonZeroU8>,
+    /// Name of the simulcast encoding (RFC 8852 section 3.1).
+    pub rid: Option<NonZeroU8>,
+    /// The encoding whose packet is repeated (RFC 8852 section 3.2).
+    pub repaired_rid: Option<NonZeroU8>,
+    /// Number among all of the transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    pub transport_number: Option<NonZeroU8>,
+    /// When it was sent (abs-send-time).
+    pub send_time: Option<NonZeroU8>,
+    /// How loud it is (RFC 6464).
+    pub audio_level: Option<NonZeroU8>,
+    /// How the picture is turned (TS 26.114 section 7.4.5).
+    pub orientation: Option<NonZeroU8>,
+    /// How long to wait before it is played (WebRTC's playout-delay).
+    pub playout_delay: Option<NonZeroU8>,
+    /// See [`DEPENDENCY_DESCRIPTOR_URI`].
+    pub descriptor: Option<NonZeroU8>,
 }
 
 impl ExtensionIds {
     /// What an m-line negotiated.
-    pub(crate) fn of(map: &ExtensionMap) -> Self {
+    pub fn of(map: &ExtensionMap) -> Self {
         let id = |extension| map.id_of(extension).and_then(NonZeroU8::new);
-        let descriptor = map.iter().find(|(_, e)| e.as_uri() == codecs::DEPENDENCY_DESCRIPTOR_URI);
+        let descriptor = map.iter().find(|(_, e)| e.as_uri() == DEPENDENCY_DESCRIPTOR_URI);
         Self {
             mid: id(Extension::RtpMid),
             rid: id(Extension::RtpStreamId),
@@ -43,7 +55,7 @@ impl ExtensionIds {
     }
 
     /// Those of both; m-lines that share a transport share their identifiers (RFC 8843 section 10).
-    pub(crate) fn or(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         Self {
             mid: self.mid.or(other.mid),
             rid: self.rid.or(other.rid),
@@ -61,17 +73,20 @@ impl ExtensionIds {
 /// What a viewer may see of a publisher's extensions, as it was on the wire. Identity (MID, RID), clocks and transport state
 /// stay behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Extensions {
-    pub(crate) audio_level: Option<[u8; 1]>,
-    pub(crate) orientation: Option<[u8; 1]>,
-    pub(crate) playout_delay: Option<[u8; 3]>,
+pub struct Extensions {
+    /// Voice activity (one bit) and level in -dBov (seven).
+    pub audio_level: Option<[u8; 1]>,
+    /// Quarter turns, without what it says of the camera.
+    pub orientation: Option<[u8; 1]>,
+    /// Shortest and longest, 12 bits each, in units of 10 ms.
+    pub playout_delay: Option<[u8; 3]>,
     /// There is a dependency descriptor (AV1 RTP specification, appendix A); its bytes are kept with the payload's.
-    pub(crate) has_descriptor: bool,
+    pub has_descriptor: bool,
 }
 
 /// What this hop reads of a publisher's extensions.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Found<'a> {
+pub struct Found<'a> {
     pub(crate) mid: Option<&'a [u8]>,
     /// The encoding (RFC 8852), or the one whose packet is repeated.
     pub(crate) rid: Option<&'a [u8]>,
@@ -82,7 +97,7 @@ pub(crate) struct Found<'a> {
 
 impl Extensions {
     /// Sorts a publisher's extensions. What has not the length that it must have is left out.
-    pub(crate) fn of_publisher<'a>(ids: &ExtensionIds, raw: RawExtensions<'a>) -> (Self, Found<'a>) {
+    pub fn of_publisher<'a>(ids: &ExtensionIds, raw: RawExtensions<'a>) -> (Self, Found<'a>) {
         let (mut passed, mut found) = (Self::default(), Found::default());
         for (id, value) in raw {
             match NonZeroU8::new(id) {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rtcp_types::{FciParser, RtcpPacketWriter, TwccBuilder};
 
 use super::*;
-use crate::media::arrivals::Arrivals;
+use crate::arrivals::Arrivals;
 
 /// Sound, and what the layers of a picture take more, in bits per second.
 const SOUND: f64 = 60e3;

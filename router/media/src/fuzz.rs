@@ -7,16 +7,22 @@ use duocast_model::Frames;
 use str0m::crypto::dtls::SrtpProfile;
 use str0m::media::Mid;
 
-use super::bandwidth::{Bandwidth, Demand};
-use super::extensions::{ExtensionIds, Extensions, OwnValues};
-use super::feedback::{self, Said};
-use super::frame::{Base, Codec, Frame, PictureId, Renumbered};
-use super::red;
-use super::rtp::{Header, Outgoing, unpadded};
-use super::srtp::Contexts;
-use super::{Announced, Keys, MAX_REPEATED, MediaConfig, MediaPlane, Payload, Sink, TrackConfig, Write};
-use crate::transmits::TransmitQueue;
-use crate::wire::{Link, MAX_DATAGRAM_BYTES, Path};
+use crate::bandwidth::{Bandwidth, Demand};
+use crate::extensions::{ExtensionIds, Extensions, OwnValues};
+use crate::feedback::{self, Said};
+use crate::frame::{Base, Codec, Frame, PictureId, Renumbered};
+use crate::plane::MAX_REPEATED;
+use crate::red;
+use crate::rtp::{Header, Outgoing, unpadded};
+use crate::srtp::Contexts;
+use crate::{Announced, Keys, MediaConfig, MediaPlane, Outbox, Payload, Side, Sink, TrackConfig, Write};
+
+/// A target: its name, which is that of its corpus, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of this crate.
+pub const TARGETS: &[Target] =
+    &[("rtp", rtp), ("frame", frame), ("rtcp", rtcp), ("srtp", srtp), ("media", media)];
 
 const PROFILES: [(SrtpProfile, usize); 3] = [
     (SrtpProfile::AES128_CM_SHA1_80, 60),
@@ -29,6 +35,9 @@ const MEDIA: (u8, u32) = (96, 20);
 const REPAIR: (u8, u32) = (97, 21);
 const SENT: u32 = 7;
 
+/// Longest datagram: what the router looks at.
+const MAX_DATAGRAM_BYTES: usize = 1500;
+
 /// Longest answer to one datagram: all that may be repeated, and what is due.
 const MAX_ANSWERS: usize = MAX_REPEATED + 64;
 
@@ -39,7 +48,7 @@ fn start() -> Instant {
 
 fn contexts((profile, len): (SrtpProfile, usize)) -> (Keys, Contexts) {
     let keys = Keys { profile, material: (0..len as u8).collect() };
-    let contexts = Contexts::of_server(&keys).expect("good keys");
+    let contexts = Contexts::new(&keys, Side::Server).expect("good keys");
     (keys, contexts)
 }
 
@@ -60,7 +69,7 @@ pub(super) fn ids() -> ExtensionIds {
 }
 
 /// A header, its extensions and padding: what may pass is the same when it is read again. And redundant audio.
-pub(crate) fn rtp(input: &[u8]) {
+fn rtp(input: &[u8]) {
     let Some(header) = Header::read(input) else { return };
     assert!(header.len <= input.len());
     if let Some(payload) = unpadded(input, header.len..input.len(), header.has_padding) {
@@ -91,7 +100,7 @@ pub(crate) fn rtp(input: &[u8]) {
 
 /// What packets say of their frames, one after the other. The input is frames, as on TCP; the first byte of each says the codec (two
 /// bits), whether there is a descriptor (one) and how long it is (five); the payload follows it.
-pub(crate) fn frame(input: &[u8]) {
+fn frame(input: &[u8]) {
     const CODECS: [Codec; 4] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
     let mut structure = None;
     let mut frames = Frames::new(input, MAX_DATAGRAM_BYTES);
@@ -121,14 +130,8 @@ pub(crate) fn frame(input: &[u8]) {
     }
 }
 
-/// A key frame's dependency descriptor, to begin with.
-#[cfg(test)]
-pub(crate) fn descriptor() -> Vec<u8> {
-    super::descriptor::tests::two_by_two(7)
-}
-
 /// RTCP in the clear, and what a report does to an estimate.
-pub(crate) fn rtcp(input: &[u8]) {
+fn rtcp(input: &[u8]) {
     let now = start();
     let mut bandwidth = Bandwidth::new(now, 0, Demand { wanted: 1_000_000 });
     for n in 0..600 {
@@ -150,7 +153,7 @@ pub(crate) fn rtcp(input: &[u8]) {
 }
 
 /// Datagrams of a stranger: nothing opens, and nothing of them is left.
-pub(crate) fn srtp(input: &[u8]) {
+fn srtp(input: &[u8]) {
     for profile in PROFILES {
         let (_, contexts) = contexts(profile);
         let mut out = b"before".to_vec();
@@ -165,7 +168,7 @@ pub(crate) fn srtp(input: &[u8]) {
 
 /// The client's own datagrams. The input is frames, as on TCP; the first byte of each says whether it is RTCP (one bit) and how
 /// much later it comes (five); the rest is what is sealed.
-pub(crate) fn media(input: &[u8]) {
+fn media(input: &[u8]) {
     let (mut now, mid) = (start(), Mid::from("0"));
     let (keys, contexts) = contexts(PROFILES[1]);
     let mut plane = MediaPlane::new(now, 1);
@@ -188,18 +191,17 @@ pub(crate) fn media(input: &[u8]) {
     let of = |ssrc, repairs| Announced { mid, ssrc, repairs };
     let announced = vec![of(MEDIA.1, None), of(REPAIR.1, Some(MEDIA.1))];
     plane.configure(now, MediaConfig { tracks: vec![track], announced, wants_arrivals: true });
-    assert!(plane.start(&keys));
+    assert!(plane.start(&keys, Side::Server));
     plane.set_demand(now, Some(Demand { wanted: 1_000_000 }));
 
-    let path = Path { link: Link::Udp(0), local: None, remote: ([203, 0, 113, 1], 5000).into() };
     let (mut queue, mut bytes, mut report, mut wishes) =
-        (TransmitQueue::default(), Vec::new(), Vec::new(), Vec::new());
+        (Outbox::default(), Vec::new(), Vec::new(), Vec::new());
     let mut frames = Frames::new(input, MAX_DATAGRAM_BYTES);
     let mut index = 0;
     while let Ok(Some(frame)) = frames.next_frame() {
         let Some((&how, contents)) = frame.split_first() else { continue };
         now += Duration::from_millis(u64::from(how >> 3) * 10);
-        let mut sink = Sink { queue: &mut queue, path: Some(path) };
+        let mut sink = Sink { queue: &mut queue, path: Some(()) };
         plane.write(now, mid, &packet(now, index), b"payload!", &mut sink);
         let mut sealed = contents.to_vec();
         if how & 1 == 0 {
@@ -211,7 +213,7 @@ pub(crate) fn media(input: &[u8]) {
             let _ = plane.receive_rtcp(now, &sealed, &mut report, &mut wishes, &mut sink);
         }
         plane.finish(now, &mut sink);
-        let answers = std::iter::from_fn(|| queue.pop().map(|transmit| transmit.contents.len()));
+        let answers = std::iter::from_fn(|| queue.pop().map(|((), contents)| contents.len()));
         let answers: Vec<usize> = answers.collect();
         assert!(answers.len() <= MAX_ANSWERS && answers.iter().all(|len| *len < 1400), "{answers:?}");
         assert!(wishes.len() <= 1 && bytes.len() <= input.len());
@@ -234,5 +236,73 @@ fn packet(now: Instant, number: u32) -> Write {
         is_repaired: true,
         redundant: None,
         renumbered: Renumbered::default(),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    #[ignore = "writes the first inputs of the corpus"]
+    fn seeds() {
+        let keep = |target: &str, name: &str, bytes: &[u8]| {
+            fs::create_dir_all(corpus::folder(target)).unwrap();
+            fs::write(corpus::folder(target).join(name), bytes).unwrap();
+        };
+        let frame = |how: u8, contents: &[u8]| {
+            let mut bytes = (contents.len() as u16 + 1).to_be_bytes().to_vec();
+            bytes.push(how);
+            bytes.extend_from_slice(contents);
+            bytes
+        };
+        let mut rtp = vec![0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7];
+        rtp.extend([5; 40]);
+        let rtcp = [0x81, 200, 0, 6, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        // One-byte extensions: level, MID, transport-wide number, descriptor.
+        let mut extended = vec![0xb0, 96, 0, 9, 0, 0, 0, 1, 0, 0, 0, 20, 0xbe, 0xde, 0, 4];
+        extended.extend([0x10, 0x85, 0x40, b'0', 0x31, 0, 7, 0x82, 1, 2, 3, 0x52, 0, 1, 2, 0]);
+        extended.extend([1, 2, 3, 0, 0, 3]);
+        let two_bytes =
+            [&[0x90, 111, 0, 9, 0, 0, 0, 1, 0, 0, 0, 20, 0x10, 0, 0, 1][..], &[1, 1, 0x85, 0]].concat();
+        let nack = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 7, 0xff, 0xfa, 0, 3];
+        let twcc =
+            [0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 7, 0, 1, 0, 3, 0, 0, 1, 0, 0x20, 3, 4, 8, 8, 0, 0, 0];
+        let pli = [0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 7];
+        let remb = [0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 9, 0, 5, 0, 0, 0, 7];
+        let times = [0x80, 207, 0, 4, 0, 0, 0, 1, 4, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0];
+        let packets = [("media", &rtp[..]), ("extended", &extended), ("two-bytes", &two_bytes)];
+        let reports = [
+            ("sender", &rtcp[..]),
+            ("nack", &nack),
+            ("twcc", &twcc),
+            ("pli", &pli),
+            ("remb", &remb),
+            ("times", &times),
+        ];
+        packets.iter().for_each(|(name, bytes)| keep("rtp", name, bytes));
+        reports.iter().for_each(|(name, bytes)| keep("rtcp", name, bytes));
+        packets.iter().chain(&reports[..1]).for_each(|(name, bytes)| keep("srtp", name, bytes));
+        let key = crate::descriptor::tests::two_by_two(7);
+        let story = [
+            frame(0, &[0x90, 0xf0, 0xff, 0xfe, 200, 0xa5, 0x00]),
+            frame(1, &[0xaa, 0x81, 0x02, 0x00, 7, 0xff]),
+            frame(2, &[0x78, 0, 1, 0x67, 0, 1, 0x68]),
+            frame(7 | (key.len() as u8) << 3, &key),
+            frame(7 | 3 << 3, &[0xbd, 0, 8, 1, 2]),
+            frame(4 | 3 << 3, &[0xbe, 0, 9, 0x90, 0x80, 0x05, 0x01]),
+        ];
+        keep("frame", "story", &story.concat());
+        let mut later = extended.clone();
+        (later[3], later[19]) = (12, b'0');
+        let story = [frame(0, &extended), frame(8, &later)];
+        let story = story.into_iter().chain(reports.iter().map(|(_, bytes)| frame(0x51, bytes)));
+        keep("media", "story", &story.collect::<Vec<_>>().concat());
     }
 }

@@ -21,13 +21,15 @@ use str0m::{Rtc, RtcConfig};
 const MAX_RECORD_BYTES: usize = 2048;
 
 /// What the handshake exported for DTLS-SRTP (RFC 5764 section 4.2). There is no way to print it.
-pub(crate) struct Keys {
-    pub(crate) profile: SrtpProfile,
-    pub(crate) material: Vec<u8>,
+pub struct Keys {
+    /// What they are for.
+    pub profile: SrtpProfile,
+    /// Both keys and both salts.
+    pub material: Vec<u8>,
 }
 
 /// Where the keys of one leg's handshake come out, once.
-pub(crate) struct KeyTap(Receiver<Keys>);
+pub struct KeyTap(Receiver<Keys>);
 
 duocast_model::assert_not_impl!(Keys: fmt::Debug, fmt::Display);
 duocast_model::assert_not_impl!(KeyTap: fmt::Debug, fmt::Display);
@@ -35,7 +37,7 @@ duocast_model::assert_not_impl!(KeyTap: fmt::Debug, fmt::Display);
 impl KeyTap {
     /// The keys, if the handshake has come that far. To be used only once str0m says that it is connected: it has then
     /// compared the client's certificate with the offer.
-    pub(crate) fn take(&self) -> Option<Keys> {
+    pub fn take(&self) -> Option<Keys> {
         self.0.try_recv().ok()
     }
 }
@@ -46,7 +48,7 @@ thread_local! {
 }
 
 /// Builds a session whose SRTP keys come out of the tap and nowhere else.
-pub(crate) fn build(config: RtcConfig, now: Instant) -> (Rtc, Option<KeyTap>) {
+pub fn build(config: RtcConfig, now: Instant) -> (Rtc, Option<KeyTap>) {
     MADE.set(None);
     let rtc = config.set_crypto_provider(provider()).build(now);
     (rtc, MADE.take())

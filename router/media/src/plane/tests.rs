@@ -5,9 +5,9 @@ use std::num::NonZeroU8;
 
 use str0m::crypto::dtls::SrtpProfile;
 
-use super::frame::Codec;
 use super::*;
-use crate::wire::Link;
+use crate::extensions::Extensions;
+use crate::frame::{Codec, Renumbered};
 
 const PT: u8 = 96;
 const REPAIR_PT: u8 = 97;
@@ -19,11 +19,7 @@ struct Pair {
     mid: Mid,
     router: MediaPlane,
     client: MediaPlane,
-    queue: TransmitQueue,
-}
-
-fn path() -> Path {
-    Path { link: Link::Udp(0), local: None, remote: ([192, 0, 2, 1], 9).into() }
+    queue: Outbox<()>,
 }
 
 fn config(mid: Mid) -> MediaConfig {
@@ -52,15 +48,14 @@ impl Pair {
     fn new() -> Self {
         let (now, mid) = (Instant::now(), Mid::from("v"));
         let keys = Keys { profile: SrtpProfile::AEAD_AES_128_GCM, material: (0..56).collect() };
-        let plane = |ssrc| {
+        let plane = |ssrc, side| {
             let mut plane = MediaPlane::new(now, ssrc);
             plane.configure(now, config(mid));
-            assert!(plane.start(&keys));
+            assert!(plane.start(&keys, side));
             plane
         };
-        let (router, mut client) = (plane(1), plane(2));
-        client.contexts = client.contexts.map(|c| Contexts { inbound: c.outbound, outbound: c.inbound });
-        Self { now, mid, router, client, queue: TransmitQueue::default() }
+        let (router, client) = (plane(1, Side::Server), plane(2, Side::Client));
+        Self { now, mid, router, client, queue: Outbox::default() }
     }
 
     /// The client sends a packet with this number: the datagram, or nothing.
@@ -72,7 +67,7 @@ impl Pair {
             timestamp: 3000 * sequence_number as u32,
             captured: self.now,
             clock_rate: 90_000,
-            extensions: extensions::Extensions::default(),
+            extensions: Extensions::default(),
             descriptor: 0..0,
             payload: 0..8,
             is_repaired: true,
@@ -80,9 +75,9 @@ impl Pair {
             renumbered: Renumbered::default(),
         };
         let bytes = sequence_number.to_be_bytes();
-        let mut sink = Sink { queue: &mut self.queue, path: Some(path()) };
+        let mut sink = Sink { queue: &mut self.queue, path: Some(()) };
         let is_sent = self.client.write(self.now, self.mid, &write, &bytes, &mut sink);
-        let sent = self.queue.pop().map(|transmit| transmit.contents.to_vec());
+        let sent = self.queue.pop().map(|((), contents)| contents.to_vec());
         assert_eq!(is_sent, sent.is_some());
         sent
     }
@@ -96,18 +91,18 @@ impl Pair {
 
     /// The router does what is due; the client takes it: what the client sends because of that.
     fn finish(&mut self) -> Vec<Vec<u8>> {
-        self.router.finish(self.now, &mut Sink { queue: &mut self.queue, path: Some(path()) });
+        self.router.finish(self.now, &mut Sink { queue: &mut self.queue, path: Some(()) });
         let mut from_router = Vec::new();
-        while let Some(transmit) = self.queue.pop() {
-            from_router.push(transmit.contents.to_vec());
+        while let Some(((), contents)) = self.queue.pop() {
+            from_router.push(contents.to_vec());
         }
         for datagram in from_router {
-            let mut sink = Sink { queue: &mut self.queue, path: Some(path()) };
+            let mut sink = Sink { queue: &mut self.queue, path: Some(()) };
             let taken =
                 self.client.receive_rtcp(self.now, &datagram, &mut Vec::new(), &mut Vec::new(), &mut sink);
             assert_eq!(taken, Ok(true));
         }
-        std::iter::from_fn(|| self.queue.pop().map(|transmit| transmit.contents.to_vec())).collect()
+        std::iter::from_fn(|| self.queue.pop().map(|((), contents)| contents.to_vec())).collect()
     }
 }
 
@@ -156,11 +151,11 @@ fn both_report_and_the_round_trip_is_known() {
         pair.now += Duration::from_millis(20);
         pair.receive(&datagram);
         pair.finish();
-        pair.client.finish(pair.now, &mut Sink { queue: &mut pair.queue, path: Some(path()) });
-        while let Some(datagram) = pair.queue.pop().map(|transmit| transmit.contents.to_vec()) {
+        pair.client.finish(pair.now, &mut Sink { queue: &mut pair.queue, path: Some(()) });
+        while let Some(datagram) = pair.queue.pop().map(|((), contents)| contents.to_vec()) {
             pair.now += Duration::from_millis(5);
-            let mut elsewhere = TransmitQueue::default();
-            let mut sink = Sink { queue: &mut elsewhere, path: Some(path()) };
+            let mut elsewhere = Outbox::default();
+            let mut sink = Sink { queue: &mut elsewhere, path: Some(()) };
             let (mut bytes, mut wishes) = (Vec::new(), Vec::new());
             let taken = pair.router.receive_rtcp(pair.now, &datagram, &mut bytes, &mut wishes, &mut sink);
             assert_eq!(taken, Ok(true));
@@ -200,7 +195,7 @@ fn no_datagram_makes_the_plane_panic_or_lets_a_stranger_in() {
         let mut bytes = Vec::new();
         let received = pair.router.receive(pair.now, &junk, &mut bytes);
         assert!(matches!(received, Err(_) | Ok(None)));
-        let mut sink = Sink { queue: &mut pair.queue, path: Some(path()) };
+        let mut sink = Sink { queue: &mut pair.queue, path: Some(()) };
         assert!(pair.router.receive_rtcp(pair.now, &junk, &mut bytes, &mut Vec::new(), &mut sink).is_err());
     }
     assert_eq!(pair.receive(&valid[9]).map(|(number, _)| number), Some(1009));

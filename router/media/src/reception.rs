@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::ntp;
+use crate::ntp;
 
 /// A publisher's word on when its timestamps are: what ties its tracks together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SenderReport {
+pub struct SenderReport {
     /// 32.32 fixed point seconds on the publisher's clock.
-    pub(crate) ntp: u64,
-    pub(crate) timestamp: u32,
+    pub ntp: u64,
+    /// The source's, at that time.
+    pub timestamp: u32,
 }
 
 /// Counts of one source.

@@ -1,6 +1,6 @@
 //! What was sent under which transport-wide number, until reports have told of it.
 
-use crate::media::window::extend;
+use crate::window::extend;
 
 /// Packets that are remembered: 1.4 s at 16 Mbit/s, several seconds of a call. Higher costs 8 bytes each, lower forgets them
 /// before a late report tells of them. A power of two.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::window::WINDOW;
+use crate::window::WINDOW;
 
 /// Least time between two requests for packets of one source. Higher repairs later, lower asks for what is only late.
 const ASK_EVERY: Duration = Duration::from_millis(33);

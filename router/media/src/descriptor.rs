@@ -11,7 +11,7 @@ const NOT_PRESENT: u8 = 0;
 
 /// The templates of a source's frames, as its last key frame brought them.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Structure {
+pub struct Structure {
     /// The number of the first template.
     offset: u8,
     templates: Vec<Template>,

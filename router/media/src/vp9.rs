@@ -1,6 +1,6 @@
 //! The payload descriptor of VP9 (RFC 9628 section 4.2), as far as it is looked at.
 
-use super::frame::{Base, Frame, PictureId};
+use crate::frame::{Base, Frame, PictureId};
 
 const HAS_PICTURE_ID: u8 = 0x80;
 const PREDICTED: u8 = 0x40;

@@ -47,7 +47,7 @@ fn from_duration(time: Duration) -> u64 {
 }
 
 /// A difference of two 32.32 times.
-pub(crate) fn to_duration(ntp: u64) -> Duration {
+pub fn to_duration(ntp: u64) -> Duration {
     let nanos = ((ntp & 0xffff_ffff) * 1_000_000_000) >> 32;
     Duration::new(ntp >> 32, nanos as u32)
 }

@@ -1,56 +1,25 @@
-//! The media plane of one leg: SRTP and SRTCP in both directions, without str0m.
+//! One leg's media: SRTP and SRTCP in both directions.
 //!
-//! str0m negotiates, checks connectivity and shakes hands; the [keys](keys) that come out of it are used here and nowhere
+//! str0m negotiates, checks connectivity and shakes hands; the [`Keys`] that come out of it are used here and nowhere
 //! else. A batch of media visits nothing but this: `srtp` opens, `receive` sorts by SSRC and notes what is missing, `send`
 //! writes and seals, `feedback` is what is said about it. All timers are one [deadline](MediaPlane::wakes_at).
-
-mod arrivals;
-mod bandwidth;
-mod descriptor;
-mod extensions;
-mod feedback;
-mod frame;
-#[cfg(any(test, duocast_fuzz))]
-pub(crate) mod fuzz;
-mod h264;
-mod history;
-mod keys;
-mod missing;
-mod ntp;
-mod receive;
-mod reception;
-mod red;
-mod rtp;
-mod send;
-mod srtp;
-mod vp8;
-mod vp9;
-mod window;
 
 use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
 
-use self::arrivals::Arrivals;
-use self::bandwidth::Bandwidth;
-use self::feedback::{Report, Said};
-use self::ntp::NtpClock;
-use self::receive::{MAX_SSRCS, Receiver, Refusal};
-use self::send::Sender;
-use self::srtp::Contexts;
-use self::window::Window;
-use crate::counters::DropReason;
-use crate::transmits::TransmitQueue;
-use crate::wire::Path;
-
-pub use self::bandwidth::{Demand, Estimate};
-pub(crate) use self::extensions::ExtensionIds;
-pub(crate) use self::frame::{Base, Frame, PictureId, Renumbered};
-pub(crate) use self::keys::{KeyTap, Keys, build};
-pub(crate) use self::ntp::to_duration as ntp_duration;
-pub(crate) use self::receive::{Packet, Payload, Received};
-pub(crate) use self::reception::SenderReport;
-pub(crate) use self::send::Write;
+use crate::arrivals::Arrivals;
+use crate::bandwidth::{Bandwidth, Demand, Estimate};
+use crate::extensions::ExtensionIds;
+use crate::feedback::{self, Report, Said};
+use crate::keys::Keys;
+use crate::ntp::{self, NtpClock};
+use crate::outbox::Outbox;
+use crate::receive::{MAX_SSRCS, Payload, Received, Receiver, Refusal};
+use crate::reception;
+use crate::send::{self, Sender, Write};
+use crate::srtp::Contexts;
+use crate::window::Window;
 
 /// Time between two reports on what is sent and received, before it is spread. Higher lets lips and voice drift for longer,
 /// lower costs packets.
@@ -63,57 +32,87 @@ const FIRST_REPORT_AFTER: Duration = Duration::from_millis(50);
 const MAX_TIMES: usize = 8;
 
 /// Most packets repeated for one RTCP packet. Higher lets one datagram cause more, lower leaves holes after long losses.
-const MAX_REPEATED: usize = 64;
+pub(crate) const MAX_REPEATED: usize = 64;
 
 /// SRTCP packets that one key may encrypt (RFC 3711 section 9.2).
 const MAX_REPORT_INDEX: u32 = 1 << 31;
 
 /// One m-line, as offer and answer left it.
 #[derive(Debug, Clone)]
-pub(crate) struct TrackConfig {
-    pub(crate) mid: Mid,
-    pub(crate) payloads: Vec<Payload>,
+pub struct TrackConfig {
+    /// Its name.
+    pub mid: Mid,
+    /// The codecs that both sides have.
+    pub payloads: Vec<Payload>,
     /// The names (RIDs) of its simulcast encodings, the smallest first; empty if it has one that goes without a name.
-    pub(crate) encodings: Vec<String>,
-    pub(crate) ids: ExtensionIds,
+    pub encodings: Vec<String>,
+    /// Its header extensions.
+    pub ids: ExtensionIds,
     /// The SSRCs that the answer says, for media and repetitions, if we send.
-    pub(crate) sends: Option<(u32, Option<u32>)>,
-    pub(crate) cname: String,
+    pub sends: Option<(u32, Option<u32>)>,
+    /// In whose name it is sent (RFC 3550 section 6.5.1).
+    pub cname: String,
 }
 
 /// An SSRC that the offer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Announced {
-    pub(crate) mid: Mid,
-    pub(crate) ssrc: u32,
+pub struct Announced {
+    /// Its m-line.
+    pub mid: Mid,
+    /// The SSRC.
+    pub ssrc: u32,
     /// The SSRC whose packets it repeats.
-    pub(crate) repairs: Option<u32>,
+    pub repairs: Option<u32>,
+}
+
+/// Why a datagram of media was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not what it seems to be.
+    Malformed,
+    /// SRTP authentication failed, or there are no keys yet.
+    NotAuthenticated,
+    /// The leg has brought in as many SSRCs as it may.
+    TooManySources,
 }
 
 /// What offer and answer say of media.
 #[derive(Debug)]
-pub(crate) struct MediaConfig {
-    pub(crate) tracks: Vec<TrackConfig>,
-    pub(crate) announced: Vec<Announced>,
+pub struct MediaConfig {
+    /// All m-lines.
+    pub tracks: Vec<TrackConfig>,
+    /// What the other end says it will send.
+    pub announced: Vec<Announced>,
     /// The client wants to know when its packets arrive.
-    pub(crate) wants_arrivals: bool,
+    pub wants_arrivals: bool,
 }
 
-/// Where datagrams go: one client's path, if it has one.
-pub(crate) struct Sink<'a> {
-    pub(crate) queue: &'a mut TransmitQueue,
-    pub(crate) path: Option<Path>,
+/// Where a leg's datagrams go: its path, if it has one.
+pub struct Sink<'a, P> {
+    /// Where they wait for the shell.
+    pub queue: &'a mut Outbox<P>,
+    /// `None`: nothing can be sent.
+    pub path: Option<P>,
 }
 
-impl Sink<'_> {
+impl<P: Copy> Sink<'_, P> {
     /// Queues what `write` appends, unless it says false.
     fn send(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         self.path.is_some_and(|path| self.queue.write(path, write))
     }
 }
 
+/// Which end of the handshake a leg is: each writes with a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The DTLS client.
+    Client,
+    /// The DTLS server.
+    Server,
+}
+
 /// One leg's media. Holds its keys: there is no way to print it.
-pub(crate) struct MediaPlane {
+pub struct MediaPlane {
     contexts: Option<Contexts>,
     clock: NtpClock,
     receiver: Receiver,
@@ -149,7 +148,7 @@ struct Time {
 
 impl MediaPlane {
     /// `own_ssrc`: a random one, which no track has.
-    pub(crate) fn new(now: Instant, own_ssrc: u32) -> Self {
+    pub fn new(now: Instant, own_ssrc: u32) -> Self {
         Self {
             contexts: None,
             clock: NtpClock::new(now),
@@ -170,7 +169,7 @@ impl MediaPlane {
     }
 
     /// What offer and answer say now.
-    pub(crate) fn configure(&mut self, now: Instant, config: MediaConfig) {
+    pub fn configure(&mut self, now: Instant, config: MediaConfig) {
         self.sender.set_tracks(&config.tracks);
         self.receiver.set_tracks(&config.tracks, config.announced);
         let arrivals = self.arrivals.take().or_else(|| Some(Arrivals::new(now)));
@@ -179,21 +178,21 @@ impl MediaPlane {
 
     /// Takes the keys into use: the handshake is over and the client is who its offer said. False if they are unusable.
     #[must_use]
-    pub(crate) fn start(&mut self, keys: &Keys) -> bool {
+    pub fn start(&mut self, keys: &Keys, side: Side) -> bool {
         if self.contexts.is_none() {
-            self.contexts = Contexts::of_server(keys);
+            self.contexts = Contexts::new(keys, side);
         }
         self.contexts.is_some()
     }
 
     /// Takes an SRTP packet; what it holds is appended to `bytes`. `Ok(None)`: it was there before.
-    pub(crate) fn receive(
+    pub fn receive(
         &mut self,
         now: Instant,
         contents: &[u8],
         bytes: &mut Vec<u8>,
-    ) -> Result<Option<Received>, DropReason> {
-        let contexts = self.contexts.as_ref().ok_or(DropReason::NotAuthenticated)?;
+    ) -> Result<Option<Received>, Refused> {
+        let contexts = self.contexts.as_ref().ok_or(Refused::NotAuthenticated)?;
         let received = match self.receiver.receive(now, &contexts.inbound, contents, bytes) {
             Ok(received) => received,
             Err(Refusal::Repeated) => return Ok(None),
@@ -208,18 +207,18 @@ impl MediaPlane {
 
     /// Takes an SRTCP packet: repeats what the client misses, and adds the tracks that need a key frame to
     /// `keyframe_requests`. `bytes` are overwritten. False: it came before.
-    pub(crate) fn receive_rtcp(
+    pub fn receive_rtcp(
         &mut self,
         now: Instant,
         contents: &[u8],
         bytes: &mut Vec<u8>,
         keyframe_requests: &mut Vec<Mid>,
-        sink: &mut Sink<'_>,
-    ) -> Result<bool, DropReason> {
-        let Some(contexts) = &self.contexts else { return Err(DropReason::NotAuthenticated) };
-        let index = contexts.inbound.open_rtcp(contents, bytes).ok_or(DropReason::NotAuthenticated)?;
+        sink: &mut Sink<'_, impl Copy>,
+    ) -> Result<bool, Refused> {
+        let Some(contexts) = &self.contexts else { return Err(Refused::NotAuthenticated) };
+        let index = contexts.inbound.open_rtcp(contents, bytes).ok_or(Refused::NotAuthenticated)?;
         let reporter = bytes.get(4..8).and_then(|ssrc| Some(u32::from_be_bytes(ssrc.try_into().ok()?)));
-        let reporter = reporter.ok_or(DropReason::Malformed)?;
+        let reporter = reporter.ok_or(Refused::Malformed)?;
         if !takes_report(&mut self.reporters, reporter, index)? {
             return Ok(false);
         }
@@ -264,13 +263,13 @@ impl MediaPlane {
     }
 
     /// Sends a packet on a viewed track; false if it cannot be. `bytes` are those of the batch.
-    pub(crate) fn write(
+    pub fn write(
         &mut self,
         now: Instant,
         mid: Mid,
         write: &Write,
         bytes: &[u8],
-        sink: &mut Sink<'_>,
+        sink: &mut Sink<'_, impl Copy>,
     ) -> bool {
         let Some(contexts) = &self.contexts else { return false };
         let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
@@ -294,14 +293,14 @@ impl MediaPlane {
     }
 
     /// Asks the client for a key frame of this encoding; false if nothing came of it yet.
-    pub(crate) fn request_keyframe(&mut self, mid: Mid, encoding: u8, sink: &mut Sink<'_>) -> bool {
+    pub fn request_keyframe(&mut self, mid: Mid, encoding: u8, sink: &mut Sink<'_, impl Copy>) -> bool {
         let Some(source) = self.receiver.source_of(mid, encoding) else { return false };
         let own = self.spokesman();
         self.send_rtcp(sink, |out| feedback::write_keyframe_request(own, source, out))
     }
 
     /// What an estimate of the client's path is needed for; `None` if for nothing: then nothing is kept or sent for it.
-    pub(crate) fn set_demand(&mut self, now: Instant, demand: Option<Demand>) {
+    pub fn set_demand(&mut self, now: Instant, demand: Option<Demand>) {
         match (demand, &mut self.bandwidth) {
             (Some(demand), Some(bandwidth)) => bandwidth.set_demand(demand),
             (Some(demand), none) => {
@@ -316,17 +315,17 @@ impl MediaPlane {
     }
 
     /// How much the client's path is thought to carry; `None` if nobody wants to know or nothing is known yet.
-    pub(crate) fn estimate(&self, now: Instant) -> Option<Estimate> {
+    pub fn estimate(&self, now: Instant) -> Option<Estimate> {
         self.bandwidth.as_ref()?.estimate(now)
     }
 
     /// The estimate, if it has changed so much since this was last asked that it matters.
-    pub(crate) fn new_estimate(&mut self, now: Instant) -> Option<Estimate> {
+    pub fn new_estimate(&mut self, now: Instant) -> Option<Estimate> {
         self.bandwidth.as_mut()?.new_estimate(now)
     }
 
     /// When [`MediaPlane::finish`] has something to do.
-    pub(crate) fn wakes_at(&self, now: Instant) -> Option<Instant> {
+    pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let missing = self.receiver.missing_at(now, self.round_trip);
         let arrivals = self.arrivals.as_ref().and_then(|arrivals| arrivals.due_at(now));
         let bandwidth = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.wakes_at(now));
@@ -334,7 +333,7 @@ impl MediaPlane {
     }
 
     /// Does what is due.
-    pub(crate) fn finish(&mut self, now: Instant, sink: &mut Sink<'_>) {
+    pub fn finish(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         if self.contexts.is_none() {
             return;
         }
@@ -350,7 +349,7 @@ impl MediaPlane {
     }
 
     /// Says that all that was sent ends.
-    pub(crate) fn close(&mut self, now: Instant, sink: &mut Sink<'_>) {
+    pub fn close(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         let sent = self.sender.tracks().iter().filter(|track| track.info(now).is_some());
         let ssrcs = |track: &send::SendTrack| {
             [Some(track.ssrc), track.repair_ssrc.filter(|_| track.has_repeated())].into_iter().flatten()
@@ -362,7 +361,7 @@ impl MediaPlane {
         self.report_at = None;
     }
 
-    fn ask_for_missing(&mut self, now: Instant, sink: &mut Sink<'_>) {
+    fn ask_for_missing(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         let (round_trip, mut numbers) = (self.round_trip, Vec::new());
         let mut asked = Vec::new();
         for source in self.receiver.sources() {
@@ -377,7 +376,7 @@ impl MediaPlane {
         }
     }
 
-    fn tell_arrivals(&mut self, now: Instant, sink: &mut Sink<'_>) {
+    fn tell_arrivals(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         let is_due = |arrivals: &Arrivals| arrivals.due_at(now).is_some_and(|at| at <= now);
         if !self.arrivals.as_ref().is_some_and(is_due) {
             return;
@@ -389,7 +388,7 @@ impl MediaPlane {
         }
     }
 
-    fn probe(&mut self, now: Instant, sink: &mut Sink<'_>) {
+    fn probe(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         let (Some(bandwidth), Some(contexts)) = (&mut self.bandwidth, &self.contexts) else { return };
         let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
         while bandwidth.wants_padding(now) {
@@ -399,7 +398,7 @@ impl MediaPlane {
         }
     }
 
-    fn send_report(&mut self, now: Instant, sink: &mut Sink<'_>) {
+    fn send_report(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         let Some(contexts) = &self.contexts else { return };
         let sent = self.sender.tracks().iter();
         let report = Report {
@@ -421,7 +420,11 @@ impl MediaPlane {
         self.sender.tracks().first().map_or(self.own_ssrc, |track| track.ssrc)
     }
 
-    fn send_rtcp(&mut self, sink: &mut Sink<'_>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    fn send_rtcp(
+        &mut self,
+        sink: &mut Sink<'_, impl Copy>,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
         let Some(contexts) = &self.contexts else { return false };
         seal_rtcp(contexts, &mut self.reports_sent, sink, write)
     }
@@ -440,11 +443,11 @@ impl MediaPlane {
 }
 
 /// Whether this RTCP packet is new. Errors: too many SSRCs report.
-fn takes_report(reporters: &mut Vec<(u32, Window)>, reporter: u32, index: u32) -> Result<bool, DropReason> {
+fn takes_report(reporters: &mut Vec<(u32, Window)>, reporter: u32, index: u32) -> Result<bool, Refused> {
     let known = reporters.iter().position(|(ssrc, _)| *ssrc == reporter);
     let at = match known {
         Some(at) => at,
-        None if reporters.len() == MAX_SSRCS => return Err(DropReason::TooManySources),
+        None if reporters.len() == MAX_SSRCS => return Err(Refused::TooManySources),
         None => {
             reporters.push((reporter, Window::default()));
             reporters.len() - 1
@@ -457,7 +460,7 @@ fn takes_report(reporters: &mut Vec<(u32, Window)>, reporter: u32, index: u32) -
 fn seal_rtcp(
     contexts: &Contexts,
     sent: &mut u32,
-    sink: &mut Sink<'_>,
+    sink: &mut Sink<'_, impl Copy>,
     write: impl FnOnce(&mut Vec<u8>) -> bool,
 ) -> bool {
     let index = *sent;

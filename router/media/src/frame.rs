@@ -1,14 +1,18 @@
 //! What a packet of video says of its frame, whatever the codec: what forwarding decides by, and what it renumbers.
 
-use super::descriptor::{self, Structure};
-use super::{h264, vp8, vp9};
+use crate::descriptor::{self, Structure};
+use crate::{h264, vp8, vp9};
 
 /// Video codecs, as far as their payloads are read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Codec {
+pub enum Codec {
+    /// RFC 7741.
     Vp8,
+    /// RFC 9628.
     Vp9,
+    /// RFC 6184.
     H264,
+    /// AV1 RTP specification: by its dependency descriptor alone.
     Av1,
     /// Sound, or what is not read.
     #[default]
@@ -29,37 +33,42 @@ impl From<str0m::format::Codec> for Codec {
 
 /// The frame that a packet is part of: one layer's share of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Frame {
-    /// The packet is the frame's first, or its last.
-    pub(crate) is_start: bool,
-    pub(crate) is_end: bool,
+pub struct Frame {
+    /// The packet is the frame's first.
+    pub is_start: bool,
+    /// The packet is the frame's last.
+    pub is_end: bool,
     /// A decoder can begin here: said by the first packet of a key frame's lowest layer.
-    pub(crate) is_key: bool,
-    pub(crate) spatial: u8,
-    pub(crate) temporal: u8,
+    pub is_key: bool,
+    /// Its spatial layer; 0 is the lowest.
+    pub spatial: u8,
+    /// Its temporal layer; 0 is the lowest.
+    pub temporal: u8,
     /// Who had only lower temporal layers of its spatial layer can go on with this one.
-    pub(crate) can_enter: bool,
-    pub(crate) picture_id: Option<PictureId>,
+    pub can_enter: bool,
+    /// The picture's number in the payload.
+    pub picture_id: Option<PictureId>,
     /// The running number of the lowest temporal layer (TL0PICIDX).
-    pub(crate) base: Option<Base>,
+    pub base: Option<Base>,
     /// The frame's number in its dependency descriptor.
-    pub(crate) number: Option<u16>,
+    pub number: Option<u16>,
 }
 
 /// A picture's number in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PictureId {
+pub struct PictureId {
     /// Where it is in the payload.
-    pub(crate) at: u8,
-    pub(crate) value: u16,
+    pub at: u8,
+    /// 7 or 15 bits.
+    pub value: u16,
     /// 15 bits; else 7.
-    pub(crate) is_wide: bool,
+    pub is_wide: bool,
 }
 
 impl PictureId {
     /// Reads the one at this place, as VP8 and VP9 have it alike (RFC 7741 section 4.2, RFC 9628 section 4.2), with where what follows it
     /// begins; `None` if the payload ends before its time.
-    pub(crate) fn read(payload: &[u8], at: usize) -> Option<(Self, usize)> {
+    pub fn read(payload: &[u8], at: usize) -> Option<(Self, usize)> {
         const WIDE: u8 = 0x80;
         let high = *payload.get(at)?;
         let is_wide = high & WIDE != 0;
@@ -73,16 +82,17 @@ impl PictureId {
 
 /// The TL0PICIDX in the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Base {
+pub struct Base {
     /// Where it is in the payload.
-    pub(crate) at: u8,
-    pub(crate) value: u8,
+    pub at: u8,
+    /// The number.
+    pub value: u8,
 }
 
 impl Frame {
     /// Reads what payload and dependency descriptor say. What the descriptor says counts: payloads may be encrypted by the client.
     /// `structure` is that of the source's last key frame, and is replaced where a packet brings another.
-    pub(crate) fn read(
+    pub fn read(
         codec: Codec,
         payload: &[u8],
         descriptor: Option<&[u8]>,
@@ -114,15 +124,18 @@ impl Frame {
 
 /// Other numbers than the publisher's: those of one viewer's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Renumbered {
-    pub(crate) picture_id: Option<PictureId>,
-    pub(crate) base: Option<Base>,
-    pub(crate) number: Option<u16>,
+pub struct Renumbered {
+    /// In the payload.
+    pub picture_id: Option<PictureId>,
+    /// In the payload.
+    pub base: Option<Base>,
+    /// In the dependency descriptor.
+    pub number: Option<u16>,
 }
 
 impl Renumbered {
     /// Puts the numbers into a copy of the payload. What is not there is left alone.
-    pub(crate) fn apply_to_payload(&self, payload: &mut [u8]) {
+    pub fn apply_to_payload(&self, payload: &mut [u8]) {
         if let Some(PictureId { at, value, is_wide }) = self.picture_id
             && let Some([high, rest @ ..]) = payload.get_mut(usize::from(at)..)
         {
@@ -141,7 +154,7 @@ impl Renumbered {
     }
 
     /// Puts the number into a copy of the dependency descriptor.
-    pub(crate) fn apply_to_descriptor(&self, descriptor: &mut [u8]) {
+    pub fn apply_to_descriptor(&self, descriptor: &mut [u8]) {
         if let (Some(number), Some(place)) = (self.number, descriptor.get_mut(1..3)) {
             place.copy_from_slice(&number.to_be_bytes());
         }

@@ -88,7 +88,7 @@ fn pair(profile: SrtpProfile) -> (Contexts, Contexts) {
             part(first + 10, salt_bytes),
             part(second + 10, salt_bytes),
         ];
-        Contexts::of_server(&Keys { profile, material: parts.concat() }).unwrap()
+        Contexts::new(&Keys { profile, material: parts.concat() }, Side::Server).unwrap()
     };
     (of(1, 2), of(2, 1))
 }
@@ -137,5 +137,5 @@ fn what_is_too_short_does_not_open() {
             assert_eq!(server.inbound.open_rtcp(&packet, &mut Vec::new()), None);
         }
     }
-    assert!(Contexts::of_server(&Keys { profile: PROFILES[1], material: vec![0; 55] }).is_none());
+    assert!(Contexts::new(&Keys { profile: PROFILES[1], material: vec![0; 55] }, Side::Server).is_none());
 }

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
 
-use super::descriptor::Structure;
-use super::extensions::{ExtensionIds, Extensions, Found};
-use super::frame::{Codec, Frame};
-use super::missing::Missing;
-use super::reception::{Reception, SenderReport};
-use super::red;
-use super::rtp::{Header, unpadded};
-use super::srtp::Context;
-use super::window::Window;
-use super::{Announced, TrackConfig};
-use crate::counters::DropReason;
+use crate::descriptor::Structure;
+use crate::extensions::{ExtensionIds, Extensions, Found};
+use crate::frame::{Codec, Frame};
+use crate::missing::Missing;
+use crate::reception::{Reception, SenderReport};
+use crate::red;
+use crate::rtp::{Header, unpadded};
+use crate::srtp::Context;
+use crate::window::Window;
+use crate::{Announced, Refused, TrackConfig};
 
 /// Most SSRCs that a client may bring in, since each has its replay list for as long as the keys live. At the bound packets of
 /// further ones are dropped and counted; the client needs a new leg. Two or three per track are usual, and as many again when
@@ -31,39 +30,46 @@ const ORIGINAL_NUMBER_BYTES: usize = 2;
 
 /// A publisher's packet, authenticated and decrypted.
 #[derive(Debug, Clone)]
-pub(crate) struct Packet {
+pub struct Packet {
     /// Its m-line.
-    pub(crate) mid: Mid,
+    pub mid: Mid,
     /// Which of its track's simulcast encodings it is of; 0 if there is one.
-    pub(crate) encoding: u8,
-    pub(crate) ssrc: u32,
-    pub(crate) payload_type: u8,
-    pub(crate) marker: bool,
+    pub encoding: u8,
+    /// Its source.
+    pub ssrc: u32,
+    /// As the client numbers its codecs.
+    pub payload_type: u8,
+    /// The last packet of a picture, or the first of a talk spurt.
+    pub marker: bool,
     /// Extended by the rollovers of its source.
-    pub(crate) sequence_number: u64,
-    pub(crate) timestamp: u32,
-    pub(crate) arrival: Instant,
+    pub sequence_number: u64,
+    /// In its codec's clock.
+    pub timestamp: u32,
+    /// When it was taken.
+    pub arrival: Instant,
     /// The source's last.
-    pub(crate) report: Option<SenderReport>,
-    pub(crate) extensions: Extensions,
-    /// Where its dependency descriptor and payload are in the batch's bytes.
-    pub(crate) descriptor: Range<usize>,
-    pub(crate) payload: Range<usize>,
+    pub report: Option<SenderReport>,
+    /// As far as they may pass.
+    pub extensions: Extensions,
+    /// Where its dependency descriptor is in the batch's bytes.
+    pub descriptor: Range<usize>,
+    /// Where its payload is in the batch's bytes.
+    pub payload: Range<usize>,
     /// Of redundant audio: where the newest block is, if the payload is sound.
-    pub(crate) primary: Option<Range<usize>>,
+    pub primary: Option<Range<usize>>,
     /// Of video: the frame that it is part of.
-    pub(crate) frame: Frame,
+    pub frame: Frame,
 }
 
 /// What became of a datagram that authenticated.
 #[derive(Debug, Default)]
-pub(crate) struct Received {
+pub struct Received {
     /// `None`: padding, a probe, or media that was there already.
-    pub(crate) packet: Option<Packet>,
+    pub packet: Option<Packet>,
     /// The transport-wide number, for feedback.
-    pub(crate) transport_number: Option<u16>,
+    pub transport_number: Option<u16>,
     /// The SSRC came for the first time.
-    pub(crate) new_ssrc: Option<u32>,
+    pub new_ssrc: Option<u32>,
 }
 
 /// Why a datagram was not taken.
@@ -71,7 +77,7 @@ pub(crate) struct Received {
 pub(crate) enum Refusal {
     /// It came before, or is too old to know.
     Repeated,
-    Dropped(DropReason),
+    Dropped(Refused),
 }
 
 /// The receiving half of a leg's media.
@@ -121,14 +127,17 @@ struct Encoding {
 
 /// A codec, as the client may send it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Payload {
-    pub(crate) payload_type: u8,
+pub struct Payload {
+    /// As offer and answer number it.
+    pub payload_type: u8,
     /// The payload type of its repetitions, if they were negotiated.
-    pub(crate) repair: Option<u8>,
-    pub(crate) clock_rate: u32,
+    pub repair: Option<u8>,
+    /// Of its timestamps, in hertz.
+    pub clock_rate: u32,
     /// Redundant audio (RFC 2198).
-    pub(crate) is_redundant: bool,
-    pub(crate) codec: Codec,
+    pub is_redundant: bool,
+    /// Of video: how its payload is read.
+    pub codec: Codec,
 }
 
 #[derive(Debug)]
@@ -207,10 +216,10 @@ impl Receiver {
         contents: &[u8],
         bytes: &mut Vec<u8>,
     ) -> Result<Received, Refusal> {
-        let header = Header::read(contents).ok_or(Refusal::Dropped(DropReason::Malformed))?;
+        let header = Header::read(contents).ok_or(Refusal::Dropped(Refused::Malformed))?;
         let known = self.ssrcs.iter().position(|ssrc| *ssrc == header.ssrc);
         if known.is_none() && self.ssrcs.len() == MAX_SSRCS {
-            return Err(Refusal::Dropped(DropReason::TooManySources));
+            return Err(Refusal::Dropped(Refused::TooManySources));
         }
         let number = match known {
             Some(at) => self.streams[at].window.extend(header.sequence_number),
@@ -221,7 +230,7 @@ impl Receiver {
             .ok_or(Refusal::Repeated)?;
         let start = bytes.len();
         if !keys.open_rtp(contents, header.len, header.ssrc, number, bytes) {
-            return Err(Refusal::Dropped(DropReason::NotAuthenticated));
+            return Err(Refusal::Dropped(Refused::NotAuthenticated));
         }
         let at = known.unwrap_or_else(|| {
             self.ssrcs.push(header.ssrc);
@@ -237,7 +246,7 @@ impl Receiver {
             transport_number: found.transport_number,
             new_ssrc: known.is_none().then_some(header.ssrc),
         };
-        let malformed = Refusal::Dropped(DropReason::Malformed);
+        let malformed = Refusal::Dropped(Refused::Malformed);
         let payload = unpadded(bytes, start..bytes.len(), header.has_padding).ok_or(malformed)?;
         let (prefix, sorted) = match role {
             Some(Role::Media(track, encoding)) => {

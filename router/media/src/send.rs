@@ -5,38 +5,44 @@ use std::time::Instant;
 
 use str0m::media::Mid;
 
-use super::TrackConfig;
-use super::bandwidth::Bandwidth;
-use super::extensions::{ExtensionIds, Extensions, OwnValues};
-use super::frame::Renumbered;
-use super::history::{History, Sent};
-use super::ntp::NtpClock;
-use super::red::Redundancy;
-use super::rtp::{self, Outgoing};
-use super::srtp::Context;
-use super::window::Window;
+use crate::TrackConfig;
+use crate::bandwidth::Bandwidth;
+use crate::extensions::{ExtensionIds, Extensions, OwnValues};
+use crate::frame::Renumbered;
+use crate::history::{History, Sent};
+use crate::ntp::NtpClock;
+use crate::red::Redundancy;
+use crate::rtp::{self, Outgoing};
+use crate::srtp::Context;
+use crate::window::Window;
 
 /// A packet for a viewer, as forwarding decided it.
 #[derive(Debug, Clone)]
-pub(crate) struct Write {
-    pub(crate) payload_type: u8,
-    pub(crate) marker: bool,
+pub struct Write {
+    /// As the viewer numbers its codecs.
+    pub payload_type: u8,
+    /// The last packet of a picture, or the first of a talk spurt.
+    pub marker: bool,
     /// Starts below 65536, and is never given out twice.
-    pub(crate) sequence_number: u64,
-    pub(crate) timestamp: u32,
+    pub sequence_number: u64,
+    /// In its codec's clock.
+    pub timestamp: u32,
     /// When it was captured.
-    pub(crate) captured: Instant,
-    pub(crate) clock_rate: u32,
-    pub(crate) extensions: Extensions,
-    /// Where its dependency descriptor and payload are in the batch's bytes.
-    pub(crate) descriptor: Range<usize>,
-    pub(crate) payload: Range<usize>,
+    pub captured: Instant,
+    /// Of its timestamps, in hertz.
+    pub clock_rate: u32,
+    /// The publisher's, as far as they may pass.
+    pub extensions: Extensions,
+    /// Where its dependency descriptor is in the batch's bytes.
+    pub descriptor: Range<usize>,
+    /// Where its payload is in the batch's bytes.
+    pub payload: Range<usize>,
     /// The viewer may ask for it again.
-    pub(crate) is_repaired: bool,
+    pub is_repaired: bool,
     /// The payload type of redundant audio, if the viewer takes it and this is none.
-    pub(crate) redundant: Option<u8>,
+    pub redundant: Option<u8>,
     /// The viewer's own numbers, in the place of those in descriptor and payload.
-    pub(crate) renumbered: Renumbered,
+    pub renumbered: Renumbered,
 }
 
 /// Padding of one packet: as much as it can say.

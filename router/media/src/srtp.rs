@@ -1,6 +1,6 @@
 //! SRTP and SRTCP (RFC 3711; AES-GCM: RFC 7714). One [`Context`] is one direction: its keys are expanded once.
 //!
-//! Nothing here remembers which packets it has seen: replay and nonce rules are those of [`Window`](super::window::Window).
+//! Nothing here remembers which packets it has seen: replay and nonce rules are those of [`Window`](crate::window::Window).
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, Algorithm, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -8,7 +8,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use str0m::crypto::dtls::SrtpProfile;
 
-use super::keys::Keys;
+use crate::Side;
+use crate::keys::Keys;
 
 const GCM_TAG_BYTES: usize = 16;
 const GCM_SALT_BYTES: usize = 12;
@@ -33,9 +34,9 @@ pub(crate) struct Contexts {
 }
 
 impl Contexts {
-    /// Splits the exported material (RFC 5764 section 4.2). We are the DTLS server: the client writes with the first half.
+    /// Splits the exported material (RFC 5764 section 4.2): the DTLS client writes with the first half.
     /// `None` if it has not the length that its profile says, or the profile is unknown.
-    pub(crate) fn of_server(keys: &Keys) -> Option<Self> {
+    pub(crate) fn new(keys: &Keys, side: Side) -> Option<Self> {
         let (key_bytes, salt_bytes) = match keys.profile {
             SrtpProfile::AES128_CM_SHA1_80 => (16, CM_SALT_BYTES),
             SrtpProfile::AEAD_AES_128_GCM => (16, GCM_SALT_BYTES),
@@ -46,9 +47,11 @@ impl Contexts {
         let (server_key, rest) = rest.split_at_checked(key_bytes)?;
         let (client_salt, rest) = rest.split_at_checked(salt_bytes)?;
         let (server_salt, _) = rest.split_at_checked(salt_bytes)?;
-        Some(Self {
-            inbound: Context::new(keys.profile, client_key, client_salt)?,
-            outbound: Context::new(keys.profile, server_key, server_salt)?,
+        let client = Context::new(keys.profile, client_key, client_salt)?;
+        let server = Context::new(keys.profile, server_key, server_salt)?;
+        Some(match side {
+            Side::Client => Self { inbound: server, outbound: client },
+            Side::Server => Self { inbound: client, outbound: server },
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::extensions::{ExtensionIds, Extensions, OwnValues};
+use crate::extensions::{ExtensionIds, Extensions, OwnValues};
 
 const FIXED_BYTES: usize = 12;
 const ONE_BYTE_FORM: u16 = 0xbede;
@@ -29,7 +29,7 @@ pub(crate) struct Header<'a> {
 
 /// The extensions of a header, unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RawExtensions<'a> {
+pub struct RawExtensions<'a> {
     form: u16,
     bytes: &'a [u8],
 }

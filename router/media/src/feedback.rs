@@ -9,8 +9,8 @@ use rtcp_types::{
     TransportFeedback, Twcc, TwccBuilder, Xr,
 };
 
-use super::reception::{Block, SenderReport};
-use super::send::SenderInfo;
+use crate::reception::{Block, SenderReport};
+use crate::send::SenderInfo;
 
 /// Block types of extended reports (RFC 3611 section 4.4 and 4.5).
 const REFERENCE_TIME: u8 = 4;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rtcp_types::{Twcc, TwccBuilder, TwccPacketStatus};
 
-use super::window::extend;
+use crate::window::extend;
 
 /// Time between two reports. Higher makes the client's estimate slow, lower costs packets.
 const REPORT_EVERY: Duration = Duration::from_millis(100);

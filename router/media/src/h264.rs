@@ -1,6 +1,6 @@
 //! The payload of H264 (RFC 6184), as far as telling key frames takes.
 
-use super::frame::Frame;
+use crate::frame::Frame;
 
 /// NAL unit types: a slice of a key frame, parameters, several units in one packet, one unit in several.
 const KEY_SLICE: u8 = 5;

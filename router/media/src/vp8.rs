@@ -1,6 +1,6 @@
 //! The payload descriptor of VP8 (RFC 7741 section 4.2).
 
-use super::frame::{Base, Frame, PictureId};
+use crate::frame::{Base, Frame, PictureId};
 
 const EXTENDED: u8 = 0x80;
 const PARTITION_START: u8 = 0x10;
