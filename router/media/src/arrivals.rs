@@ -8,8 +8,14 @@ use rtcp_types::{Twcc, TwccBuilder, TwccPacketStatus};
 
 use crate::window::extend;
 
-/// Time between two reports. Higher makes the client's estimate slow, lower costs packets.
+/// Time between two reports that have much to say, and between others: the bounds that browsers set themselves, 100 ms being what they
+/// begin with. Higher makes the client's estimate slow, lower costs packets: at ten a second one for every five of sound.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
+const REPORT_AT_LATEST: Duration = Duration::from_millis(250);
+
+/// How many packets are much: sound alone is 13 in [`REPORT_AT_LATEST`], with a picture of a hundred packets a second it is more in
+/// [`REPORT_EVERY`].
+const MANY: u32 = 15;
 
 /// Longest span of numbers that is kept. Beyond it the client has skipped numbers or was silent: the span begins anew. 2,048
 /// are 1.5 s at 16 Mbit/s.
@@ -38,12 +44,22 @@ pub(crate) struct Arrivals {
     /// Lowest number that is to be reported.
     report_from: Option<u64>,
     reported_at: Option<Instant>,
+    /// Packets that came since.
+    unreported: u32,
     reports: u8,
 }
 
 impl Arrivals {
     pub(crate) fn new(began: Instant) -> Self {
-        Self { began, first: 0, ticks: VecDeque::new(), report_from: None, reported_at: None, reports: 0 }
+        Self {
+            began,
+            first: 0,
+            ticks: VecDeque::new(),
+            report_from: None,
+            reported_at: None,
+            unreported: 0,
+            reports: 0,
+        }
     }
 
     /// The packet with this number arrived.
@@ -72,6 +88,7 @@ impl Arrivals {
         let since = now.saturating_duration_since(self.began).as_micros() / TICK.as_micros();
         if self.ticks[at] == NOT_YET {
             self.ticks[at] = since as u64 + 1;
+            self.unreported = self.unreported.saturating_add(1);
             self.report_from = Some(self.report_from.map_or(number, |from| from.min(number)));
         }
         self.forget_down_to(MAX_SPAN);
@@ -80,7 +97,8 @@ impl Arrivals {
     /// When a report is due.
     pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
         self.report_from?;
-        Some(self.reported_at.map_or(now, |at| at + REPORT_EVERY))
+        let every = if self.unreported < MANY { REPORT_AT_LATEST } else { REPORT_EVERY };
+        Some(self.reported_at.map_or(now, |at| at + every))
     }
 
     /// The next report, if it is time; more than one if there is much to say.
@@ -106,6 +124,7 @@ impl Arrivals {
         let said = report.packet_status_count().max(1);
         self.reports = self.reports.wrapping_add(1);
         self.reported_at = Some(now);
+        self.unreported = 0;
         let next = statuses_from + said;
         let unsaid = self.ticks.iter().skip(next).position(|tick| *tick != NOT_YET);
         self.report_from = unsaid.map(|_| self.first + next as u64);
@@ -161,9 +180,26 @@ mod tests {
         assert_eq!(report, (65_534, 1, expected));
         assert!(arrivals.report(at(80)).is_none());
         arrivals.note(at(90), 2);
-        assert_eq!(arrivals.due_at(at(90)), Some(at(180)));
+        assert_eq!(arrivals.due_at(at(90)), Some(at(330)));
         let (base, _, said) = read(&arrivals.report(at(180)).unwrap());
         assert_eq!((base, said.len()), (2, 1));
+    }
+
+    #[test]
+    fn sound_alone_is_reported_four_times_a_second_and_with_a_picture_ten_times() {
+        for (packets_per_second, expected) in [(50, 41), (160, 101)] {
+            let t0 = Instant::now();
+            let (mut arrivals, mut reports) = (Arrivals::new(t0), 0);
+            for ms in 0..10_000 {
+                let now = t0 + Duration::from_millis(ms);
+                let sent = ms * packets_per_second / 1000;
+                (sent..(ms + 1) * packets_per_second / 1000).for_each(|n| arrivals.note(now, n as u16));
+                if arrivals.due_at(now).is_some_and(|at| at <= now) {
+                    reports += std::iter::from_fn(|| arrivals.report(now)).count();
+                }
+            }
+            assert!(reports.abs_diff(expected) <= 1, "{reports} at {packets_per_second}");
+        }
     }
 
     #[test]
