@@ -69,8 +69,9 @@ pub struct Estimate {
 /// What an estimate is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// What could be sent to the client with use, in bits per second. As long as the estimate is below it, and no queue grows,
-    /// probes look for room up to a little more than this.
+    /// What could be sent to the other end with use, in bits per second. As long as the estimate is below it, and no queue grows,
+    /// probes look for room up to a little more than this. 0: nothing is estimated, and packets have transport-wide numbers all the
+    /// same, for what the other end makes of them.
     pub wanted: u64,
 }
 
@@ -155,6 +156,9 @@ impl Bandwidth {
 
     /// The packet with [that number](Bandwidth::next_number) was sent.
     pub(crate) fn note_sent(&mut self, now: Instant, bytes: usize) {
+        if self.demand.wanted == 0 {
+            return self.sent.skip();
+        }
         let now = self.micros(now);
         if self.sent.bytes_in_flight() == 0 {
             self.waits_since = now;

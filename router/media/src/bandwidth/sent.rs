@@ -70,6 +70,12 @@ impl SentPackets {
         self.next += 1;
     }
 
+    /// A packet with the next number was sent of which nothing needs to be known, nor of those before it.
+    pub(super) fn skip(&mut self) {
+        self.next += 1;
+        (self.first, self.unreported, self.bytes_in_flight) = (self.next, self.next, 0);
+    }
+
     /// The number that 16 bits mean, if a packet with it is remembered.
     pub(super) fn find(&self, number: u16) -> Option<u64> {
         extend(Some(self.next), number).filter(|number| self.is_kept(*number))

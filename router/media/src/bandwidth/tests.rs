@@ -377,3 +377,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn where_nothing_is_wanted_packets_have_numbers_and_nothing_is_kept_of_them() {
+    let now = Instant::now();
+    let mut bandwidth = Bandwidth::new(now, 65_535, Demand { wanted: 0 });
+    for number in [65_535, 0, 1] {
+        assert_eq!(bandwidth.next_number(), number);
+        bandwidth.note_sent(now, 1000);
+    }
+    assert_eq!(bandwidth.sent.bytes_in_flight(), 0);
+    assert_eq!([0, 1].map(|number| bandwidth.sent.find(number)), [None; 2]);
+    assert_eq!((bandwidth.estimate(now), bandwidth.wakes_at(now)), (None, None));
+    bandwidth.set_demand(Demand { wanted: 1_000_000 });
+    bandwidth.note_sent(now, 1000);
+    assert!(bandwidth.sent.find(2).is_some());
+}
