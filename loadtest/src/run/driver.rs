@@ -141,12 +141,17 @@ pub(crate) async fn run(options: Options, stop: Arc<Stop>) -> Result<Summary, Ru
 fn in_words(scenario: &Scenario, plan: &Plan) -> String {
     let calls = plan.calls.len();
     if let Some(broadcast) = scenario.broadcast {
-        return format!("{calls} broadcasts with {} viewers each", broadcast.viewers);
+        return format!("{} with {} each", counted(calls, "broadcast"), counted(broadcast.viewers, "viewer"));
     }
     match plan.calls.iter().filter(|call| call.is_ring()).count() {
-        0 => format!("{calls} calls"),
-        rings => format!("{} calls, {rings} that nobody answers", calls - rings),
+        0 => counted(calls, "call"),
+        rings => format!("{}, {rings} that nobody answers", counted(calls - rings, "call")),
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// Waits for a start that several have in common. Gives a sentence if it is past.
