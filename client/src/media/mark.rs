@@ -31,17 +31,22 @@ pub fn read(payload: &[u8]) -> Option<u64> {
 ///
 /// Takes packets of one frame (code 0), which is what a 20 ms encoder makes; others come back unmarked.
 pub fn stamp_opus(packet: &[u8], sent_unix_micros: u64) -> Payload {
+    let mut marked = Vec::with_capacity(packet.len() + 2 + MARK_BYTES);
+    append_stamped_opus(packet, sent_unix_micros, &mut marked);
+    marked.into()
+}
+
+/// Appends [such a packet](stamp_opus) to `out`.
+pub fn append_stamped_opus(packet: &[u8], sent_unix_micros: u64, out: &mut Vec<u8>) {
     const ONE_FRAME: u8 = 0b00;
     const ARBITRARY_FRAMES: u8 = 0b11;
     const PADDED_ONE_FRAME: u8 = 0b0100_0001;
     let Some((&toc, frame)) = packet.split_first().filter(|(toc, _)| **toc & 0b11 == ONE_FRAME) else {
-        return packet.into();
+        return out.extend_from_slice(packet);
     };
-    let mut marked = Vec::with_capacity(packet.len() + 2 + MARK_BYTES);
-    marked.extend_from_slice(&[toc | ARBITRARY_FRAMES, PADDED_ONE_FRAME, MARK_BYTES as u8]);
-    marked.extend_from_slice(frame);
-    marked.extend_from_slice(&bytes(sent_unix_micros));
-    marked.into()
+    out.extend_from_slice(&[toc | ARBITRARY_FRAMES, PADDED_ONE_FRAME, MARK_BYTES as u8]);
+    out.extend_from_slice(frame);
+    out.extend_from_slice(&bytes(sent_unix_micros));
 }
 
 /// The clock that marks are written and read with.

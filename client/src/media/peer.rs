@@ -252,13 +252,6 @@ impl Peer {
     /// Sends one Opus packet. `rtp_time` counts samples at 48 kHz; `marker` starts a talk spurt. Dropped and counted
     /// while the leg is not connected.
     pub fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload, marker: bool) {
-        self.queue_audio(now, rtp_time, payload, marker);
-        self.step(now);
-    }
-
-    /// The same, for a caller that has more to hand in at this moment: the packet goes out with the next `handle_*`, which is due
-    /// at once.
-    pub fn queue_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload, marker: bool) {
         let Some(payload_type) = self.audio.payload_type.filter(|_| self.is_connected()) else {
             self.counters.unsent += 1;
             return;
@@ -275,9 +268,7 @@ impl Peer {
         stream.write_rtp(write.marker(marker));
         self.audio.next_sequence += 1;
         self.count_sent(length);
-        self.timeout = now;
-        // The queue is looked at when time passes.
-        self.passed = None;
+        self.step(now);
     }
 
     /// Sends the packets of one VP8 frame; `rtp_time` counts at 90 kHz. Dropped and counted while the leg is not

@@ -11,13 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use duocast_client::media::Peer;
 use mio::Waker;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::histogram::Histogram;
 use crate::over_time::OverTime;
-use crate::peer::{LegConfig, LegReport, Timings};
+use crate::peer::{LegConfig, LegReport, Session, Timings};
 pub(crate) use network::{NetworkConfig, NetworkReport};
 
 /// Commands that wait for a lane. Each leg sends four in its life, and a lane takes them at least every half second: who
@@ -48,7 +47,7 @@ pub(crate) enum LegError {
 
 /// A leg that has its router's answer.
 pub(crate) struct NewLeg {
-    pub(crate) peer: Box<Peer>,
+    pub(crate) session: Box<Session>,
     pub(crate) answer: String,
     pub(crate) config: LegConfig,
     /// The API's server is on this machine: its router is reached the same way.

@@ -1,10 +1,11 @@
 //! The thread of a lane.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use tokio::sync::{mpsc, watch};
 
 use super::network::Network;
@@ -56,15 +57,14 @@ struct Seat {
     socket: Socket,
     network: Option<Box<Network>>,
     state: watch::Sender<LegState>,
-    /// Something has come, and waits for the leg to be due.
-    is_unread: bool,
+    /// The lane waits for the socket. Else it reads it when the leg is due, and the kernel need not tell.
+    is_waited_for: bool,
 }
 
 impl Seat {
     /// Takes what has come. True if there is more.
     fn receive(&mut self, at: Moment, buffers: &mut Buffers, timings: &mut Timings) -> bool {
         let Self { leg, socket, network, .. } = self;
-        self.is_unread = false;
         let has_more = socket.receive(buffers, |arrived, source, datagram| match network {
             None => leg.handle_datagram(at, arrived, source, datagram, timings),
             Some(network) => network.arrive(at.now, arrived, source, datagram),
@@ -73,6 +73,18 @@ impl Seat {
             network.deliver(at, leg, timings);
         }
         has_more
+    }
+
+    /// Waits for the socket, or not, as the leg is now. What is there already is told at once.
+    fn wait_as_needed(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let waits = self.network.is_some() || !self.leg.reads_when_due();
+        match (self.is_waited_for, waits) {
+            (false, true) => registry.register(self.socket.source(), token, Interest::READABLE)?,
+            (true, false) => registry.deregister(self.socket.source())?,
+            _ => {}
+        }
+        self.is_waited_for = waits;
+        Ok(())
     }
 }
 
@@ -136,10 +148,6 @@ impl Worker {
     fn receive_ready(&mut self) {
         for key in std::mem::take(&mut self.ready) {
             let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { continue };
-            if seat.network.is_none() && seat.leg.reads_when_due() {
-                seat.is_unread = true;
-                continue;
-            }
             if seat.receive(clock::moment(), &mut self.buffers, &mut self.report.timings) {
                 self.ready.push(key);
             }
@@ -160,12 +168,11 @@ impl Worker {
         for key in due.drain(..) {
             if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                 let at = clock::moment();
-                if seat.is_unread {
-                    // It takes one visit to the peer to say something and to hear something.
-                    seat.leg.talk(at);
-                    if seat.receive(at, &mut self.buffers, &mut self.report.timings) {
-                        self.ready.push(key);
-                    }
+                if !seat.is_waited_for
+                    && seat.leg.is_time_to_read()
+                    && seat.receive(at, &mut self.buffers, &mut self.report.timings)
+                {
+                    self.ready.push(key);
                 }
                 if let Some(network) = &mut seat.network {
                     network.deliver(at, &mut seat.leg, &mut self.report.timings);
@@ -188,15 +195,15 @@ impl Worker {
         let mut network_due = None;
         match &mut seat.network {
             None => {
-                while let Some(transmit) = seat.leg.poll_transmit() {
-                    let is_sent = seat.socket.send(transmit.destination, &transmit.contents);
+                while let Some((destination, datagram)) = seat.leg.poll_transmit() {
+                    let is_sent = seat.socket.send(destination, datagram);
                     self.report.unsent += u64::from(!is_sent);
                 }
             }
             Some(network) => {
                 let now = Instant::now();
-                while let Some(transmit) = seat.leg.poll_transmit() {
-                    network.depart(now, transmit.destination, transmit.contents);
+                while let Some((destination, datagram)) = seat.leg.poll_transmit() {
+                    network.depart(now, destination, datagram.to_vec());
                 }
                 while let Some((destination, datagram)) = network.poll_transmit(now) {
                     self.report.unsent += u64::from(!seat.socket.send(destination, &datagram));
@@ -205,7 +212,13 @@ impl Worker {
             }
         }
         while let Some(event) = seat.leg.poll_event() {
+            if let (LegEvent::Connected(_), Some(router)) = (event, seat.leg.router()) {
+                seat.socket.settle(router);
+            }
             seat.state.send_modify(|state| note(state, event));
+        }
+        if let Err(error) = seat.wait_as_needed(self.poll.registry(), Token(key)) {
+            tracing::warn!(%error, "a socket is waited for as it was");
         }
         let due = seat.leg.poll_timeout();
         self.wheel.schedule(key, network_due.map_or(due, |at| at.min(due)));
@@ -237,9 +250,8 @@ impl Worker {
             Command::Stop { key, stopped } => {
                 if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                     seat.leg.handle_stop();
-                    // From now on it sends nothing that this could wait for.
-                    self.ready.extend(seat.is_unread.then_some(key));
                 }
+                self.after(key);
                 // Nobody waits for it when the run was broken off.
                 let _ = stopped.send(());
             }
@@ -273,14 +285,14 @@ impl Worker {
 
     fn add(&mut self, new: NewLeg, state: watch::Sender<LegState>) -> Result<(usize, u16), LegError> {
         let mut socket = Socket::towards(&new.answer, new.server_is_loopback)?;
-        let mut leg = Leg::new(*new.peer, new.config);
+        let mut leg = Leg::new(*new.session, new.config);
         leg.handle_answer(clock::moment(), &new.answer, socket.local())?;
         let port = socket.local().port();
         let key = self.free.pop().unwrap_or(self.seats.len());
         self.poll.registry().register(socket.source(), Token(key), Interest::READABLE)?;
         let steady_from = self.report.timings.steady.map(|(from, _)| from);
         let network = new.network.map(|config| Box::new(Network::new(&config, Instant::now(), steady_from)));
-        let seat = Some(Seat { leg, socket, network, state, is_unread: false });
+        let seat = Some(Seat { leg, socket, network, state, is_waited_for: true });
         if key == self.seats.len() {
             self.seats.push(seat);
         } else {
@@ -292,7 +304,9 @@ impl Worker {
 
     fn remove(&mut self, key: usize) -> Option<Seat> {
         let mut seat = self.seats.get_mut(key)?.take()?;
-        if let Err(error) = self.poll.registry().deregister(seat.socket.source()) {
+        if seat.is_waited_for
+            && let Err(error) = self.poll.registry().deregister(seat.socket.source())
+        {
             tracing::debug!(%error, "a socket was not registered");
         }
         self.wheel.cancel(key);

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use duocast_client::audio::{AudioError, AudioSink, Discard, FRAME, FRAME_SAMPLES, Listener, ListenerStats};
 use duocast_client::media::{
-    ConnectionState, Peer, PeerCounters, PeerError, PeerEvent, ReceivedRtp, SyntheticVideo,
-    SyntheticVideoConfig, Transmit, mark,
+    PeerCounters, PeerError, ReceivedRtp, SyntheticVideo, SyntheticVideoConfig, mark,
 };
 
+use str0m::format::Codec;
+
 use super::video_frames::VideoFrames;
-use super::{Moment, Reception, SentBook, Speech};
+use super::{Heard, Moment, Reception, SentBook, Session, SessionEvent, SessionState, Speech};
 use crate::histogram::Histogram;
 use crate::over_time::OverTime;
 use crate::score::{Recorder, Recording};
@@ -22,6 +23,10 @@ const LATE_MAX: Duration = Duration::from_millis(200);
 
 /// How long every leg decodes after it heard its first audio, sampled or not.
 const DECODED_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// A leg that reads when it is due does so with every so manieth packet that it sends: one system call for as many. Higher has the router's
+/// checks answered so late that they are repeated.
+const READS_EVERY: u64 = 2;
 
 /// How long a receiver waits for a key frame before it asks for one, and then between its requests. Lower asks while the
 /// first one is still on its way, higher shows a picture later when it was lost.
@@ -163,12 +168,14 @@ pub(crate) struct LegReport {
 /// [`Leg::poll_timeout`]; [`Leg::handle_open`] when the call is accepted, [`Leg::handle_stop`] before it ends. After each of
 /// them [`Leg::poll_transmit`] and [`Leg::poll_event`] until both are empty.
 pub(crate) struct Leg {
-    peer: Peer,
+    session: Session,
     config: LegConfig,
     is_open: bool,
     is_started: bool,
     is_stopped: bool,
     talking: Option<Talking>,
+    /// The last packet of it, with its mark.
+    said: Vec<u8>,
     showing: Option<Showing>,
     listener: Option<Listener>,
     recording: Option<(Moment, Recording)>,
@@ -191,17 +198,18 @@ struct Showing {
 }
 
 impl Leg {
-    /// Around a peer that has made its offer.
-    pub(crate) fn new(peer: Peer, config: LegConfig) -> Self {
+    /// Around a session that has made its offer.
+    pub(crate) fn new(session: Session, config: LegConfig) -> Self {
         let sent = SentBook::new(config.receivers_within);
         let report = LegReport { audio_sent: sent.clone(), video_sent: sent, ..LegReport::default() };
         Self {
-            peer,
+            session,
             config,
             is_open: false,
             is_started: false,
             is_stopped: false,
             talking: None,
+            said: Vec::new(),
             showing: None,
             listener: None,
             recording: None,
@@ -220,7 +228,7 @@ impl Leg {
         answer: &str,
         local: SocketAddr,
     ) -> Result<(), PeerError> {
-        self.peer.accept_answer(at.now, answer, local)
+        self.session.accept_answer(at.now, answer, local)
     }
 
     /// The call is accepted: plays from now on, and sends as soon as the leg is connected.
@@ -257,7 +265,7 @@ impl Leg {
     pub(crate) fn handle_close(&mut self, at: Moment) {
         self.handle_stop();
         self.listener_ends();
-        self.peer.close(at.now);
+        self.session.close(at.now);
     }
 
     /// Takes a datagram that the kernel received at `arrived_unix_micros`.
@@ -269,49 +277,52 @@ impl Leg {
         datagram: &[u8],
         timings: &mut Timings,
     ) {
-        self.peer.handle_datagram(at.now, source, datagram);
-        self.take_peer_events(at, arrived_unix_micros, timings);
+        self.session.handle_datagram(at.now, source, datagram);
+        self.take_events(at, arrived_unix_micros, timings);
     }
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, at: Moment, timings: &mut Timings) {
-        // What is said makes the peer due. To show lets its time pass as well, and then it is due no more.
         self.talk(at);
         self.show(at);
-        if self.peer.poll_timeout() <= at.now {
-            self.peer.handle_timeout(at.now);
-        }
-        self.take_peer_events(at, at.unix_micros, timings);
+        self.session.handle_timeout(at.now);
+        self.take_events(at, at.unix_micros, timings);
         self.listen(at.now);
         if self.ask_keyframe_at.is_some_and(|due| due <= at.now) {
             self.ask_keyframe_at = Some(at.now + KEYFRAME_PATIENCE);
             self.report.keyframes_asked += 1;
-            self.peer.request_keyframe(at.now);
+            self.session.request_keyframe();
         }
     }
 
-    /// Whether what has come may wait for the next packet to send, 20 ms at most: nobody waits for it to be decoded or repaired, and
-    /// when it came the kernel tells. A leg that is visited once for both costs a third less than one visited for each.
+    /// Whether what has come may wait for the [next second packet to send](Leg::is_time_to_read), 40 ms at most: nobody waits for it to
+    /// be decoded or repaired, and when it came the kernel tells.
     pub(crate) fn reads_when_due(&self) -> bool {
         self.talking.is_some()
             && self.config.video.is_none()
             && self.listener.is_none()
-            && self.peer.is_connected()
+            && self.session.is_connected()
+    }
+
+    /// See [`Leg::reads_when_due`].
+    pub(crate) fn is_time_to_read(&self) -> bool {
+        !self.reads_when_due()
+            || self.talking.as_ref().is_some_and(|talking| talking.frame.is_multiple_of(READS_EVERY))
     }
 
     /// When [`Leg::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Instant {
-        let is_connected = self.peer.is_connected();
+        let is_connected = self.session.is_connected();
         let talking = self.talking.as_ref().filter(|_| is_connected).map(|talking| talking.next_at);
         let showing = self.showing.as_ref().filter(|_| is_connected).map(|showing| showing.next_at);
         let listening = self.listener.as_ref().map(Listener::poll_timeout);
         let media = [talking, showing, listening, self.ask_keyframe_at];
-        media.into_iter().flatten().fold(self.peer.poll_timeout(), Instant::min)
+        media.into_iter().flatten().fold(self.session.poll_timeout(), Instant::min)
     }
 
     #[must_use]
-    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.peer.poll_transmit()
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
+        self.session.poll_transmit()
     }
 
     #[must_use]
@@ -319,20 +330,25 @@ impl Leg {
         self.events.pop_front()
     }
 
+    /// Where its datagrams go, once it is connected.
+    pub(crate) fn router(&self) -> Option<SocketAddr> {
+        self.session.router()
+    }
+
     pub(crate) fn totals(&self) -> Totals {
-        let counters = self.peer.counters();
+        let counters = self.session.counters();
         Totals { sent: counters.packets_out, received: counters.packets_in }
     }
 
     /// Everything, at the end.
     pub(crate) fn into_report(mut self) -> LegReport {
         self.listener_ends();
-        LegReport { counters: self.peer.counters(), whole_video_frames: self.frames.whole, ..self.report }
+        LegReport { counters: self.session.counters(), whole_video_frames: self.frames.whole, ..self.report }
     }
 
     /// Begins, once the call is accepted and the path is there.
     fn start(&mut self, at: Moment) {
-        let is_ready = self.is_open && !self.is_stopped && self.peer.is_connected();
+        let is_ready = self.is_open && !self.is_stopped && self.session.is_connected();
         if !is_ready || self.is_started {
             return;
         }
@@ -360,9 +376,9 @@ impl Leg {
         }
     }
 
-    /// Says what there is to say; it goes out with the next datagram that is taken, or with [`Leg::handle_timeout`].
-    pub(crate) fn talk(&mut self, at: Moment) {
-        let Some(talking) = self.talking.as_mut().filter(|_| self.peer.is_connected()) else { return };
+    /// Says what there is to say.
+    fn talk(&mut self, at: Moment) {
+        let Some(talking) = self.talking.as_mut().filter(|_| self.session.is_connected()) else { return };
         let late = at.now.saturating_duration_since(talking.next_at);
         if late > LATE_MAX {
             let frames = u32::try_from(late.as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
@@ -372,17 +388,18 @@ impl Leg {
         }
         while talking.next_at <= at.now {
             let mark = self.report.audio_sent.next_mark(at.unix_micros);
-            let payload = mark::stamp_opus(self.config.speech.packet(talking.frame), mark);
+            self.said.clear();
+            mark::append_stamped_opus(self.config.speech.packet(talking.frame), mark, &mut self.said);
             // RTP time wraps by design (RFC 3550 section 5.1).
             let rtp_time = talking.frame.wrapping_mul(FRAME_SAMPLES as u64) as u32;
-            self.peer.queue_audio(at.now, rtp_time, payload, talking.frame == 0);
+            self.session.send_audio(at.now, rtp_time, &self.said, talking.frame == 0);
             talking.frame += 1;
             talking.next_at += FRAME;
         }
     }
 
     fn show(&mut self, at: Moment) {
-        let Some(showing) = self.showing.as_mut().filter(|_| self.peer.is_connected()) else { return };
+        let Some(showing) = self.showing.as_mut().filter(|_| self.session.is_connected()) else { return };
         if showing.next_at > at.now {
             return;
         }
@@ -398,7 +415,7 @@ impl Leg {
                 payload[tail..].copy_from_slice(&mark);
             }
         }
-        self.peer.send_video(at.now, frame.rtp_time, &frame.packets);
+        self.session.send_video(at.now, frame.rtp_time, &frame.packets);
     }
 
     fn listen(&mut self, now: Instant) {
@@ -430,19 +447,19 @@ impl Leg {
         }
     }
 
-    fn take_peer_events(&mut self, at: Moment, arrived: u64, timings: &mut Timings) {
-        while let Some(event) = self.peer.poll_event() {
+    fn take_events(&mut self, at: Moment, arrived: u64, timings: &mut Timings) {
+        while let Some(event) = self.session.poll_event() {
             match event {
-                PeerEvent::Connection(ConnectionState::Connected) => {
+                SessionEvent::State(SessionState::Connected) => {
                     self.events.push_back(LegEvent::Connected(at.now));
                     self.go_on_talking(at.now);
                     self.start(at);
                 }
-                PeerEvent::Connection(ConnectionState::Closed) => self.events.push_back(LegEvent::Closed),
-                PeerEvent::Connection(_) | PeerEvent::Stats(_) => {}
-                PeerEvent::Audio(packet) => self.on_audio(at.now, arrived, packet, timings),
-                PeerEvent::Video(packet) => self.on_video(at.now, arrived, &packet, timings),
-                PeerEvent::KeyframeWanted => {
+                SessionEvent::State(SessionState::Closed) => self.events.push_back(LegEvent::Closed),
+                SessionEvent::State(SessionState::Waiting) => {}
+                SessionEvent::Audio(packet) => self.on_audio(at.now, arrived, &packet, timings),
+                SessionEvent::Video(packet) => self.on_video(at.now, arrived, &packet, timings),
+                SessionEvent::KeyframeWanted => {
                     self.report.keyframes_wanted += 1;
                     if let Some(showing) = &mut self.showing {
                         showing.source.request_keyframe();
@@ -452,24 +469,33 @@ impl Leg {
         }
     }
 
-    fn on_audio(&mut self, now: Instant, arrived: u64, packet: ReceivedRtp, timings: &mut Timings) {
+    fn on_audio(&mut self, now: Instant, arrived: u64, packet: &Heard, timings: &mut Timings) {
         self.report.last_audio_at = Some(now);
-        let mark = mark::read(&packet.payload);
+        let payload = self.session.payload(packet);
+        let mark = mark::read(payload);
         if let Some(latency) = self.report.audio_in.handle_packet(packet.sequence, mark, arrived) {
             timings.add(now, true, self.config.groups, latency);
         }
         if let Some(listener) = &mut self.listener {
-            listener.handle_packet(packet);
+            listener.handle_packet(ReceivedRtp {
+                sequence: packet.sequence,
+                rtp_time: packet.rtp_time,
+                marker: packet.marker,
+                codec: Codec::Opus,
+                payload: payload.into(),
+                arrived: packet.arrived,
+            });
         }
     }
 
-    fn on_video(&mut self, now: Instant, arrived: u64, packet: &ReceivedRtp, timings: &mut Timings) {
-        let mark = mark::read(&packet.payload);
+    fn on_video(&mut self, now: Instant, arrived: u64, packet: &Heard, timings: &mut Timings) {
+        let payload = self.session.payload(packet);
+        let mark = mark::read(payload);
         if let Some(latency) = self.report.video_in.handle_packet(packet.sequence, mark, arrived) {
             timings.add(now, false, self.config.groups, latency);
         }
         let was_showing = self.frames.is_showing();
-        self.frames.handle_packet(packet.sequence, packet.marker, &packet.payload);
+        self.frames.handle_packet(packet.sequence, packet.marker, payload);
         if self.frames.is_showing() && !was_showing {
             self.ask_keyframe_at = None;
             self.events.push_back(LegEvent::FirstVideo(now));

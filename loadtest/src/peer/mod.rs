@@ -1,12 +1,14 @@
 //! A synthetic participant: one party's media, without a socket, a clock or a task.
 //!
 //! - [`Leg`]: sends shared speech and synthetic video, hears with the SDK's jitter buffer and a real Opus decoder, measures.
+//! - [`Session`]: its media path.
 //! - [`Speech`]: Opus packets encoded once for all legs.
 //! - [`Reception`], [`SentBook`]: what came of what was sent.
 //! - [`Wheel`]: when which of thousands of legs is due.
 
 mod leg;
 mod reception;
+mod session;
 mod speech;
 mod video_frames;
 mod wheel;
@@ -17,6 +19,7 @@ pub(crate) use leg::{
     Direction, GroupTimings, Leg, LegConfig, LegEvent, LegReport, Recorded, Timings, Totals, counts_for,
 };
 pub(crate) use reception::{Reception, SentBook};
+pub(crate) use session::{Heard, Session, SessionConfig, SessionEvent, SessionState};
 pub(crate) use speech::{Sentences, Speech, SpeechError};
 pub(crate) use wheel::Wheel;
 

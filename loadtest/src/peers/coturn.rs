@@ -53,7 +53,7 @@ impl Peer for Coturn {
         parties[1].bind_channel(parties[0].relayed).map_err(refused)?;
         for party in parties {
             let socket = Socket::new(party.socket)?;
-            let wire = Framed::new(Channel, socket.local(), self.server, rand::random::<u32>() >> 1);
+            let wire = Framed::new(Channel, self.server, rand::random::<u32>() >> 1);
             generator.add(End { wire: Box::new(wire), socket, sends: true }).await?;
         }
         Ok(())

@@ -368,8 +368,8 @@ impl Worker {
     fn after(&mut self, key: usize, now_unix_micros: u64) {
         let Seat { end, audio, video, connected, .. } = &mut self.seats[key];
         let mut has_joined = false;
-        while let Some(transmit) = end.wire.poll_transmit() {
-            let is_sent = end.socket.send(transmit.destination, &transmit.contents);
+        while let Some((destination, datagram)) = end.wire.poll_transmit() {
+            let is_sent = end.socket.send(destination, &datagram);
             self.report.unsent += u64::from(!is_sent);
         }
         while let Some(heard) = end.wire.poll_heard() {
@@ -441,7 +441,7 @@ mod tests {
         let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         let addresses = sockets.each_ref().map(|socket| socket.local_addr().unwrap());
         for (party, socket) in sockets.into_iter().enumerate() {
-            let wire = Framed::new(Channel, addresses[party], addresses[1 - party], 2 * party as u32);
+            let wire = Framed::new(Channel, addresses[1 - party], 2 * party as u32);
             let end = End { wire: Box::new(wire), socket: Socket::new(socket).unwrap(), sends: true };
             generator.link().add(end).await.unwrap().await.expect("framed wires are connected at once");
         }

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duocast_client::media::{Peer as Leg, PeerConfig, candidates, choose_target};
+use duocast_client::media::{candidates, choose_target};
 use duocast_client::{ChannelConfig, Roots};
 use tokio::sync::oneshot;
 
 use super::generator::{End, Link};
 use super::measure::wait_connected;
 use super::process::{self, Cost, Process};
-use super::wire::WebRtc;
 use super::{Peer, PeersError, Setup};
 use crate::lane::clock;
 use crate::lane::socket::Socket;
+use crate::peer::{Session, SessionConfig};
 use crate::run::{
     Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, Wanted, Watch, prepare_accounts,
 };
@@ -129,14 +129,14 @@ impl Router {
         call_id: &str,
         generator: &Link,
     ) -> Result<oneshot::Receiver<()>, CallError> {
-        let config = PeerConfig { video: true, stats_interval: None, ..PeerConfig::default() };
-        let (mut leg, sdp_offer) = Leg::offer(Instant::now(), config);
+        let config = SessionConfig { video: true, only_receives: false };
+        let (mut session, sdp_offer) = Session::offer(Instant::now(), config);
         let answer = device.connect_leg(call_id, sdp_offer.clone()).await;
         let answer = answer.map_err(|s| Failure::of(Stage::Leg, &s))?;
         let socket = Socket::towards(&answer, true)?;
-        leg.accept_answer(clock::moment().now, &answer, socket.local())?;
+        session.accept_answer(clock::moment().now, &answer, socket.local())?;
         self.facts.extend(LegFacts::of(&sdp_offer, &answer));
-        Ok(generator.add(End { wire: Box::new(WebRtc::new(leg)), socket, sends: true }).await?)
+        Ok(generator.add(End { wire: Box::new(session), socket, sends: true }).await?)
     }
 }
 

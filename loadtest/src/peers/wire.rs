@@ -1,15 +1,16 @@
 //! One socket's worth of a party: how media becomes datagrams for a server, and datagrams media again. Pure.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use duocast_client::media::{
-    ConnectionState, Payload, Peer as Leg, PeerEvent, ReceivedRtp, Transmit, Transport, VideoFrame, mark,
+    ConnectionState, Payload, Peer as Leg, PeerEvent, ReceivedRtp, VideoFrame, mark,
 };
 
 use super::rtp::Header;
-use crate::peer::Moment;
+use crate::peer::{Moment, Session, SessionEvent};
 
 /// A packet of the other party.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub(super) trait Wire: Send {
     fn handle_timeout(&mut self, now: Instant);
     /// When [`Wire::handle_timeout`] is due, if ever.
     fn poll_timeout(&self) -> Option<Instant>;
-    fn poll_transmit(&mut self) -> Option<Transmit>;
+    /// The next datagram, and to whom.
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)>;
     fn poll_heard(&mut self) -> Option<Heard>;
 }
 
@@ -46,21 +48,19 @@ pub(super) trait Framing: Send {
 /// RTP of our own, framed as a server wants it.
 pub(super) struct Framed<F> {
     framing: F,
-    local: SocketAddr,
     server: SocketAddr,
     /// SSRC of audio; video has the next one.
     ssrc: u32,
     sequences: [u16; 2],
     scratch: Vec<u8>,
-    transmits: VecDeque<Transmit>,
+    transmits: VecDeque<Vec<u8>>,
     heard: VecDeque<Heard>,
 }
 
 impl<F: Framing> Framed<F> {
-    pub(super) fn new(framing: F, local: SocketAddr, server: SocketAddr, ssrc: u32) -> Self {
+    pub(super) fn new(framing: F, server: SocketAddr, ssrc: u32) -> Self {
         Self {
             framing,
-            local,
             server,
             ssrc,
             sequences: [0; 2],
@@ -77,12 +77,7 @@ impl<F: Framing> Framed<F> {
         let ssrc = self.ssrc + u32::from(!is_audio);
         let header = Header { is_audio, marker, sequence, time, ssrc };
         if let Some(contents) = self.framing.wrap(&header, payload) {
-            self.transmits.push_back(Transmit {
-                transport: Transport::Udp,
-                source: self.local,
-                destination: self.server,
-                contents,
-            });
+            self.transmits.push_back(contents);
         }
     }
 }
@@ -121,8 +116,8 @@ impl<F: Framing> Wire for Framed<F> {
         None
     }
 
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)> {
+        self.transmits.pop_front().map(|datagram| (self.server, Cow::Owned(datagram)))
     }
 
     fn poll_heard(&mut self) -> Option<Heard> {
@@ -130,7 +125,51 @@ impl<F: Framing> Wire for Framed<F> {
     }
 }
 
-/// WebRTC, with the SDK's leg (str0m).
+/// WebRTC with our own router, as cheap as the load generator has it.
+impl Wire for Session {
+    fn is_connected(&self) -> bool {
+        self.is_connected()
+    }
+
+    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload) {
+        self.send_audio(now, rtp_time, &payload, rtp_time == 0);
+    }
+
+    fn send_video(&mut self, now: Instant, frame: &VideoFrame) {
+        self.send_video(now, frame.rtp_time, &frame.packets);
+    }
+
+    fn handle_datagram(&mut self, at: Moment, source: SocketAddr, datagram: &[u8]) {
+        self.handle_datagram(at.now, source, datagram);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.poll_timeout())
+    }
+
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)> {
+        self.poll_transmit().map(|(router, datagram)| (router, Cow::Borrowed(datagram)))
+    }
+
+    fn poll_heard(&mut self) -> Option<Heard> {
+        loop {
+            let (is_audio, packet) = match self.poll_event()? {
+                SessionEvent::Audio(packet) => (true, packet),
+                SessionEvent::Video(packet) => (false, packet),
+                // Key frames come every second anyway.
+                SessionEvent::KeyframeWanted | SessionEvent::State(_) => continue,
+            };
+            let mark = mark::read(self.payload(&packet));
+            return Some(Heard { is_audio, sequence: packet.sequence, mark });
+        }
+    }
+}
+
+/// WebRTC with others, by the SDK's leg (str0m).
 pub(super) struct WebRtc {
     leg: Leg,
     heard: VecDeque<Heard>,
@@ -190,8 +229,8 @@ impl Wire for WebRtc {
         Some(self.leg.poll_timeout())
     }
 
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.leg.poll_transmit()
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)> {
+        self.leg.poll_transmit().map(|transmit| (transmit.destination, Cow::Owned(transmit.contents)))
     }
 
     fn poll_heard(&mut self) -> Option<Heard> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duocast_client::media::{Peer, PeerConfig};
 use tonic::Code;
 
 use super::call::{Shared, failed};
@@ -13,7 +12,7 @@ use super::outcome::PartyOutcome;
 use super::plan::CallPlan;
 use crate::lane::{LaneLink, LegLink, NetworkConfig, NewLeg};
 use crate::net::{self, Path};
-use crate::peer::{Direction, LegConfig};
+use crate::peer::{Direction, LegConfig, Session, SessionConfig};
 
 /// From accept to audio decoded on both sides, or to a leg that is up.
 pub(super) const MEDIA_MAX: Duration = Duration::from_secs(10);
@@ -50,17 +49,12 @@ impl Seat {
         let Place { shared, plan, direction, receivers_within, .. } = place;
         let party = &plan.parties[place.party];
         let offered_at = Instant::now();
-        let config = PeerConfig {
-            video: plan.has_video,
-            only_receives: direction == Direction::Receives,
-            stats_interval: None,
-            ..PeerConfig::default()
-        };
-        let (peer, sdp_offer) = Peer::offer(offered_at, config);
+        let config = SessionConfig { video: plan.has_video, only_receives: direction == Direction::Receives };
+        let (session, sdp_offer) = Session::offer(offered_at, config);
         let answer = device.connect_leg(call_id, sdp_offer).await.map_err(failed(Stage::Leg))?;
         let sender = party.role.hears().map_or(0, |sender| plan.parties[sender].group);
         let leg = NewLeg {
-            peer: Box::new(peer),
+            session: Box::new(session),
             answer,
             config: LegConfig {
                 speech: Arc::clone(&shared.speech),

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
-use duocast_client::media::{Peer, PeerConfig};
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
 use duocast_router_core::{Datagram, IceSecret, Link, Path, Shard, ShardConfig};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use super::super::SessionConfig;
 use super::*;
 use crate::score::Reference;
 
@@ -58,14 +58,10 @@ impl World {
         assert!(shard.handle_plan(start, &ringing).applied);
         let mut legs = Vec::new();
         for (n, (id, config)) in LEGS.into_iter().zip(configs).enumerate() {
-            let peer = PeerConfig {
-                video: config.video.is_some(),
-                only_receives: config.direction == Direction::Receives,
-                stats_interval: None,
-                ..PeerConfig::default()
-            };
-            let (peer, offer) = Peer::offer(start, peer);
-            let mut leg = Leg::new(peer, config.clone());
+            let only_receives = config.direction == Direction::Receives;
+            let session = SessionConfig { video: config.video.is_some(), only_receives };
+            let (session, offer) = Session::offer(start, session);
+            let mut leg = Leg::new(session, config.clone());
             let answer = shard.handle_offer(start, CALL, id, &offer, &IceSecret([n as u8 + 1; 24])).unwrap();
             let at = Moment { now: start, unix_micros: UNIX_START };
             leg.handle_answer(at, &answer, address(1000 + n as u16)).unwrap();
@@ -138,8 +134,8 @@ impl World {
     fn collect(&mut self) {
         let due = self.now + self.one_way;
         for (n, leg) in self.legs.iter_mut().enumerate() {
-            while let Some(transmit) = leg.poll_transmit() {
-                self.flying.push_back((due, 4000, 1000 + n as u16, transmit.contents));
+            while let Some((_, datagram)) = leg.poll_transmit() {
+                self.flying.push_back((due, 4000, 1000 + n as u16, datagram.to_vec()));
             }
             self.events[n].extend(std::iter::from_fn(|| leg.poll_event()));
         }

@@ -63,7 +63,7 @@ impl Peer for BareLoop {
                 sealer: Sealer::new(self.secret.as_bytes(), leg, Way::ToServer),
                 opener: Sealer::new(self.secret.as_bytes(), leg, Way::FromServer),
             };
-            let wire = Framed::new(framing, socket.local(), self.server, leg << 1);
+            let wire = Framed::new(framing, self.server, leg << 1);
             generator.add(End { wire: Box::new(wire), socket, sends: true }).await?;
         }
         Ok(())
