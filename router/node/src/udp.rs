@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use duocast_router_core::{Datagram, Link, Path, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::batch::{Batch, MAX_MESSAGES, Message};
 use crate::sys::{self, Wake};
 
 /// Most sockets of one worker.
@@ -150,32 +152,53 @@ impl Inbox {
     }
 }
 
-/// Joins datagrams of equal size to one destination, so that the kernel is called once for them.
-#[derive(Default)]
+/// Joins datagrams of equal size to one destination to runs, and calls the kernel once for many runs.
 pub(crate) struct Outbox {
-    run: Vec<u8>,
-    /// Path, size of each datagram (the last may be shorter), and how many.
-    head: Option<(Path, usize, usize)>,
+    bytes: Vec<u8>,
+    runs: Vec<Run>,
+    batch: Batch,
     failures: u64,
 }
 
+/// Datagrams to one address: their size (the last may be shorter), how many they are and where.
+struct Run {
+    path: Path,
+    size: usize,
+    count: usize,
+    bytes: Range<usize>,
+}
+
+impl Run {
+    fn segment(&self) -> Option<usize> {
+        (self.count > 1).then_some(self.size)
+    }
+}
+
 impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self { bytes: Vec::new(), runs: Vec::with_capacity(MAX_MESSAGES), batch: Batch::new(), failures: 0 }
+    }
+
     /// Takes a datagram; it leaves with those after it, at the latest with [`Outbox::flush`].
     pub(crate) fn send(&mut self, sockets: &Sockets, transmit: &Transmit<'_>) {
         let len = transmit.contents.len();
-        let fits = self.head.is_some_and(|(path, size, count)| {
-            let last_was_full = self.run.len() == size * count;
-            let limit = max_segments(sockets, &path);
-            let has_room = count < limit && self.run.len() + len <= MAX_RUN_BYTES;
-            path == transmit.path && len <= size && last_was_full && has_room
+        let fits = self.runs.last().is_some_and(|run| {
+            let last_was_full = run.bytes.len() == run.size * run.count;
+            let has_room =
+                run.count < max_segments(sockets, &run.path) && run.bytes.len() + len <= MAX_RUN_BYTES;
+            run.path == transmit.path && len <= run.size && last_was_full && has_room
         });
         if !fits {
-            self.flush(sockets);
-            self.head = Some((transmit.path, len, 0));
+            if self.runs.len() == MAX_MESSAGES {
+                self.flush(sockets);
+            }
+            let start = self.bytes.len();
+            self.runs.push(Run { path: transmit.path, size: len, count: 0, bytes: start..start });
         }
-        self.run.extend_from_slice(transmit.contents);
-        if let Some((_, _, count)) = &mut self.head {
-            *count += 1;
+        self.bytes.extend_from_slice(transmit.contents);
+        if let Some(run) = self.runs.last_mut() {
+            run.count += 1;
+            run.bytes.end = self.bytes.len();
         }
     }
 
@@ -186,17 +209,43 @@ impl Outbox {
 
     /// Sends what is left. A datagram that the kernel does not take is dropped and counted, as on any full link.
     pub(crate) fn flush(&mut self, sockets: &Sockets) {
-        if let Some((path, size, count)) = self.head.take() {
-            let segment_size = (count > 1).then_some(size);
-            if send(sockets, &path, &self.run, segment_size).is_err() {
-                // A device without segmentation refuses the run as a whole; one by one they may pass.
-                let alone = self.run.chunks(size.max(1)).filter(|_| count > 1);
-                let sent = alone.filter(|one| send(sockets, &path, one, None).is_ok()).count();
-                self.failures += (count - sent) as u64;
+        let Self { bytes, runs, batch, failures } = self;
+        let mut rest = &runs[..];
+        while let Some(first) = rest.first() {
+            let Some(bound) = socket_of(sockets, &first.path) else {
+                *failures += first.count as u64;
+                rest = &rest[1..];
+                continue;
+            };
+            let of_socket = rest.iter().take_while(|run| run.path.link == first.path.link);
+            let messages = of_socket.map(|run| Message {
+                destination: run.path.remote,
+                source: run.path.local,
+                contents: &bytes[run.bytes.clone()],
+                segment: run.segment().and_then(|size| u16::try_from(size).ok()),
+            });
+            match batch.send(bound.socket.as_fd(), messages) {
+                Ok(sent) if sent > 0 => rest = &rest[sent..],
+                _ => {
+                    *failures += send_alone(bound, first, &bytes[first.bytes.clone()]);
+                    rest = &rest[1..];
+                }
             }
         }
-        self.run.clear();
+        runs.clear();
+        bytes.clear();
     }
+}
+
+/// Sends a run that the kernel did not take with others; how many of its datagrams it does not take at all.
+fn send_alone(bound: &Bound, run: &Run, bytes: &[u8]) -> u64 {
+    // It also learns of a device without segmentation, which refuses a run as a whole: no more runs are made then.
+    if send(bound, &run.path, bytes, run.segment()).is_ok() {
+        return 0;
+    }
+    let alone = bytes.chunks(run.size.max(1)).filter(|_| run.count > 1);
+    let sent = alone.filter(|one| send(bound, &run.path, one, None).is_ok()).count();
+    (run.count - sent) as u64
 }
 
 fn socket_of<'a>(sockets: &'a Sockets, path: &Path) -> Option<&'a Bound> {
@@ -210,8 +259,7 @@ fn max_segments(sockets: &Sockets, path: &Path) -> usize {
     socket_of(sockets, path).map_or(1, |b| b.state.max_gso_segments().min(MAX_SEGMENTS))
 }
 
-fn send(sockets: &Sockets, path: &Path, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
-    let bound = socket_of(sockets, path).ok_or(io::ErrorKind::NotFound)?;
+fn send(bound: &Bound, path: &Path, contents: &[u8], segment_size: Option<usize>) -> io::Result<()> {
     let transmit = quinn_udp::Transmit {
         destination: path.remote,
         ecn: None,
@@ -249,7 +297,7 @@ mod tests {
         let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
         let sizes = [100, 100, 100, 40, 100, 1200, 1200, 1200, 1200, 7, 8];
         let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         sent.iter().for_each(|contents| outbox.send(&from, &Transmit { path, contents }));
         outbox.flush(&from);
         assert_eq!(outbox.failures(), 0);

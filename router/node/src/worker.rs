@@ -60,7 +60,7 @@ impl Worker {
             commands,
             reports,
             load,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(),
             shed: Shed::default(),
             published: Published::new(index),
             // Not at once: the share of a core over the first instant, start-up included, would say that the node is full.
