@@ -463,6 +463,7 @@ fn send(
             descriptor: 0..0,
             payload: 0..payload.len(),
             is_repaired: clock_rate == VIDEO_CLOCK_HZ,
+            begins: false,
             redundant: None,
             renumbered: Renumbered::default(),
         };

@@ -104,6 +104,8 @@ pub struct Counters {
     pub keyframes_merged: u64,
     /// How often a leg's estimate of its path changed so much that it matters.
     pub estimates_changed: u64,
+    /// How often what waited for a viewer's path was given up, and its picture begun anew.
+    pub pictures_given_up: u64,
     /// Plans carried out.
     pub plans_applied: u64,
     /// Plans that were not newer than what the shard had, or that it had no room for.

@@ -308,6 +308,7 @@ impl Leg {
             self.close_on(result);
         }
         self.send_media(&mut out.transmits, |media, sink| media.finish(now, sink));
+        out.given_up.extend(std::iter::from_fn(|| self.media.poll_given_up()));
         out.estimate = self.media.new_estimate(now);
         let mut stalls_at = None;
         if self.progress == Progress::Connected {

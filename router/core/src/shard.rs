@@ -283,6 +283,11 @@ impl Shard {
             self.counters.estimates_changed += 1;
             self.forward.set_estimate(key, estimate);
         }
+        for mid in out.given_up.drain(..) {
+            self.counters.pictures_given_up += 1;
+            self.forward.begin_anew(key, mid);
+            keyframe_requests.push((key, mid));
+        }
     }
 
     /// Writes what is to be forwarded, asks for keyframes, and drains every leg that was touched.

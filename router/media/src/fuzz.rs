@@ -234,6 +234,7 @@ fn packet(now: Instant, number: u32) -> Write {
         descriptor: 0..0,
         payload: 0..8,
         is_repaired: true,
+        begins: false,
         redundant: None,
         renumbered: Renumbered::default(),
     }

@@ -1,4 +1,4 @@
-//! What was sent to a viewer, so that it can be sent again (RTX, RFC 4588), and how much of that is allowed.
+//! What was sent to a viewer, so that it can be sent again (RTX, RFC 4588), and how much of that is allowed; and what is still to be sent.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,9 @@ const SHARE_OVER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) number: u64,
+    /// When it was sent or, if that has not happened, when it should have been.
     sent_at: Instant,
+    is_held: bool,
     pub(crate) payload_type: u8,
     pub(crate) marker: bool,
     pub(crate) timestamp: u32,
@@ -40,6 +42,10 @@ pub(crate) struct History {
     /// At the number modulo [`KEPT_PACKETS`]; grows up to that.
     kept: Vec<Option<Kept>>,
     highest: Option<u64>,
+    /// The first number that was not sent yet.
+    held: Option<u64>,
+    /// Numbers below this are given up.
+    given_up: u64,
     share: Share,
 }
 
@@ -103,6 +109,7 @@ impl History {
         self.kept[at] = Some(Kept {
             number: sent.number,
             sent_at: now,
+            is_held: false,
             payload_type: sent.payload_type,
             marker: sent.marker,
             timestamp: sent.timestamp,
@@ -112,11 +119,61 @@ impl History {
         });
     }
 
+    /// Keeps a packet that is to be sent later. False if there was no room for it: then nothing of what is held makes a whole any more.
+    #[must_use]
+    pub(crate) fn hold(&mut self, now: Instant, sent: &Sent<'_>) -> bool {
+        let at = (sent.number % KEPT_PACKETS as u64) as usize;
+        let is_free = self.kept.get(at).and_then(Option::as_ref).is_none_or(|kept| !kept.is_held);
+        if is_free {
+            self.keep(now, sent);
+            if let Some(Some(kept)) = self.kept.get_mut(at) {
+                kept.is_held = true;
+            }
+            self.held = Some(self.held.map_or(sent.number, |held| held.min(sent.number)));
+        }
+        is_free
+    }
+
+    /// Since when the first packet waits that is held.
+    pub(crate) fn held_since(&self) -> Option<Instant> {
+        self.held_at(self.held?).map(|kept| kept.sent_at)
+    }
+
+    /// The first packet that is held.
+    pub(crate) fn first_held(&self) -> Option<&Kept> {
+        self.held_at(self.held?)
+    }
+
+    /// The first packet that is held was sent.
+    pub(crate) fn note_sent(&mut self, now: Instant) {
+        let (Some(number), Some(highest)) = (self.held, self.highest) else { return };
+        if let Some(Some(kept)) = self.kept.get_mut((number % KEPT_PACKETS as u64) as usize) {
+            (kept.is_held, kept.sent_at) = (false, now);
+        }
+        // What is held fits in there, so that this ends.
+        self.held = (number + 1..=highest).take(KEPT_PACKETS).find(|number| self.held_at(*number).is_some());
+    }
+
+    /// All that was sent or held so far is not sent any more.
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = self.highest.map_or(0, |highest| highest + 1);
+        self.kept.iter_mut().flatten().for_each(|kept| kept.is_held = false);
+        self.held = None;
+    }
+
+    fn held_at(&self, number: u64) -> Option<&Kept> {
+        let kept = self.kept.get((number % KEPT_PACKETS as u64) as usize)?.as_ref()?;
+        (kept.number == number && kept.is_held).then_some(kept)
+    }
+
     /// What was sent with this number, if it is still known, worth it and allowed.
     pub(crate) fn again(&mut self, now: Instant, number: u16) -> Option<&Kept> {
         let number = extend(Some(self.highest?), number)?;
         let at = (number % KEPT_PACKETS as u64) as usize;
-        let kept = self.kept.get(at)?.as_ref().filter(|kept| kept.number == number)?;
+        let kept = self.kept.get(at)?.as_ref().filter(|kept| kept.number == number && !kept.is_held)?;
+        if number < self.given_up {
+            return None;
+        }
         if now.saturating_duration_since(kept.sent_at) > KEPT_FOR || !self.share.allows(now) {
             return None;
         }

@@ -4,6 +4,7 @@
 //! else. A batch of media visits nothing but this: `srtp` opens, `receive` sorts by SSRC and notes what is missing, `send`
 //! writes and seals, `feedback` is what is said about it. All timers are one [deadline](MediaPlane::wakes_at).
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
@@ -17,7 +18,7 @@ use crate::ntp::{self, NtpClock};
 use crate::outbox::Outbox;
 use crate::receive::{MAX_SSRCS, Payload, Received, Receiver, Refusal};
 use crate::reception;
-use crate::send::{self, Sender, Write};
+use crate::send::{self, HELD_FOR, Sender, Write};
 use crate::srtp::Contexts;
 use crate::window::Window;
 
@@ -133,6 +134,10 @@ pub struct MediaPlane {
     /// Clients' times to give back.
     times: Vec<Time>,
     round_trip: Option<Duration>,
+    /// SSRCs and numbers of packets to repeat once the path carries them, at most [`MAX_REPEATED`].
+    again: VecDeque<(u32, u16)>,
+    /// M-lines on which what was sent does not go on.
+    given_up: Vec<Mid>,
     /// For the spreading of reports, so that legs that began together do not report together.
     spread: u32,
 }
@@ -164,6 +169,8 @@ impl MediaPlane {
             is_active: false,
             times: Vec::new(),
             round_trip: None,
+            again: VecDeque::new(),
+            given_up: Vec::new(),
             spread: own_ssrc,
         }
     }
@@ -222,7 +229,7 @@ impl MediaPlane {
         if !takes_report(&mut self.reporters, reporter, index)? {
             return Ok(false);
         }
-        let Self { receiver, sender, bandwidth, times, round_trip, clock, .. } = self;
+        let Self { receiver, sender, bandwidth, again, times, round_trip, clock, .. } = self;
         let mut repeated = 0;
         feedback::read(bytes, |said| match said {
             Said::Report { ssrc, report } => receiver.set_report(now, ssrc, report),
@@ -230,6 +237,14 @@ impl MediaPlane {
             Said::Misses { ssrc, number } if repeated < MAX_REPEATED => {
                 let with = (&contexts.outbound, &*clock);
                 let bandwidth = bandwidth.as_deref_mut();
+                // Not into a queue that sound waits in.
+                if !again.is_empty() || bandwidth.as_ref().is_some_and(|bandwidth| !bandwidth.lets_pass(now))
+                {
+                    if again.len() < MAX_REPEATED && !again.contains(&(ssrc, number)) {
+                        again.push_back((ssrc, number));
+                    }
+                    return;
+                }
                 let is_sent = sink.send(|out| sender.repeat(now, with, ssrc, number, bandwidth, out));
                 repeated += usize::from(is_sent);
             }
@@ -262,7 +277,7 @@ impl MediaPlane {
         Ok(true)
     }
 
-    /// Sends a packet on a viewed track; false if it cannot be. `bytes` are those of the batch.
+    /// Sends a packet on a viewed track, now or when the path carries it; false if it cannot be. `bytes` are those of the batch.
     pub fn write(
         &mut self,
         now: Instant,
@@ -274,14 +289,15 @@ impl MediaPlane {
         let Some(contexts) = &self.contexts else { return false };
         let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
         let bandwidth = self.bandwidth.as_deref_mut();
-        let mut is_first = false;
+        let (mut is_first, mut is_held) = (false, false);
         let is_sent = sink.send(|out| match sender.write(now, with, mid, (write, bytes), bandwidth, out) {
             Some(sent) => {
-                is_first = sent.is_first;
-                true
+                (is_first, is_held) = (sent.is_first, sent.is_held);
+                !sent.is_held
             }
             None => false,
         });
+        let is_sent = is_sent || is_held;
         if is_sent {
             self.note_activity(now);
         }
@@ -307,6 +323,7 @@ impl MediaPlane {
                 *none = Some(Box::new(Bandwidth::new(now, self.transport_number, demand)));
             }
             (None, Some(bandwidth)) => {
+                self.again.clear();
                 self.transport_number = bandwidth.next_number();
                 self.bandwidth = None;
             }
@@ -329,7 +346,13 @@ impl MediaPlane {
         let missing = self.receiver.missing_at(now, self.round_trip);
         let arrivals = self.arrivals.as_ref().and_then(|arrivals| arrivals.due_at(now));
         let bandwidth = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.wakes_at(now));
-        [self.report_at, missing, arrivals, bandwidth].into_iter().flatten().min()
+        let held = self.bandwidth.as_ref().and_then(|bandwidth| {
+            let until = self.sender.held_since().map(|since| since + HELD_FOR);
+            let is_waiting = until.is_some() || !self.again.is_empty();
+            let passes_at = bandwidth.passes_at(now).filter(|_| is_waiting);
+            [until, passes_at].into_iter().flatten().min()
+        });
+        [self.report_at, missing, arrivals, bandwidth, held].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -339,6 +362,7 @@ impl MediaPlane {
         }
         self.ask_for_missing(now, sink);
         self.tell_arrivals(now, sink);
+        self.release(now, sink);
         self.probe(now, sink);
         if self.report_at.is_some_and(|at| at <= now) {
             self.report_at = self.is_active.then(|| now + self.spread_interval());
@@ -346,6 +370,11 @@ impl MediaPlane {
                 self.send_report(now, sink);
             }
         }
+    }
+
+    /// The next m-line on which what was sent does not go on: the client needs a key frame.
+    pub fn poll_given_up(&mut self) -> Option<Mid> {
+        self.given_up.pop()
     }
 
     /// Says that all that was sent ends.
@@ -386,6 +415,31 @@ impl MediaPlane {
         while let Some(report) = self.arrivals.as_mut().and_then(|arrivals| arrivals.report(now)) {
             self.send_rtcp(sink, |out| feedback::write_arrivals(own, source, &report, out));
         }
+    }
+
+    /// Sends what waited for its turn.
+    fn release(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
+        let Some(contexts) = &self.contexts else { return };
+        let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
+        let Some(bandwidth) = &mut self.bandwidth else {
+            while sink.send(|out| sender.release(now, with, None, out)) {}
+            return;
+        };
+        let is_collapse = bandwidth.take_collapse();
+        sender.give_up(now, is_collapse, &mut self.given_up);
+        if is_collapse {
+            self.again.clear();
+        }
+        while bandwidth.lets_pass(now)
+            && let Some((ssrc, number)) = self.again.pop_front()
+        {
+            sink.send(|out| sender.repeat(now, with, ssrc, number, Some(bandwidth), out));
+        }
+        while sender.held_since().is_some()
+            && bandwidth.lets_pass(now)
+            && sink.send(|out| sender.release(now, with, Some(bandwidth), out))
+        {}
+        bandwidth.note_held(sender.held_since());
     }
 
     fn probe(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {

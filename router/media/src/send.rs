@@ -1,7 +1,7 @@
 //! What a client is sent: headers, the viewer's own extensions, encryption, and repetitions of what it missed.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
 
@@ -37,13 +37,19 @@ pub struct Write {
     pub descriptor: Range<usize>,
     /// Where its payload is in the batch's bytes.
     pub payload: Range<usize>,
-    /// The viewer may ask for it again.
+    /// The viewer may ask for it again; and it may wait until its path carries it.
     pub is_repaired: bool,
+    /// What was sent on this track before does not go on with it: what still waits of that is of no use.
+    pub begins: bool,
     /// The payload type of redundant audio, if the viewer takes it and this is none.
     pub redundant: Option<u8>,
     /// The viewer's own numbers, in the place of those in descriptor and payload.
     pub renumbered: Renumbered,
 }
+
+/// A packet waits for no longer than this: then its track begins anew with a key frame. Higher is a picture that is late, lower one that
+/// stands still where it need not: a large key frame takes this long.
+pub(crate) const HELD_FOR: Duration = Duration::from_millis(600);
 
 /// Padding of one packet: as much as it can say.
 const PADDING_BYTES: u8 = 255;
@@ -72,6 +78,8 @@ pub(crate) struct SendTrack {
     is_repair_bound: bool,
     history: History,
     redundancy: Redundancy,
+    /// Something that was to wait found no room.
+    is_broken: bool,
     packets: u32,
     octets: u32,
     last: Option<Last>,
@@ -90,6 +98,8 @@ struct Last {
 pub(crate) struct Written {
     /// It is the track's first.
     pub(crate) is_first: bool,
+    /// It waits: nothing was appended.
+    pub(crate) is_held: bool,
 }
 
 /// What a sender report says.
@@ -124,6 +134,7 @@ impl Sender {
                     is_repair_bound: false,
                     history: History::default(),
                     redundancy: Redundancy::default(),
+                    is_broken: false,
                     packets: 0,
                     octets: 0,
                     last: None,
@@ -152,8 +163,8 @@ impl Sender {
         }
     }
 
-    /// Encrypts a packet and appends it to `out`; `None` (and nothing appended) if there is no such track or the number was
-    /// used before. `bytes` are those of the batch.
+    /// Encrypts a packet and appends it to `out`, or keeps it until the path carries it; `None` (and nothing appended) if there is no such
+    /// track or the number was used before. `bytes` are those of the batch.
     pub(crate) fn write(
         &mut self,
         now: Instant,
@@ -163,6 +174,7 @@ impl Sender {
         bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
+        let is_late = bandwidth.as_ref().is_some_and(|bandwidth| !bandwidth.lets_pass(now));
         let track = self.tracks.iter_mut().find(|track| track.mid == mid)?;
         let descriptor = bytes.get(write.descriptor.clone())?;
         let payload = bytes.get(write.payload.clone())?;
@@ -182,10 +194,17 @@ impl Sender {
             renumbered: write.renumbered,
         };
         let wraps = wrapped_as.map(|_| write.payload_type);
-        if !track.seal(&sent, wraps, now, (keys, clock), bandwidth, out) {
-            return None;
+        let is_waiting = track.history.held_since().is_some();
+        if write.begins && is_waiting {
+            track.history.give_up();
         }
-        if write.is_repaired {
+        let is_held = write.is_repaired && (is_late || (is_waiting && !write.begins));
+        if is_held {
+            // What finds no room breaks what waits: that is given up and begun anew, and so is this.
+            track.is_broken |= !track.history.hold(now, &sent);
+        } else if !track.seal(&sent, wraps, now, (keys, clock), bandwidth, out) {
+            return None;
+        } else if write.is_repaired {
             track.history.keep(now, &sent);
         }
         if write.redundant.is_some() {
@@ -196,7 +215,7 @@ impl Sender {
         let (captured, clock_rate) = (write.captured, write.clock_rate);
         let last = Last { payload_type: write.payload_type, timestamp, captured, clock_rate };
         let before = track.last.replace(last);
-        Some(Written { is_first: before.is_none() })
+        Some(Written { is_first: before.is_none(), is_held })
     }
 
     /// Encrypts the repetition of a packet and appends it to `out`; false if it is not known any more or not allowed.
@@ -211,6 +230,49 @@ impl Sender {
     ) -> bool {
         let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) else { return false };
         track.seal_repair(now, (keys, clock), number, bandwidth, out).is_some()
+    }
+
+    /// Since when the first packet waits.
+    pub(crate) fn held_since(&self) -> Option<Instant> {
+        self.tracks.iter().filter_map(|track| track.history.held_since()).min()
+    }
+
+    /// Encrypts the first packet that waits and appends it to `out`; false if there is none.
+    pub(crate) fn release(
+        &mut self,
+        now: Instant,
+        with: (&Context, &NtpClock),
+        bandwidth: Option<&mut Bandwidth>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let waiting = self.tracks.iter_mut().filter_map(|track| Some((track.history.held_since()?, track)));
+        let Some((_, track)) = waiting.min_by_key(|(since, _)| *since) else { return false };
+        let Some(kept) = track.history.first_held() else { return false };
+        let sent = Sent {
+            number: kept.number,
+            payload_type: kept.payload_type,
+            marker: kept.marker,
+            timestamp: kept.timestamp,
+            extensions: kept.extensions,
+            descriptor: kept.descriptor(),
+            payload: kept.payload(),
+            renumbered: Renumbered::default(),
+        };
+        let is_sealed = track.seal(&sent, None, now, with, bandwidth, out);
+        track.history.note_sent(now);
+        is_sealed
+    }
+
+    /// Gives up what waits for longer than it may, or all of what was sent of pictures if `is_collapse`, and says on which m-lines.
+    pub(crate) fn give_up(&mut self, now: Instant, is_collapse: bool, given_up: &mut Vec<Mid>) {
+        for track in self.tracks.iter_mut().filter(|track| track.repair_ssrc.is_some()) {
+            let is_late = |since| now.saturating_duration_since(since) >= HELD_FOR;
+            let is_late = track.history.held_since().is_some_and(is_late);
+            if std::mem::take(&mut track.is_broken) || is_late || is_collapse {
+                track.history.give_up();
+                given_up.push(track.mid);
+            }
+        }
     }
 
     /// Encrypts a packet of nothing but padding and appends it to `out`; false if no track can say that it is none of its media:

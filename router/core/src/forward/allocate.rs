@@ -2,7 +2,7 @@
 
 use super::Forward;
 use super::allocation::{self, Video};
-use super::layers::Layer;
+use super::layers::{Choice, Layer};
 use super::{Leg, Wanted};
 use crate::demux::LegKey;
 use duocast_media::{Demand, Estimate};
@@ -87,9 +87,14 @@ impl Leg {
         if view.selector.target() == chosen {
             return;
         }
-        let sent = view.selector.encoding();
-        let of_sent = video.choices.iter().rev().find(|choice| Some(choice.layer.encoding) == sent);
-        let is_too_much = |room: f64| of_sent.is_some_and(|choice| choice.bits > room * URGENT);
+        let of_sent = view.selector.sent().and_then(|sent| {
+            let is_of_it = |choice: &&Choice| choice.layer.encoding == sent.encoding && choice.layer <= sent;
+            video.choices.iter().rev().find(is_of_it)
+        });
+        let is_other =
+            of_sent.is_some_and(|sent| chosen.is_some_and(|to| to.encoding != sent.layer.encoding));
+        let most = if is_other { URGENT } else { URGENT_WITHIN };
+        let is_too_much = |room: f64| of_sent.is_some_and(|choice| choice.bits > room * most);
         view.selector.aim(chosen, room.is_some_and(is_too_much));
     }
 }
@@ -97,6 +102,9 @@ impl Leg {
 /// What a viewer is sent ends at once if it takes so many times what there is room for; else it goes on until a smaller picture has begun. Higher
 /// keeps queues that sound waits in, lower lets the picture stand still where it need not.
 const URGENT: f64 = 1.2;
+/// The same for layers of one stream, of which a smaller picture needs no key frame, as long as nothing of it was lost. Higher leaves decoders to
+/// wait for what was lost in a queue that was full, lower asks for a key frame where none is needed.
+const URGENT_WITHIN: f64 = 2.0;
 
 fn is_news(before: Option<Demand>, now: Option<Demand>) -> bool {
     match (before, now) {

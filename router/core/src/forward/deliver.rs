@@ -110,7 +110,7 @@ impl Forward {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::Malformed);
         };
-        let mut marker = packet.marker;
+        let (mut marker, mut is_begun) = (packet.marker, false);
         if !is_layered {
             view.selector.follow(source);
         } else {
@@ -119,6 +119,7 @@ impl Forward {
             match verdict {
                 Verdict::Pass { begins, is_last } => {
                     marker |= is_last;
+                    is_begun = begins;
                     if begins {
                         view.rewriter.interrupt();
                         view.pictures.interrupt();
@@ -149,6 +150,7 @@ impl Forward {
             descriptor: packet.descriptor.clone(),
             payload,
             is_repaired: kind.is_video() && mapping.repaired,
+            begins: is_begun,
             redundant,
             renumbered,
         };

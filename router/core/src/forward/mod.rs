@@ -183,6 +183,12 @@ impl Forward {
         }
     }
 
+    /// What a viewer was sent on a track does not go on: it needs a key frame.
+    pub(crate) fn begin_anew(&mut self, viewer: LegKey, mid: Mid) {
+        let views = self.legs.get_mut(&viewer).map(|leg| &mut leg.views[..]).unwrap_or_default();
+        views.iter_mut().filter(|view| view.track.mid == mid).for_each(|view| view.selector.restart());
+    }
+
     /// The client can, or cannot, be written to.
     pub(crate) fn set_live(&mut self, now: Instant, key: LegKey, live: bool) {
         let leg = self.legs.entry(key).or_default();

@@ -52,7 +52,10 @@ impl Selector {
     pub(crate) fn aim(&mut self, target: Option<Layer>, is_urgent: bool) {
         self.target = target;
         let is_above = |current: &Current| match target {
-            Some(target) => is_urgent && current.layer.encoding > target.encoding,
+            Some(target) => {
+                let (sent, target) = (current.layer, target);
+                is_urgent && (sent.encoding, sent.spatial) > (target.encoding, target.spatial)
+            }
             None => true,
         };
         self.current = self.current.filter(|current| !is_above(current));
@@ -66,6 +69,11 @@ impl Selector {
     /// The encoding whose key frame the viewer needs when it asks for one: of what it is really being sent.
     pub(crate) fn encoding(&self) -> Option<u8> {
         self.current.map(|current| current.layer).or(self.target).map(|layer| layer.encoding)
+    }
+
+    /// What it is being sent, up to here.
+    pub(crate) fn sent(&self) -> Option<Layer> {
+        self.current.map(|current| current.layer)
     }
 
     /// A key frame of this encoding would be of use.
@@ -257,7 +265,7 @@ mod tests {
         assert_eq!(decide(&mut selector, 0, of(1, upper(1))), pass(false, true));
         assert_eq!(decide(&mut selector, 0, upper(2)), Verdict::LeaveOut);
         assert!(!selector.awaits(0));
-        selector.aim(Some(small), true);
+        selector.aim(Some(small), false);
         assert_eq!(
             decide(&mut selector, 0, of(1, upper(1))),
             pass(false, true),
@@ -265,6 +273,15 @@ mod tests {
         );
         assert_eq!(decide(&mut selector, 0, of(0, delta())), pass(false, true));
         assert_eq!(decide(&mut selector, 0, upper(1)), Verdict::LeaveOut);
+        selector.aim(Some(Layer { spatial: 1, ..small }), false);
+        decide(&mut selector, 0, of(0, key()));
+        selector.aim(Some(small), true);
+        assert_eq!(
+            decide(&mut selector, 0, of(0, delta())),
+            Verdict::Ignore,
+            "where that is urgent, it begins anew"
+        );
+        assert_eq!(decide(&mut selector, 0, of(0, key())), pass(true, true));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct LegOutput {
     pub(crate) report: Vec<u8>,
     /// The client wants a keyframe on this m-line.
     pub(crate) keyframe_requests: Vec<Mid>,
+    /// What the client was sent on this m-line does not go on: its path did not carry it.
+    pub(crate) given_up: Vec<Mid>,
     /// What the client's path is thought to carry has changed so much that it matters.
     pub(crate) estimate: Option<Estimate>,
     /// Paths and SSRCs that authenticated and may be new.
@@ -34,6 +36,7 @@ impl LegOutput {
     pub(crate) fn clear(&mut self) {
         self.media.clear();
         self.keyframe_requests.clear();
+        self.given_up.clear();
         self.estimate = None;
         self.proven_addresses.clear();
         self.proven_ssrcs.clear();

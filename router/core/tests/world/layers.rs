@@ -14,10 +14,12 @@ const KEY: u64 = 4;
 /// Payload of a full packet.
 const PACKET: usize = 1100;
 
-/// What one client films, in VP8.
+/// What one client films: in VP8, or in VP9 if it is one stream.
 pub struct Camera {
     /// RID, and bits per second; 0: it is switched off.
     pub encodings: Vec<(&'static str, u64)>,
+    /// The encodings are spatial layers of one stream; those above the lowest lean on the one below in key pictures alone (L3T1_KEY).
+    is_one_stream: bool,
     frames: u32,
     /// Next sequence number, picture id and TL0PICIDX of each.
     next: Vec<(u64, u16, u8)>,
@@ -44,6 +46,7 @@ impl Camera {
         let count = encodings.len();
         Self {
             encodings: encodings.to_vec(),
+            is_one_stream: false,
             frames: 0,
             // Near the wrap, and far from each other.
             next: (0..count as u16).map(|n| (100, 0x7ff0 - n * 1000, 250)).collect(),
@@ -51,6 +54,37 @@ impl Camera {
             requests_seen: 0,
             keys: vec![0; count],
         }
+    }
+
+    /// The same with spatial layers of one stream, of which each takes so much more than those below.
+    pub fn in_one_stream(layers: &[(&'static str, u64)]) -> Self {
+        Self { is_one_stream: true, ..Self::new(layers) }
+    }
+
+    /// The payloads of the next picture, layer by layer.
+    fn encode_layers(&mut self) -> Vec<Vec<u8>> {
+        let is_key = std::mem::take(&mut self.is_key_due[0]);
+        self.keys[0] += usize::from(is_key);
+        let (_, id, base) = &mut self.next[0];
+        let [high, low] = (*id & 0x7fff).to_be_bytes();
+        let mut payloads = Vec::new();
+        for (layer, (_, bits)) in self.encodings.iter().enumerate() {
+            let bits = bits * FRAME.as_millis() as u64 / 1000;
+            let bytes = (bits / 8 * if is_key { KEY } else { 1 }).max(20) as usize;
+            let packets = bytes.div_ceil(PACKET);
+            for n in 0..packets {
+                let (start, end) = (u8::from(n == 0) << 3, u8::from(n == packets - 1) << 2);
+                let leans = u8::from(is_key && layer > 0);
+                let mut payload = vec![0xa0 | u8::from(!is_key) << 6 | start | end, 0x80 | high, low];
+                payload.extend([(layer as u8) << 1 | leans, *base, u8::from(!is_key), 0, layer as u8]);
+                payload.extend(self.frames.to_be_bytes());
+                payload.resize((bytes / packets).max(payload.len()), 7);
+                payloads.push(payload);
+            }
+        }
+        *id = id.wrapping_add(1);
+        *base = base.wrapping_add(1);
+        payloads
     }
 
     /// The payloads of the next frame of one encoding.
@@ -106,11 +140,13 @@ impl World {
             }
             camera.requests_seen += requests.len();
             let mut queue = Vec::new();
-            for (encoding, rid) in rids.into_iter().enumerate() {
+            let streams = if camera.is_one_stream { 1 } else { rids.len() };
+            for (encoding, rid) in rids.into_iter().enumerate().take(streams) {
                 if camera.encodings[encoding].1 == 0 {
                     continue;
                 }
-                let payloads = camera.encode(encoding);
+                let payloads =
+                    if camera.is_one_stream { camera.encode_layers() } else { camera.encode(encoding) };
                 let last = payloads.len() - 1;
                 for (at, payload) in payloads.into_iter().enumerate() {
                     queue.push((encoding, rid, at == last, payload));
@@ -126,7 +162,7 @@ impl World {
                     let (seq, ..) = &mut camera.next[encoding];
                     *seq += 1;
                     let time = camera.frames * 3600 + encoding as u32 * 1_000_000_000;
-                    self.send_encoded(n, camera.encodings.len() > 1, rid, (*seq, time, is_last), payload);
+                    self.send_encoded(n, streams > 1, rid, (*seq, time, is_last), payload);
                 }
                 self.run_for(Duration::from_millis(1));
             }
@@ -183,6 +219,46 @@ impl Client {
             }
         }
         pictures
+    }
+
+    /// The same where the camera's layers are in one stream: pictures as far as they can be shown, in the size of their highest layer that can be. Numbers
+    /// that step back fail the story.
+    pub fn decoded_layers(&self) -> Vec<Picture> {
+        let vp9 = self.payload_type(Video).expect("a negotiated codec").pt();
+        let packets = self.received.iter().zip(&self.received_at);
+        let mut packets: Vec<(&RtpPacket, Instant)> =
+            packets.filter(|(p, _)| p.header.payload_type == vp9).map(|(p, at)| (p, *at)).collect();
+        packets.sort_by_key(|(packet, _)| *packet.seq_no);
+        let of_picture = |one: &(&RtpPacket, Instant), other: &(&RtpPacket, Instant)| {
+            one.0.payload[1..3] == other.0.payload[1..3]
+        };
+        let (mut shown, mut before): (Vec<Picture>, (u16, Vec<u8>)) = (Vec::new(), (0, Vec::new()));
+        for packets in packets.chunk_by(of_picture) {
+            let first = &packets[0].0.payload;
+            let (id, is_key) = (u16::from_be_bytes([first[1] & 0x7f, first[2]]), first[5] == 0);
+            assert!(before.1.is_empty() || (1..1000).contains(&(id.wrapping_sub(before.0) & 0x7fff)));
+            let goes_on = id.wrapping_sub(before.0) & 0x7fff == 1;
+            let layers = packets.chunk_by(|one, other| one.0.payload[7] == other.0.payload[7]);
+            let mut whole = Vec::new();
+            for packets in layers {
+                let (layer, in_order) = (packets[0].0.payload[7], packets.array_windows());
+                let has_all = packets[0].0.payload[0] & 8 != 0
+                    && packets[packets.len() - 1].0.payload[0] & 4 != 0
+                    && in_order.clone().all(|[one, next]| *next.0.seq_no == *one.0.seq_no + 1);
+                let leans_on = if is_key { layer == 0 || whole.contains(&(layer - 1)) } else { false };
+                if has_all && (leans_on || (!is_key && goes_on && before.1.contains(&layer))) {
+                    whole.push(layer);
+                }
+            }
+            if let Some(encoding) = whole.last().copied() {
+                let (last, at) = packets[packets.len() - 1];
+                let number = u32::from_be_bytes([first[8], first[9], first[10], first[11]]);
+                let timestamp = last.time.numer() as u32;
+                shown.push(Picture { at, encoding, number, is_key, id, base: first[4], timestamp });
+            }
+            before = (id, whole);
+        }
+        shown
     }
 
     /// The pictures that a decoder can show: each begins with a key frame or goes on from the one before. Numbers that step back or, without

@@ -2,12 +2,15 @@
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01), with probes for what is not sent yet.
 //!
 //! `sent` remembers what was sent; a report says when it arrived. From that, `groups` and `trend` tell whether a queue grows,
-//! `throughput` how much arrives, `loss` how much does not; `rate` draws the conclusion, and `probe` looks for more. Exists only
-//! while somebody has a use for the answer: see [`Demand`].
+//! `throughput` how much arrives, `loss` how much does not; `rate` draws the conclusion, and `probe` looks for more. `queue` and `pace`
+//! say when a packet of a picture may go, so that sound does not wait behind it. Exists only while somebody has a use for the answer: see
+//! [`Demand`].
 
 mod groups;
 mod loss;
+mod pace;
 mod probe;
+mod queue;
 mod rate;
 mod sent;
 mod throughput;
@@ -19,9 +22,11 @@ use rtcp_types::{Twcc, TwccPacketStatus};
 
 use self::groups::Groups;
 use self::loss::Loss;
+use self::pace::Pace;
 use self::probe::Probes;
+use self::queue::{Finding, News, Queue};
 use self::rate::{MIN_RATE, Rate};
-use self::sent::SentPackets;
+use self::sent::{Arrived, SentPackets};
 use self::throughput::Throughput;
 use self::trend::{Trend, Usage};
 
@@ -39,6 +44,10 @@ const SILENT_AFTER: u64 = 1_000_000;
 /// A queue that grew is emptied within this time, in seconds: as long, that much less is sent. Higher keeps sound late for
 /// longer, lower stops video for it.
 const DRAIN_WITHIN: f64 = 0.5;
+
+/// Pictures that wait here for so long, in microseconds, since a queue stands, are more than the path carries. Higher lets them be late, lower
+/// takes a pause of the path for a narrow one.
+const HELD_UP_AFTER: u64 = 100_000;
 
 /// What is in flight without a queue, beyond a round trip: until the next report, in seconds, and a few packets, in bytes.
 const REPORTED_EVERY: f64 = 0.1;
@@ -89,6 +98,14 @@ pub(crate) struct Bandwidth {
     rate: Rate,
     probes: Probes,
     round_trip: RoundTrip,
+    queue: Queue,
+    pace: Pace,
+    /// Since when the first packet waits that [`Bandwidth::lets_pass`] did not.
+    held_since: Option<u64>,
+    /// Numbers below this were sent before the last collapse: that they are lost says nothing of what comes after it.
+    collapsed_at: u64,
+    /// There was one that [`Bandwidth::take_collapse`] did not tell of.
+    is_collapse_new: bool,
     /// The receiver's own estimate, and until when it holds.
     limit: Option<(f64, u64)>,
     /// Since when reports are waited for.
@@ -135,6 +152,11 @@ impl Bandwidth {
             rate: Rate::default(),
             probes: Probes::new(0),
             round_trip: RoundTrip::default(),
+            queue: Queue::default(),
+            pace: Pace::default(),
+            held_since: None,
+            collapsed_at: 0,
+            is_collapse_new: false,
             limit: None,
             waits_since: 0,
             overused_at: None,
@@ -163,6 +185,9 @@ impl Bandwidth {
         if self.sent.bytes_in_flight() == 0 {
             self.waits_since = now;
         }
+        if let Some(pace) = self.pace_of(now) {
+            self.pace.add(now, bytes, pace);
+        }
         let probe = self.probes.id();
         if probe != 0 {
             self.probes.send(now, self.sent.next(), bytes);
@@ -177,6 +202,7 @@ impl Bandwidth {
         let mut arrived_at = self.receiver_time(now, report.reference_time());
         let mut number = base;
         let mut last_sent_at = None;
+        let mut news = News::default();
         for packet in report.packets() {
             // What could be read counts.
             let Ok((_, status)) = packet else { break };
@@ -184,11 +210,19 @@ impl Bandwidth {
                 break;
             }
             if self.sent.is_unreported(number) {
-                self.loss.count(status == TwccPacketStatus::NotReceived);
+                let is_lost = status == TwccPacketStatus::NotReceived;
+                (news.expected, news.lost) = (news.expected + 1, news.lost + u32::from(is_lost));
+                if number >= self.collapsed_at {
+                    self.loss.count(is_lost);
+                }
             }
             if let TwccPacketStatus::Received { delta } = status {
                 arrived_at += i64::from(delta) * TICK;
-                last_sent_at = self.take_arrival(now, number, arrived_at).max(last_sent_at);
+                if let Some(arrived) = self.take_arrival(now, number, arrived_at) {
+                    last_sent_at = last_sent_at.max(Some(arrived.sent_at));
+                    news.bytes += arrived.bytes;
+                    news.last = news.last.max(Some(arrived_at));
+                }
             }
             number += 1;
         }
@@ -197,13 +231,40 @@ impl Bandwidth {
         if let Some(sent_at) = last_sent_at {
             self.round_trip.measure(now, now.saturating_sub(sent_at));
         }
-        self.conclude(now);
+        let waits_since = self.sent.waits_since(now);
+        let late = waits_since.map_or(0, |at| now.saturating_sub(at + self.round_trip.shortest()));
+        let bits = self.rate.bits().unwrap_or_default();
+        let finding = self.queue.take_report(now, late, news, bits).filter(|_| bits > 0.0);
+        self.conclude(now, finding);
     }
 
     /// The receiver's own estimate (REMB).
     pub(crate) fn take_limit(&mut self, now: Instant, bits_per_second: u64) {
         let now = self.micros(now);
         self.limit = Some((bits_per_second as f64, now + LIMIT_HOLDS));
+    }
+
+    /// A packet of a picture may go now, and does not make sound wait.
+    pub(crate) fn lets_pass(&self, now: Instant) -> bool {
+        let at = self.micros(now);
+        self.rate.bits().is_none()
+            || !self.is_queued(at) && (self.probes.id() != 0 || self.pace_free_at(at) <= at)
+    }
+
+    /// When [`Bandwidth::lets_pass`] is true again; `None`: not before a report came.
+    pub(crate) fn passes_at(&self, now: Instant) -> Option<Instant> {
+        let now = self.micros(now);
+        (!self.is_queued(now)).then(|| self.began + Duration::from_micros(self.pace_free_at(now)))
+    }
+
+    /// Since when the first packet waits that may not pass.
+    pub(crate) fn note_held(&mut self, since: Option<Instant>) {
+        self.held_since = since.map(|since| self.micros(since));
+    }
+
+    /// True once after the path has collapsed: what was sent of pictures lately is not worth repeating.
+    pub(crate) fn take_collapse(&mut self) -> bool {
+        std::mem::take(&mut self.is_collapse_new)
     }
 
     /// `None` until something is known.
@@ -239,6 +300,9 @@ impl Bandwidth {
     pub(crate) fn wants_padding(&mut self, now: Instant) -> bool {
         let now = self.micros(now);
         let Some(bits) = self.rate.bits() else { return false };
+        if self.probes.id() != 0 && self.is_queued(now) {
+            self.probes.give_up(now);
+        }
         if self.sent.bytes_in_flight() > 0 && now >= self.waits_since + SILENT_AFTER {
             self.waits_since = now;
             self.rate.halve();
@@ -258,10 +322,10 @@ impl Bandwidth {
         self.probes.give_up(now);
     }
 
-    /// When it was sent, if it is news that this packet arrived.
-    fn take_arrival(&mut self, now: u64, number: u64, at: i64) -> Option<u64> {
+    /// What it was, if it is news that this packet arrived.
+    fn take_arrival(&mut self, now: u64, number: u64, at: i64) -> Option<Arrived> {
         let arrived = self.sent.arrive(now, number)?;
-        if arrived.was_missed {
+        if arrived.was_missed && number >= self.collapsed_at {
             self.loss.found();
         }
         self.throughput.add(at, arrived.bytes);
@@ -274,17 +338,54 @@ impl Bandwidth {
             self.groups.forget();
             self.probes.arrive(arrived.probe, at, arrived.bytes);
         }
-        Some(arrived.sent_at)
+        Some(arrived)
     }
 
     /// Draws the conclusions from a report.
-    fn conclude(&mut self, now: u64) {
+    fn conclude(&mut self, now: u64, finding: Option<Finding>) {
+        match finding {
+            Some(Finding::Collapse(carries)) => self.collapse(now, carries),
+            Some(Finding::Carries(carries)) => self.rate.settle(now, carries),
+            Some(Finding::NotOurs) => self.round_trip = RoundTrip::default(),
+            None => {}
+        }
+        // Until the queue is gone, the little that is sent says nothing of the path.
+        if self.queue.has_collapsed() {
+            self.queued = self.queued_bytes();
+            return self.judge_probe(now);
+        }
+        self.follow(now);
+        self.judge_probe(now);
+        // All that is wanted goes through.
+        self.is_bounded &= self.rate.bits().is_some_and(|bits| bits < self.demand.wanted as f64);
+    }
+
+    /// The path carries far less than what is sent: this.
+    fn collapse(&mut self, now: u64, carries: f64) {
+        self.rate.settle(now, carries);
+        (self.is_bounded, self.is_draining) = (true, false);
+        self.overused_at = Some(now);
+        self.probes.give_up(now);
+        self.probes.wait_until(now + CALM_AFTER);
+        (self.loss, self.trend) = (Loss::default(), Trend::default());
+        self.groups.forget();
+        self.collapsed_at = self.sent.next();
+        self.is_collapse_new = true;
+    }
+
+    /// Moves the rate by what the report says of delay and loss.
+    fn follow(&mut self, now: u64) {
         let (usage, round_trip) = (self.trend.usage(), self.round_trip.shortest());
         let queued = self.queued_bytes();
         let before = std::mem::replace(&mut self.queued, queued);
         // What arrives while a queue is being emptied is little because little is sent: that is no reason to send even less.
         let is_emptying = self.is_draining && self.queued <= before;
-        let usage = if is_emptying && usage == Usage::Over { Usage::Under } else { usage };
+        let is_held_up = self.held_since.is_some_and(|since| now >= since + HELD_UP_AFTER);
+        let usage = match usage {
+            _ if is_held_up && self.queue.stands() => Usage::Over,
+            Usage::Over if is_emptying => Usage::Under,
+            usage => usage,
+        };
         let arriving = self.throughput.arriving();
         let is_lowered = self.rate.update(now, usage, self.loss.fraction(), arriving, round_trip);
         self.is_bounded |= is_lowered && self.queued > 0.0;
@@ -300,9 +401,6 @@ impl Bandwidth {
             self.is_bounded |= is_lowered;
             self.is_draining |= is_lowered && self.queued > 0.0;
         }
-        self.judge_probe(now);
-        // All that is wanted goes through.
-        self.is_bounded &= self.rate.bits().is_some_and(|bits| bits < self.demand.wanted as f64);
     }
 
     fn judge_probe(&mut self, now: u64) {
@@ -316,7 +414,7 @@ impl Bandwidth {
         let is_wanted = self.rate.bits().is_some_and(|bits| bits < self.demand.wanted as f64);
         let is_calm = self.overused_at.is_none_or(|at| now >= at + CALM_AFTER);
         let is_limited = self.limit_at(now) <= self.rate.bits().unwrap_or_default();
-        let is_queued = self.is_draining || self.trend.usage() == Usage::Over;
+        let is_queued = self.is_draining || self.queue.stands() || self.trend.usage() == Usage::Over;
         is_wanted && is_calm && !is_queued && !is_limited && self.loss.fraction() <= loss::HIGH
     }
 
@@ -324,6 +422,21 @@ impl Bandwidth {
         let bits = self.rate.bits()?;
         let drained = if self.is_draining { bits - self.queued_bytes() * 8.0 / DRAIN_WITHIN } else { bits };
         Some(drained.min(self.limit_at(now)).max(MIN_RATE))
+    }
+
+    /// A queue stands on the way, as far as is known.
+    fn is_queued(&self, now: u64) -> bool {
+        self.queue.is_standing(now, self.sent.waits_since(now), self.round_trip.shortest())
+    }
+
+    /// Bytes per second that pictures may go at, as far as something is known.
+    fn pace_of(&self, now: u64) -> Option<f64> {
+        // Where a queue is being emptied, fewer layers do that: those that are chosen go.
+        Some(pace::of(self.rate.bits()?.min(self.limit_at(now)), self.is_bounded))
+    }
+
+    fn pace_free_at(&self, now: u64) -> u64 {
+        self.pace_of(now).map_or(now, |pace| self.pace.free_at(now, pace))
     }
 
     fn limit_at(&self, now: u64) -> f64 {

@@ -11,6 +11,9 @@ pub(super) const MAX_RATE: f64 = 30e6;
 
 /// What is kept of what arrives, when a queue grows.
 const DECREASE: f64 = 0.85;
+/// What is kept of what comes out of a queue that stands: the path is full meanwhile, so that this is measured and not guessed. Higher leaves the
+/// queue as it is, lower makes pictures smaller than they need be.
+const SETTLED: f64 = 0.9;
 /// Growth in a second as long as the path's capacity is not known.
 const GROWTH: f64 = 1.08;
 /// Longest time that is grown for at once, in seconds.
@@ -96,6 +99,13 @@ impl Rate {
             self.lowered_at = Some(now);
         }
         lowered < bits
+    }
+
+    /// This much comes out of a queue that stands: that is what the path carries.
+    pub(super) fn settle(&mut self, now: u64, carries: f64) {
+        self.set(carries * SETTLED);
+        self.capacity = Capacity::default();
+        (self.filled, self.grown_at, self.lowered_at) = (None, None, Some(now));
     }
 
     /// Nothing was heard of what was sent.

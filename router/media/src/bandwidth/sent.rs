@@ -86,6 +86,12 @@ impl SentPackets {
         self.unreported
     }
 
+    /// When the first packet was sent that no report covered, in microseconds; `None`: all are.
+    pub(super) fn waits_since(&self, now: u64) -> Option<u64> {
+        let slot = (self.unreported < self.next).then(|| self.packets[place(self.unreported)])?;
+        Some(now.saturating_sub((now as u32).wrapping_sub(slot.sent_at).into()))
+    }
+
     /// Whether no report told of this number before.
     pub(super) fn is_unreported(&self, number: u64) -> bool {
         number >= self.unreported

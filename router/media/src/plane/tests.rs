@@ -71,6 +71,7 @@ impl Pair {
             descriptor: 0..0,
             payload: 0..8,
             is_repaired: true,
+            begins: false,
             redundant: None,
             renumbered: Renumbered::default(),
         };

@@ -1,0 +1,250 @@
+//! The queue on the way, as reports show it: what they should tell of by now and do not is still in it. While one stands, pictures wait here
+//! and not there, where sound would wait behind them; and what comes out of it meanwhile is what the path carries.
+
+/// How much later than usual a report is if a queue stands: this, in microseconds, and so many times what is usual. Higher notices later,
+/// lower holds pictures up for the jitter of a radio.
+const MARGIN: f64 = 20e3;
+const SPREADS: f64 = 4.0;
+/// No report is taken for usual that is later than this, in microseconds.
+const MAX_USUAL: f64 = 100e3;
+/// How fast what is usual follows: its mean and its spread (RFC 6298).
+const FOLLOWS: (f64, f64) = (0.125, 0.25);
+
+/// A queue of this length, in microseconds, in two reports, or so much lost, of so many packets: more is sent by far than gets through. Higher loses
+/// more sound before less is sent, lower takes a pause of the path for it.
+const STANDS: u64 = 60_000;
+const LOST: f64 = 0.4;
+const LOST_OF: u32 = 6;
+/// And what gets through is less than this part of the estimate.
+const COLLAPSED: f64 = 0.75;
+/// Least time over which that is reckoned, in microseconds.
+const RECKONED_OVER: i64 = 30_000;
+
+/// A queue that is not shorter by a fifth after this time without pictures, in microseconds, is not ours: then it is taken for usual. Higher leaves
+/// viewers without pictures where others fill the path, lower gives up on queues that drain slowly.
+const FRUITLESS_AFTER: u64 = 600_000;
+const SHORTER: f64 = 0.8;
+/// What is borne of such queues, at most, in microseconds, and what of it is left after each report.
+const MAX_BORNE: f64 = 500e3;
+const BORNE_FOR: f64 = 0.998;
+
+/// Reports come this often until it is known, and what is believed of that, in microseconds.
+const EVERY: f64 = 100e3;
+const EVERY_BOUNDS: (f64, f64) = (20e3, 250e3);
+
+/// See the module. Times in microseconds, those of arrival on the receiver's clock.
+#[derive(Debug)]
+pub(super) struct Queue {
+    usual: f64,
+    spread: f64,
+    borne: f64,
+    every: f64,
+    reported_at: Option<u64>,
+    standing: Option<Standing>,
+}
+
+/// A queue that stands.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// When it was looked at whether it gets shorter, and how long it was.
+    looked_at: u64,
+    length: u64,
+    /// Reports that found it `STANDS` long.
+    long: u32,
+    /// The last arrival when it was noticed, and now, and what came between.
+    first: i64,
+    last: i64,
+    bytes: u64,
+    /// A report had mostly lost packets.
+    has_lost: bool,
+    has_collapsed: bool,
+}
+
+/// What is new in a report.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct News {
+    /// The last arrival, and bytes that arrived.
+    pub(super) last: Option<i64>,
+    pub(super) bytes: u64,
+    /// Packets that it tells of first, and how many of them are lost.
+    pub(super) expected: u32,
+    pub(super) lost: u32,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Finding {
+    /// The path carries only this, in bits per second: far less than what is sent.
+    Collapse(f64),
+    /// After that, seen for longer.
+    Carries(f64),
+    /// The queue is others', or the way has become longer: what is known of the shortest round trip is out of date.
+    NotOurs,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { usual: 0.0, spread: 0.0, borne: 0.0, every: EVERY, reported_at: None, standing: None }
+    }
+}
+
+impl Queue {
+    /// A report came. `late`: how long ago, beyond a round trip, the first packet was sent that it does not tell of; `bits`: the estimate.
+    pub(super) fn take_report(&mut self, now: u64, late: u64, news: News, bits: f64) -> Option<Finding> {
+        if let Some(before) = self.reported_at.replace(now) {
+            let every = (now.saturating_sub(before) as f64).clamp(EVERY_BOUNDS.0, EVERY_BOUNDS.1);
+            self.every += FOLLOWS.0 * (every - self.every);
+        }
+        let is_late = late as f64 > self.limit();
+        if !is_late {
+            let error = (late as f64).min(MAX_USUAL) - self.usual;
+            self.usual += FOLLOWS.0 * error;
+            self.spread += FOLLOWS.1 * (error.abs() - self.spread);
+        }
+        self.borne *= BORNE_FOR;
+        // A short queue loses before it is long.
+        let is_full = is_late || news.is_mostly_lost();
+        let Some(standing) = self.standing.as_mut().filter(|_| is_full) else {
+            self.standing = news.last.filter(|_| is_full).map(|last| Standing::new(now, late, last, news));
+            return None;
+        };
+        standing.add(late, news);
+        if standing.has_collapsed {
+            return standing.delivered().map(Finding::Carries);
+        }
+        let delivered = standing.delivered().filter(|delivered| *delivered < bits * COLLAPSED);
+        if let Some(delivered) = delivered.filter(|_| standing.is_overflowing()) {
+            standing.has_collapsed = true;
+            return Some(Finding::Collapse(delivered));
+        }
+        if now.saturating_sub(standing.looked_at) < FRUITLESS_AFTER {
+            return None;
+        }
+        if late as f64 > standing.length as f64 * SHORTER {
+            self.borne = (late as f64).min(MAX_BORNE);
+            self.standing = None;
+            return Some(Finding::NotOurs);
+        }
+        (standing.looked_at, standing.length) = (now, late);
+        None
+    }
+
+    /// Pictures are to wait. `waits_since`: when the first packet was sent that no report told of.
+    pub(super) fn is_standing(&self, now: u64, waits_since: Option<u64>, round_trip: u64) -> bool {
+        let silent = || round_trip as f64 + self.every + self.limit();
+        self.standing.is_some() || waits_since.is_some_and(|at| now.saturating_sub(at) as f64 > silent())
+    }
+
+    /// The last report found one.
+    pub(super) fn stands(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    /// It stands since far more was sent than gets through.
+    pub(super) fn has_collapsed(&self) -> bool {
+        self.standing.is_some_and(|standing| standing.has_collapsed)
+    }
+
+    fn limit(&self) -> f64 {
+        (self.usual + SPREADS * self.spread + MARGIN).max(self.borne)
+    }
+}
+
+impl News {
+    fn is_mostly_lost(&self) -> bool {
+        self.expected >= LOST_OF && f64::from(self.lost) >= LOST * f64::from(self.expected)
+    }
+}
+
+impl Standing {
+    fn new(now: u64, late: u64, last: i64, news: News) -> Self {
+        Self {
+            looked_at: now,
+            length: late,
+            long: (late >= STANDS).into(),
+            first: last,
+            last,
+            bytes: 0,
+            has_lost: news.is_mostly_lost(),
+            has_collapsed: false,
+        }
+    }
+
+    fn add(&mut self, late: u64, news: News) {
+        self.long += u32::from(late >= STANDS);
+        self.last = news.last.map_or(self.last, |last| last.max(self.last));
+        self.bytes += news.bytes;
+        self.has_lost |= news.is_mostly_lost();
+    }
+
+    fn is_overflowing(&self) -> bool {
+        self.long >= 2 || self.has_lost
+    }
+
+    /// Bits per second that come out of the queue.
+    fn delivered(&self) -> Option<f64> {
+        let time = self.last - self.first;
+        (time >= RECKONED_OVER).then(|| self.bytes as f64 * 8e6 / time as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1000;
+
+    /// Reports every 50 ms, the n-th of them this late, each of 1900 bytes; what they lead to, and the queue at the end.
+    fn after(reports: u64, late_ms: impl Fn(u64) -> u64) -> (Queue, Vec<(u64, Finding)>) {
+        let (mut queue, mut found) = (Queue::default(), Vec::new());
+        for n in 0..reports {
+            let now = (n + 1) * 50 * MS;
+            let news = News { last: Some(now.cast_signed()), bytes: 1900, expected: 2, lost: 0 };
+            found.extend(queue.take_report(now, late_ms(n) * MS, news, 1.6e6).map(|finding| (n, finding)));
+        }
+        (queue, found)
+    }
+
+    #[test]
+    fn a_queue_that_stands_holds_pictures_at_the_first_report_and_is_a_collapse_at_the_next() {
+        let (queue, found) = after(101, |n| if n < 100 { n % 8 } else { 70 });
+        assert!(queue.is_standing(0, None, 0) && found.is_empty());
+        let (queue, found) = after(104, |n| if n < 100 { n % 8 } else { 70 + 40 * (n - 100) });
+        let Some((101, Finding::Collapse(carries))) = found.first() else { panic!("{found:?}") };
+        assert!((carries - 304e3).abs() < 1.0 && queue.has_collapsed(), "{carries}");
+        assert!(matches!(found[1..], [(102, Finding::Carries(_)), (103, Finding::Carries(_))]), "{found:?}");
+        let (queue, _) = after(105, |n| if (100..104).contains(&n) { 70 + 40 * (n - 100) } else { n % 8 });
+        assert!(!queue.is_standing(0, None, 0));
+    }
+
+    #[test]
+    fn the_jitter_of_a_radio_is_usual_after_a_while() {
+        let late = |n: u64| n * 7_919 % 40;
+        let (_, found) = after(2000, late);
+        assert!(found.iter().all(|(_, finding)| *finding == Finding::NotOurs), "{found:?}");
+        let (queue, mut standing) = (after(200, late).0, 0);
+        let mut queue = queue;
+        for n in 200..1200 {
+            let now = (n + 1) * 50 * MS;
+            queue.take_report(now, late(n) * MS, News::default(), 1.6e6);
+            standing += u32::from(queue.is_standing(0, None, 0));
+        }
+        assert!(standing < 20, "{standing} of 1000 reports");
+    }
+
+    #[test]
+    fn a_queue_of_others_is_borne() {
+        let (queue, found) = after(200, |n| if n < 100 { 5 } else { 50 });
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].1, Finding::NotOurs);
+        assert!(!queue.is_standing(0, None, 0));
+    }
+
+    #[test]
+    fn where_no_report_comes_pictures_wait_as_well() {
+        let (queue, _) = after(100, |_| 5);
+        let now = 10_000 * MS;
+        assert!(!queue.is_standing(now, Some(now - 100 * MS), 40 * MS));
+        assert!(queue.is_standing(now, Some(now - 140 * MS), 40 * MS));
+    }
+}
