@@ -5,6 +5,7 @@ Alice's page publishes a picture in three sizes, and then in one stream with thr
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -30,7 +31,7 @@ LOOK_SECONDS = 0.1
 CONCEALED_MAX, WINDOW_SECONDS, BACK_SECONDS_MAX = 0.02, 5, 8
 
 
-def story(kind, results):
+def story(given, kind, results):
     def tell(world):
         alice = Browser(world, world.homes["a"], "alice", camera=CAMERA, layers=KINDS[kind])
         # Who takes one codec alone must be sent that.
@@ -48,9 +49,11 @@ def story(kind, results):
             while time.monotonic() - began[-1] < seconds:
                 leg = bob.does("stats")["leg"]
                 sound, picture = leg["audioIn"], leg["videoIn"]
-                samples.append((time.monotonic(), sound["samples"], sound["concealedSamples"], picture["framesDecoded"], picture["height"]))
+                samples.append((time.monotonic(), sound["samples"], sound["concealedSamples"], picture["framesDecoded"], picture["height"], sound["packets"], sound["lost"], sound["emitted"], picture["bytes"]))
                 time.sleep(LOOK_SECONDS)
         results[kind] = figures(samples, began)
+        if given.samples:
+            given.samples.write(json.dumps({"kind": kind, "began": began, "samples": samples}) + "\n")
         end(alice, bob)
         for page in (alice, bob):
             page.close()
@@ -63,7 +66,7 @@ def figures(samples, began):
     """Sound made up in the worst five seconds, longest time without a new picture, lines seen at the end of each phase, seconds until all is back."""
     after = [one for one in samples if one[0] >= began[1] - WINDOW_SECONDS]
     concealed = 0.0
-    for at, (time_at, heard, made_up, _, _) in enumerate(after):
+    for at, (time_at, heard, made_up, *_) in enumerate(after):
         later = next((one for one in after[at:] if one[0] >= time_at + WINDOW_SECONDS), None)
         if later and later[1] > heard:
             concealed = max(concealed, (later[2] - made_up) / (later[1] - heard))
@@ -99,7 +102,7 @@ def main(given, duocast, directory):
     try:
         world = World(lab, duocast, directory / "layers", 4, "2 Mbit/s, 300 kbit/s, 2 Mbit/s")
         for kind in given.kind or KINDS:
-            outcomes.append(world.tell("chromium", f"a rate step, {kind}", story(kind, results)))
+            outcomes.append(world.tell("chromium", f"a rate step, {kind}", story(given, kind, results)))
         report(outcomes, first=True)
     finally:
         if world:
@@ -115,6 +118,7 @@ def main(given, duocast, directory):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", action="append", choices=KINDS, help="again for more; all by default")
+    parser.add_argument("--samples", type=argparse.FileType("a"), help="a file for all that was looked at")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--duocast", default=os.environ.get("TEST_DUOCAST", "target/debug/duocast"))
     sys.exit(leak.caged(parser.parse_args(), main))
