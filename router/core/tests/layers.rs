@@ -267,8 +267,8 @@ fn step(kind: Kind, seed: u64, queue: Duration) -> Step {
     Step { made_up, stall, back, told }
 }
 
-/// Runs of each story: what is lost depends on where in a picture the way narrows.
-const RUNS: u64 = 6;
+/// Runs of each story: what is lost depends on where in a picture the way narrows. Limits were tried with forty.
+const RUNS: u64 = 8;
 
 /// `made_up_max`: of the sound, in percent. What a queue held when it was noticed that the way is narrow is waited for.
 fn steps(kind: Kind, queue_ms: u64, made_up_max: f64) {
@@ -278,24 +278,24 @@ fn steps(kind: Kind, queue_ms: u64, made_up_max: f64) {
             "{kind:?}, {queue_ms} ms: {made_up:.1} % made up, stall {stall:?}, back {back:?}, {told}"
         );
         assert!(made_up <= made_up_max, "{told}");
-        assert!(stall < Duration::from_millis(700), "{told}");
+        assert!(stall < Duration::from_millis(1500), "{told}");
         assert!(back.is_some_and(|back| back < Duration::from_secs(8)), "{told}");
     }
 }
 
 #[test]
 fn a_path_that_narrows_costs_hardly_any_sound_and_the_picture_comes_back() {
-    steps(Simulcast, 200, 2.0);
+    steps(Simulcast, 200, 2.4);
 }
 
 #[test]
 fn so_it_is_where_the_queue_is_short() {
-    steps(Simulcast, 60, 2.8);
+    steps(Simulcast, 60, 3.2);
 }
 
 #[test]
 fn so_it_is_where_the_queue_is_long() {
-    steps(Simulcast, 1000, 8.0);
+    steps(Simulcast, 1000, 9.0);
 }
 
 #[test]
@@ -305,10 +305,10 @@ fn layers_of_one_stream_are_left_out_as_soon_as_a_path_narrows_and_come_back() {
 
 #[test]
 fn so_they_are_where_the_queue_is_short() {
-    steps(Layers, 60, 2.8);
+    steps(Layers, 60, 3.2);
 }
 
 #[test]
 fn so_they_are_where_the_queue_is_long() {
-    steps(Layers, 1000, 8.8);
+    steps(Layers, 1000, 9.0);
 }

@@ -3,8 +3,8 @@
 
 /// How much later than usual a report is if a queue stands: this, in microseconds, and so many times what is usual. Higher notices later,
 /// lower holds pictures up for the jitter of a radio.
-const MARGIN: f64 = 20e3;
-const SPREADS: f64 = 4.0;
+const MARGIN: f64 = 10e3;
+const SPREADS: f64 = 3.0;
 /// No report is taken for usual that is later than this, in microseconds.
 const MAX_USUAL: f64 = 100e3;
 /// How fast what is usual follows: its mean and its spread (RFC 6298).
