@@ -298,6 +298,7 @@ mod tests {
             peer_connected: true,
             on_this_device: true,
             leg_wanted: false,
+            without_pictures: false,
             direct: Some(direct),
             own_exposure: exposed.then_some(Exposure { since, public: true, local_network: false }),
             peer_exposure: None,

@@ -38,6 +38,7 @@ const CALL: Call = {
   peerConnected: true,
   onThisDevice: true,
   legWanted: false,
+  withoutPictures: false,
   direct: { phase: "routed", attempt: 0, offerer: true, own: "not_given", peer: "not_given", lastEnd: "none" },
   ownExposure: null,
 };

@@ -111,6 +111,7 @@ export const text = {
     cancel: "Cancel call",
     peerMuted: (name: string) => `${name} is muted`,
     peerCameraOff: "Camera off",
+    tooSlowForVideo: "Your connection is too slow for video. Sound goes on.",
     selfView: "Your own picture",
     peerVideo: (name: string) => `Picture of ${name}`,
     youAreMuted: "You are muted",

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { currentCall, incomingCall, legNeed, ringtone, stepCalls, FINISHED_MAX, NO_CALLS, type CallEffect, type CallEvent, type CallsState } from "../src/core/call";
-import type { Call } from "../src/core/model";
+import { isTooSlowForPeer, showsPeer, type Call } from "../src/core/model";
 import { ANN, call, refusal, UNREACHABLE } from "./make";
 
 class Story {
@@ -197,6 +197,21 @@ describe("in the call", () => {
     story.on({ type: "snapshot", calls: [call({ ...LIVE, revision: 2, peerConnected: false })], replace: true });
     expect(currentCall(story.state)).toMatchObject({ revision: 2, peerConnected: false });
     expect(currentCall(story.on({ type: "snapshot", calls: [call({ ...LIVE, revision: 1 })], replace: false }).state)?.revision).toBe(2);
+  });
+
+  it("hides a picture that its own way does not carry, says so, and shows it when it comes again", () => {
+    const story = new Story().hears({ ...LIVE, peerMedia: { audio: true, video: true } });
+    const looks = () => {
+      const seen = currentCall(story.state);
+      return seen && [showsPeer(seen), isTooSlowForPeer(seen)];
+    };
+    expect(looks()).toEqual([true, false]);
+    story.hears({ ...LIVE, revision: 90, peerMedia: { audio: true, video: true }, withoutPictures: true });
+    expect(looks()).toEqual([false, true]);
+    story.hears({ ...LIVE, revision: 91, peerMedia: { audio: true, video: false }, withoutPictures: true });
+    expect(looks()).toEqual([false, false]);
+    story.hears({ ...LIVE, revision: 92, peerMedia: { audio: true, video: true } });
+    expect(looks()).toEqual([true, false]);
   });
 
   it("comes back muted after a reload if it was muted", () => {

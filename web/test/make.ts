@@ -22,6 +22,7 @@ export function call(more: Partial<Call> = {}): Call {
     peerConnected: true,
     onThisDevice: true,
     legWanted: true,
+    withoutPictures: false,
     direct: null,
     ownExposure: null,
     ...more,

@@ -143,8 +143,9 @@ describe("the wire", () => {
       peer: { handle: "ann" },
       acceptedAt: timestampFromMs(5_000),
       onThisDevice: true,
+      withoutPictures: true,
     });
-    expect(toCall(wire)).toMatchObject({ id: "c1", revision: 7, state: "ended", endReason: "party_lost", role: "callee", peer: { name: "ann" }, acceptedAt: 5_000, liveAt: null });
+    expect(toCall(wire)).toMatchObject({ id: "c1", revision: 7, state: "ended", endReason: "party_lost", role: "callee", peer: { name: "ann" }, acceptedAt: 5_000, liveAt: null, withoutPictures: true });
   });
 
   it("tells a refusal with its reason from a server that cannot be reached", () => {

@@ -45,6 +45,7 @@ impl TryFrom<v1::Broadcast> for CallInfo {
             peer_connected: wire.host_connected,
             on_this_device: true,
             leg_wanted: wire.leg_wanted,
+            without_pictures: false,
             direct: None,
             own_exposure: None,
             peer_exposure: None,

@@ -75,6 +75,8 @@ pub struct CallInfo {
     pub on_this_device: bool,
     /// True when this device must connect its media (again).
     pub leg_wanted: bool,
+    /// The way to this device carries no picture at present: what it would see is left out so that what it hears goes on.
+    pub without_pictures: bool,
     /// The direct leg, while the call is live.
     pub direct: Option<DirectInfo>,
     /// What the other party learned of this one's addresses; `None`: nothing.
@@ -141,6 +143,7 @@ impl TryFrom<v1::Call> for CallInfo {
             peer_connected: wire.peer_connected,
             on_this_device: wire.on_this_device,
             leg_wanted: wire.leg_wanted,
+            without_pictures: wire.without_pictures,
             direct: wire.direct.map(DirectInfo::try_from).transpose()?,
             own_exposure: wire.own_exposure.as_ref().map(exposure),
             peer_exposure: wire.peer_exposure.as_ref().map(exposure),

@@ -8,7 +8,7 @@ use duocast_model::{
     MediaState, NodeId, Party, Route, RoutePlan, SessionId, UnixMillis,
 };
 
-use crate::direct::{Direct, DirectView};
+use crate::direct::{Direct, DirectPhase, DirectView};
 use crate::session::Person;
 use crate::switchboard::CommandError;
 
@@ -122,6 +122,15 @@ pub struct Leg {
     pub id: LegId,
     /// ICE and DTLS are up, as the node last said.
     pub connected: bool,
+    /// Its client's way carries no picture at present.
+    pub without_pictures: bool,
+}
+
+impl Leg {
+    /// One that no node spoke of yet.
+    pub(crate) fn new(id: LegId) -> Self {
+        Self { id, connected: false, without_pictures: false }
+    }
 }
 
 /// A device of the callee that rings, with the leg it may have prepared.
@@ -211,6 +220,8 @@ pub struct CallView {
     pub on_this_device: bool,
     /// This device has no leg and may (before accept) or must (after it) connect one.
     pub leg_wanted: bool,
+    /// The way to this device carries no picture at present. Known to it alone.
+    pub without_pictures: bool,
     /// The direct leg; `None` unless the call is live and on this device.
     pub direct: Option<DirectView>,
     /// What the other party learned of the viewer's addresses.
@@ -326,7 +337,7 @@ impl Call {
         let seat = |s: SeatRecord| {
             let mut seat = Seat::new(s.account, s.person, s.media);
             seat.device = s.device;
-            seat.leg = s.leg.map(|id| Leg { id, connected: false });
+            seat.leg = s.leg.map(Leg::new);
             seat.away_since = answered.then_some(now);
             seat
         };
@@ -501,6 +512,10 @@ impl Call {
             peer_connected: peer.is_connected(),
             on_this_device,
             leg_wanted: on_this_device && !self.state.is_ended() && !has_leg,
+            without_pictures: state == CallState::Live
+                && seated_here
+                && self.direct.view(party).phase != DirectPhase::Active
+                && own.leg.as_ref().is_some_and(|leg| leg.without_pictures),
             direct: (state == CallState::Live && seated_here).then(|| self.direct.view(party)),
             own_exposure: self.exposure[party as usize],
             peer_exposure: self.exposure[party.other() as usize],

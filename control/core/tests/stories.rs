@@ -186,6 +186,31 @@ fn somebody_elses_call_does_not_exist() {
 }
 
 #[test]
+fn who_gets_no_picture_for_want_of_room_is_told_and_nobody_else_is() {
+    let (mut world, call) = live();
+    let leg = world.plan(call).unwrap().legs()[1];
+    let order = duocast_control_core::switchboard::LegOrder { node: support::node("n1"), leg };
+    let of = |world: &World, device: &str| world.devices[device].calls[&call].clone();
+    let before = of(&world, "alice");
+    for (report, is_without) in [
+        (LegReport::WithoutPictures, true),
+        (LegReport::Connected, false),
+        (LegReport::WithoutPictures, true),
+        (LegReport::Stalled, false),
+    ] {
+        let seen = of(&world, "bob/phone").revision;
+        world.report(&order, call, report);
+        let bobs = of(&world, "bob/phone");
+        assert_eq!(bobs.without_pictures, is_without, "{report:?}");
+        assert!(bobs.revision > seen, "it is news");
+        if report != LegReport::Stalled {
+            assert_eq!(of(&world, "alice"), before, "not even a number says so to the other party");
+        }
+    }
+    assert_eq!(seen(&world, "alice", call), Live);
+}
+
+#[test]
 fn a_party_that_loses_its_media_may_come_back_within_thirty_seconds() {
     let (mut world, call) = live();
     let leg = world.plan(call).unwrap().legs()[1];

@@ -61,6 +61,8 @@ struct Slot {
     seen: Option<Progress>,
     /// What control was told last.
     told: Option<LegState>,
+    /// Its path carries no picture.
+    is_without_pictures: bool,
     /// In [`Shard::changed`].
     is_changed: bool,
     /// In [`Scratch::touched`].
@@ -258,13 +260,13 @@ impl Shard {
             self.counters.panics += 1;
             self.end_call_of(now, key);
         } else {
-            self.take(key);
+            self.take(now, key);
         }
         self.scratch.out.clear();
     }
 
     /// Sorts what a leg gave out: to the demux, to its viewers.
-    fn take(&mut self, key: LegKey) {
+    fn take(&mut self, now: Instant, key: LegKey) {
         let Scratch { out, deliveries, keyframe_requests, .. } = &mut self.scratch;
         for address in out.proven_addresses.drain(..) {
             self.demux.learn_address(key, address);
@@ -281,7 +283,7 @@ impl Shard {
         keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
         if let Some(estimate) = out.estimate {
             self.counters.estimates_changed += 1;
-            self.forward.set_estimate(key, estimate);
+            self.forward.set_estimate(now, key, estimate);
         }
         for mid in out.given_up.drain(..) {
             self.counters.pictures_given_up += 1;
@@ -296,6 +298,7 @@ impl Shard {
         for _ in 0..MAX_ROUNDS {
             self.pass_keyframe_requests(now);
             self.pass_demands(now);
+            self.note_pauses();
             let mut touched = std::mem::take(&mut self.scratch.touched);
             if touched.is_empty() {
                 break;
@@ -343,6 +346,15 @@ impl Shard {
             self.visit(now, ask.leg, |leg, out| asked = leg.request_keyframe(ask.mid, ask.encoding, out));
             self.counters.keyframes_requested += u64::from(asked);
             self.touch(ask.leg);
+        }
+    }
+
+    fn note_pauses(&mut self) {
+        while let Some((key, is_without)) = self.forward.poll_pause() {
+            if let Some(slot) = self.slots.get_mut(key.0 as usize) {
+                slot.is_without_pictures = is_without;
+            }
+            self.mark_changed(key);
         }
     }
 
@@ -433,6 +445,7 @@ impl Shard {
         self.timers.set(key.0, None);
         if let Some(slot) = self.slots.get_mut(key.0 as usize) {
             slot.leg = None;
+            slot.is_without_pictures = false;
             slot.is_ended = true;
         }
         self.mark_changed(key);
@@ -470,6 +483,7 @@ impl Slot {
         let Some(leg) = &self.leg else { return self.is_ended.then_some(LegState::Closed) };
         match leg.progress() {
             Progress::Connecting => None,
+            Progress::Connected if self.is_without_pictures => Some(LegState::WithoutPictures),
             Progress::Connected => Some(LegState::Connected),
             Progress::Stalled => Some(LegState::Stalled),
             Progress::Closed => Some(LegState::Closed),

@@ -5,7 +5,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use duocast_router_core::DropReason;
+use duocast_router_core::{DropReason, LegState};
 use str0m::RtcConfig;
 use world::layers::{Camera, Picture};
 use world::{Audio, Bottleneck, Video, World, call, leg, standard_client};
@@ -311,4 +311,31 @@ fn so_they_are_where_the_queue_is_short() {
 #[test]
 fn so_they_are_where_the_queue_is_long() {
     steps(Layers, 1000, 9.0);
+}
+
+#[test]
+fn who_has_no_room_for_even_the_smallest_picture_is_told_and_hears_on() {
+    let (mut world, mut camera) = filmed(21, 1);
+    world.bottleneck = Some(Bottleneck::new(world.now, 1, 2_000_000, Duration::from_millis(200)));
+    let mut told = String::new();
+    film(Simulcast, &mut world, &mut camera, 6, &mut told);
+    let states = |world: &World| {
+        let of_viewer = world.events.iter().filter(|(of, _)| *of == leg(1));
+        of_viewer.map(|(_, state)| *state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&world), [LegState::Connected], "{told}");
+    world.bottleneck.as_mut().unwrap().bits_per_second = 100_000;
+    film(Simulcast, &mut world, &mut camera, 20, &mut told);
+    assert_eq!(states(&world), [LegState::Connected, LegState::WithoutPictures], "{told}");
+    world.bottleneck.as_mut().unwrap().bits_per_second = 2_000_000;
+    let widened = world.now;
+    film(Simulcast, &mut world, &mut camera, 10, &mut told);
+    let expected = [LegState::Connected, LegState::WithoutPictures, LegState::Connected];
+    assert_eq!(states(&world), expected, "{told}");
+    let shown = pictures(Simulcast, &world, 1);
+    let back = shown.iter().find(|picture| picture.at > widened && picture.encoding == 2);
+    assert!(back.is_some_and(|picture| picture.at - widened < Duration::from_secs(8)), "{told}");
+    // Until it is noticed, the way is far too narrow: after that, sound is whole.
+    let made_up = made_up_sound(&world, 1);
+    assert!(made_up <= 15.0, "{made_up} % {told}");
 }

@@ -365,6 +365,7 @@ fn leg_changed(event: Event) -> ToControl {
     let Event::LegChanged { call, leg, state } = event;
     let state = match state {
         LegState::Connected => v1::LegState::Connected,
+        LegState::WithoutPictures => v1::LegState::WithoutPictures,
         LegState::Stalled => v1::LegState::Stalled,
         LegState::Closed => v1::LegState::Closed,
     };

@@ -69,6 +69,8 @@ export interface Call {
   /** This device placed or answered the call, or it rings here. */
   readonly onThisDevice: boolean;
   readonly legWanted: boolean;
+  /** The way to this device carries no picture at present; sound goes on. */
+  readonly withoutPictures: boolean;
   /** Null unless the call is live. */
   readonly direct: DirectState | null;
   /** What the other party learned of this one's address; null for nothing. */
@@ -104,6 +106,16 @@ export function isOver(call: Call): boolean {
 /** Answered, so media may flow both ways. */
 export function isAnswered(call: Call): boolean {
   return call.state === "accepted" || call.state === "live";
+}
+
+/** The other party's picture is to be seen: it is sent, and the way to here carries it. Else the last one would stand still. */
+export function showsPeer(call: Call): boolean {
+  return isAnswered(call) && call.peerMedia.video && call.peerConnected && !call.withoutPictures;
+}
+
+/** It would be, if the way to here were not too slow for it. */
+export function isTooSlowForPeer(call: Call): boolean {
+  return isAnswered(call) && call.peerMedia.video && call.peerConnected && call.withoutPictures;
 }
 
 /** Not answered and not over. */

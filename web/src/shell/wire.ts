@@ -61,6 +61,7 @@ export function toCall(wire: WireCall): Call {
     peerConnected: wire.peerConnected,
     onThisDevice: wire.onThisDevice,
     legWanted: wire.legWanted,
+    withoutPictures: wire.withoutPictures,
     direct: wire.direct ? toDirect(wire.direct) : null,
     ownExposure: wire.ownExposure ? { since: toMs(wire.ownExposure.since) ?? 0 } : null,
   };

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { currentCall } from "../core/call";
-import { isAnswered, isPending, type Call, type Person } from "../core/model";
+import { isAnswered, isPending, isTooSlowForPeer, showsPeer, type Call, type Person } from "../core/model";
 import type { ViewState } from "../core/view";
 import { clock, deviceProblem, GRADES, qualityNumbers, qualityText, substituteText, text } from "../text";
 import { Announcer } from "./announcer";
@@ -17,7 +17,7 @@ export function CallScreen({ state, actions }: Props) {
   const peer = call?.peer ?? state.calls.placing?.peer ?? NOBODY;
   useShortcuts({ state, actions });
   const answered = call !== null && isAnswered(call);
-  const showRemote = answered && call.peerMedia.video && call.peerConnected && state.remotePictures.length > 0;
+  const showRemote = call !== null && showsPeer(call) && state.remotePictures.length > 0;
   const mirror = state.calls.want.cam ? state.selfVideo : null;
   return (
     <div class={showRemote ? "call call--video" : "call"} data-testid="screen-call" data-call-state={call?.state ?? "placing"} data-leg={state.leg}>
@@ -190,6 +190,12 @@ function PeerState({ call }: { call: Call | null }) {
         <span class="chip" data-testid="peer-muted">
           <MicOffIcon />
           {text.call.peerMuted(call.peer.name)}
+        </span>
+      )}
+      {call !== null && isTooSlowForPeer(call) && (
+        <span class="chip chip--warn" data-testid="too-slow-for-video">
+          <VideoOffIcon />
+          {text.call.tooSlowForVideo}
         </span>
       )}
       {answered && call.video && !call.peerMedia.video && (

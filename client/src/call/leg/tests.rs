@@ -28,6 +28,7 @@ impl Story {
             peer_connected: true,
             on_this_device: role == Party::Caller || !state.is_before_accept(),
             leg_wanted,
+            without_pictures: false,
             direct: None,
             own_exposure: None,
             peer_exposure: None,

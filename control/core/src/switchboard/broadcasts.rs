@@ -262,7 +262,7 @@ impl Switchboard {
             (Some(_), _) => return Err(CommandError::LegUnknown),
             (None, _) => {}
         }
-        self.set_broadcast_leg(now, id, session, Some(Leg { id: fresh, connected: false }));
+        self.set_broadcast_leg(now, id, session, Some(Leg::new(fresh)));
         self.replan(now, id);
         Ok(LegOrder { node, leg: fresh })
     }
@@ -278,8 +278,9 @@ impl Switchboard {
     ) {
         let Some(broadcast) = self.broadcasts.by_id.get(&id).filter(|b| b.node == *node) else { return };
         let Some(session) = broadcast.owner_of(leg) else { return };
-        let connected = report == LegReport::Connected;
-        let left = (report != LegReport::Closed).then_some(Leg { id: leg, connected });
+        // Broadcasts do not tell what a viewer's way carries.
+        let connected = report.is_connected();
+        let left = (report != LegReport::Closed).then_some(Leg { connected, ..Leg::new(leg) });
         if broadcast.member(session).is_some_and(|member| member.leg == left) {
             return;
         }

@@ -119,10 +119,19 @@ pub struct LegOrder {
 pub enum LegReport {
     /// ICE and DTLS are up.
     Connected,
+    /// The same, and its client's way carries no picture at present.
+    WithoutPictures,
     /// Nothing comes from the client at present.
     Stalled,
     /// The leg is gone.
     Closed,
+}
+
+impl LegReport {
+    /// Media can flow.
+    pub(super) fn is_connected(self) -> bool {
+        matches!(self, Self::Connected | Self::WithoutPictures)
+    }
 }
 
 impl Switchboard {
@@ -340,7 +349,7 @@ impl Switchboard {
             (None, None) if !call.has_room_for_leg() => return Err(CommandError::TooManyLegs),
             (None, _) => {}
         }
-        *call.leg_of(party, session)? = Some(Leg { id: fresh, connected: false });
+        *call.leg_of(party, session)? = Some(Leg::new(fresh));
         self.leg_changed(now, id, party, Some(session));
         self.replan(now, id);
         Ok(LegOrder { node, leg: fresh })
@@ -373,15 +382,18 @@ impl Switchboard {
         let Some(call) = self.calls.get_mut(&id).filter(|c| c.node == *node) else { return };
         let Some((party, session)) = call.owner_of(leg) else { return };
         let Some(found) = call.leg_mut(leg) else { return };
-        let connected = report == LegReport::Connected;
+        let (connected, without_pictures) = (report.is_connected(), report == LegReport::WithoutPictures);
         let changed = found.connected != connected;
-        found.connected = connected;
+        let has_own_news = found.without_pictures != without_pictures;
+        (found.connected, found.without_pictures) = (connected, without_pictures);
         if report == LegReport::Closed {
             call.remove_leg(leg);
             self.replan(now, id);
         }
         if changed || report == LegReport::Closed {
             self.leg_changed(now, id, party, session);
+        } else if has_own_news {
+            self.tell_own(now, id, party, session);
         }
         self.go_live_if_connected(now, id);
     }
@@ -426,13 +438,8 @@ impl Switchboard {
             return;
         }
         if call.state.is_before_accept() {
-            // Counted for this device alone: a shared number would tell the caller how many devices the callee has.
-            call.count_for(party, session);
-            let view = session.map(|s| (s, call.view(party, session)));
-            if let Some((session, view)) = view {
-                self.tell(now, session, crate::session::Event::Call(Box::new(view)));
-            }
-            return;
+            // A shared number would tell the caller how many devices the callee has.
+            return self.tell_own(now, id, party, session);
         }
         call.revision += 1;
         let seat = call.seat_mut(party);
@@ -442,6 +449,16 @@ impl Switchboard {
         }
         self.record(id);
         self.tell_call(now, id);
+    }
+
+    /// Tells a device what concerns it alone, and counts it for that device alone.
+    fn tell_own(&mut self, now: UnixMillis, id: CallId, party: Party, session: Option<SessionId>) {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| !call.state.is_ended()) else { return };
+        call.count_for(party, session);
+        let view = session.map(|s| (s, call.view(party, session)));
+        if let Some((session, view)) = view {
+            self.tell(now, session, crate::session::Event::Call(Box::new(view)));
+        }
     }
 
     fn go_live_if_connected(&mut self, now: UnixMillis, id: CallId) {

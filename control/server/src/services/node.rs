@@ -198,6 +198,7 @@ fn said(word: FromNode) -> Result<Option<NodeSaid>, InvalidId> {
         FromNode::LegChanged(changed) => {
             let report = match changed.state() {
                 v1::LegState::Connected => LegReport::Connected,
+                v1::LegState::WithoutPictures => LegReport::WithoutPictures,
                 v1::LegState::Stalled => LegReport::Stalled,
                 v1::LegState::Closed => LegReport::Closed,
                 v1::LegState::Unspecified => {

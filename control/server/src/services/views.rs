@@ -39,6 +39,7 @@ pub(super) fn call(view: &CallView) -> v1::Call {
         peer_connected: view.peer_connected,
         on_this_device: view.on_this_device,
         leg_wanted: view.leg_wanted,
+        without_pictures: view.without_pictures,
         direct: view.direct.map(direct),
         own_exposure: view.own_exposure.map(Into::into),
         peer_exposure: view.peer_exposure.map(Into::into),

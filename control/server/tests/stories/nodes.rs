@@ -22,6 +22,19 @@ async fn live(world: &World) -> (Device, Device, v1::Call) {
 }
 
 #[tokio::test]
+async fn a_device_whose_way_carries_no_picture_is_told() {
+    let world = World::new().await;
+    let mut node = world.node("n1").await;
+    let (_alice, mut bob, call) = live(&world).await;
+    let seen = node.until("the plan", |seen| seen.plans.contains_key(&call.call_id)).await;
+    let leg = seen.plans[&call.call_id].legs[1].leg_id.clone();
+    node.leg(&call, &leg, LegState::WithoutPictures).await;
+    bob.call("pictures are left out", |c| c.without_pictures).await;
+    node.leg(&call, &leg, LegState::Connected).await;
+    bob.call("and come again", |c| !c.without_pictures).await;
+}
+
+#[tokio::test]
 async fn a_refused_offer_is_answered_with_the_nodes_reason() {
     let world = World::new().await;
     let node = world.node("n1").await;

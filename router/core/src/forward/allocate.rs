@@ -1,5 +1,7 @@
 //! What each viewer is to be sent of the layers that its publishers send.
 
+use std::time::Instant;
+
 use super::Forward;
 use super::allocation::{self, Video};
 use super::layers::{Choice, Layer};
@@ -25,15 +27,15 @@ struct Viewing {
 
 impl Forward {
     /// What a viewer's path carries is thought to be this now.
-    pub(crate) fn set_estimate(&mut self, viewer: LegKey, estimate: Estimate) {
+    pub(crate) fn set_estimate(&mut self, now: Instant, viewer: LegKey, estimate: Estimate) {
         if let Some(leg) = self.legs.get_mut(&viewer) {
             leg.estimate = Some(estimate);
-            self.allocate(viewer);
+            self.allocate(now, viewer);
         }
     }
 
     /// Chooses anew what a viewer is to be sent.
-    pub(super) fn allocate(&mut self, viewer: LegKey) {
+    pub(super) fn allocate(&mut self, now: Instant, viewer: LegKey) {
         let viewing = self.viewing(viewer);
         let Some(leg) = self.legs.get_mut(&viewer) else { return };
         let Viewing { videos, rest } = viewing;
@@ -53,7 +55,16 @@ impl Forward {
         let bound = leg.estimate.filter(|estimate| estimate.is_bound);
         let room = bound.map(|bound| bound.bits_per_second as f64 - rest);
         let (views, videos): (Vec<usize>, Vec<Video>) = videos.into_iter().unzip();
-        let chosen = allocation::choose(room, &videos);
+        let mut chosen = allocation::choose(room, &videos);
+        let is_shown = videos.iter().any(|video| !video.choices.is_empty());
+        let has_room = chosen.iter().any(Option::is_some);
+        let judged = leg.pause.judge(now, is_shown && !has_room);
+        if judged.is_paused {
+            chosen.fill(None);
+        }
+        if let Some(is_paused) = judged.news {
+            self.pauses.push_back((viewer, is_paused));
+        }
         for ((view, video), chosen) in views.into_iter().zip(&videos).zip(chosen) {
             leg.aim(view, video, chosen, room);
         }

@@ -78,7 +78,7 @@ impl Forward {
             && layers.note(packet.arrival, packet.encoding, &packet.frame, bytes)
             && layers.is_layered();
         if has_changed {
-            self.viewers_of(from, index).into_iter().for_each(|viewer| self.allocate(viewer));
+            self.viewers_of(from, index).into_iter().for_each(|viewer| self.allocate(packet.arrival, viewer));
         }
     }
 

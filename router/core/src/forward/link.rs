@@ -81,7 +81,7 @@ impl Forward {
         }
         for index in opened {
             let viewers = self.viewers_of(key, index);
-            viewers.into_iter().for_each(|viewer| self.allocate(viewer));
+            viewers.into_iter().for_each(|viewer| self.allocate(now, viewer));
             self.wish_awaited(now, key, index);
         }
     }

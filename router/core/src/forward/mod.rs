@@ -7,6 +7,7 @@ mod deliver;
 mod keyframe;
 mod layers;
 mod link;
+mod pause;
 mod pictures;
 mod rewrite;
 mod selector;
@@ -21,6 +22,7 @@ use self::clock::PublisherClock;
 use self::keyframe::Pacer;
 use self::layers::Layers;
 use self::link::Link;
+use self::pause::Pause;
 use self::pictures::Pictures;
 use self::rewrite::Rewriter;
 use self::selector::Selector;
@@ -87,6 +89,8 @@ pub(crate) struct Forward {
     /// When, whose, which track and which encoding.
     waiting: BTreeSet<(Instant, LegKey, usize, u8)>,
     wanted: VecDeque<Wanted>,
+    /// Whose pictures have ended for want of room, or come again.
+    pauses: VecDeque<(LegKey, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +109,8 @@ struct Leg {
     /// What its path carries, as far as it was asked and is known, and for what it was asked.
     estimate: Option<Estimate>,
     demand: Option<Demand>,
+    /// Whether there is room for any picture.
+    pause: Pause,
 }
 
 #[derive(Debug)]
@@ -176,6 +182,9 @@ impl Forward {
         leg.clock = PublisherClock::default();
         leg.live = false;
         (leg.estimate, leg.demand) = (None, None);
+        if leg.pause.end() {
+            self.pauses.push_back((key, false));
+        }
         // What its viewers were sent does not go on.
         for viewer in leg.to.clone() {
             let views = self.legs.get_mut(&viewer).map(|leg| &mut leg.views[..]).unwrap_or_default();
@@ -222,6 +231,7 @@ impl Forward {
     /// The leg and its routes are gone.
     pub(crate) fn remove(&mut self, key: LegKey) {
         let Some(gone) = self.legs.remove(&key) else { return };
+        self.pauses.retain(|(leg, _)| *leg != key);
         self.waiting.retain(|(_, leg, ..)| *leg != key);
         for publisher in gone.from {
             if let Some(leg) = self.legs.get_mut(&publisher) {
@@ -246,6 +256,12 @@ impl Forward {
     #[must_use]
     pub(crate) fn poll_wanted(&mut self) -> Option<Wanted> {
         self.wanted.pop_front()
+    }
+
+    /// The next viewer who gets no picture any more (true), since its path carries none, or some again.
+    #[must_use]
+    pub(crate) fn poll_pause(&mut self) -> Option<(LegKey, bool)> {
+        self.pauses.pop_front()
     }
 
     /// When [`Forward::handle_timeout`] is due.

@@ -41,6 +41,9 @@ pub struct PlanOutcome {
 pub enum LegState {
     /// ICE and DTLS are up.
     Connected,
+    /// The same, and for more than a second its client's path has not carried even the smallest of the pictures that it views: it gets none, and
+    /// sound alone. Told of pictures in more than one size or layer; others are sent whatever the path carries.
+    WithoutPictures,
     /// Nothing from the client authenticated for 7 s; it may come back.
     Stalled,
     /// The client closed it, or it failed.

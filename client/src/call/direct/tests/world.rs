@@ -27,6 +27,7 @@ pub(super) fn call_with(direct: DirectInfo) -> CallInfo {
         peer_connected: true,
         on_this_device: true,
         leg_wanted: false,
+        without_pictures: false,
         direct: Some(direct),
         own_exposure: None,
         peer_exposure: None,

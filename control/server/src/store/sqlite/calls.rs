@@ -166,6 +166,7 @@ fn view(call: &CallRecord, account: &AccountId) -> Option<CallView> {
         peer_connected: false,
         on_this_device: false,
         leg_wanted: false,
+        without_pictures: false,
         direct: None,
         own_exposure: call.exposure[role as usize],
         peer_exposure: call.exposure[role.other() as usize],
