@@ -6,7 +6,7 @@ SHELL := /bin/bash
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 
-.PHONY: help run test check bench bench-forward bench-peers bench-edge hostile fuzz quality web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
+.PHONY: help run test check bench bench-forward bench-peers bench-edge hostile fuzz quality layers web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,10 @@ quality: setup-test web ## Speech quality, switches of legs and times of answers
 	tests/lossy.sh
 	TEST_JUDGE=1 tests/faults.sh network stall
 	cargo test --quiet --workspace --lib --test direct --test stories -- --include-ignored --nocapture switches_each_way as_long_as_calling_off
+
+layers: setup-test web ## What is heard and seen when a viewer's way narrows, in network namespaces (needs root and a quiet machine)
+	tests/lib/build.sh
+	TEST_JUDGE=1 tests/net/layers/run.py
 
 fresh: ## Try `make test` and `make run` on a bare Debian (debootstrap, needs root, an hour)
 	tests/fresh.sh test /tmp/duocast-fresh
