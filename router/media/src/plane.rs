@@ -422,12 +422,13 @@ impl MediaPlane {
         let Some(contexts) = &self.contexts else { return };
         let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
         let Some(bandwidth) = &mut self.bandwidth else {
-            while sink.send(|out| sender.release(now, with, None, out)) {}
+            while sender.held_since().is_some() && sink.send(|out| sender.release(now, with, None, out)) {}
             return;
         };
-        let is_collapse = bandwidth.take_collapse();
-        sender.give_up(now, is_collapse, &mut self.given_up);
-        if is_collapse {
+        // Without a path nothing that waits would ever go, and its time would come again and again.
+        let is_lost = bandwidth.take_collapse() || (sink.path.is_none() && sender.held_since().is_some());
+        sender.give_up(now, is_lost, &mut self.given_up);
+        if is_lost {
             self.again.clear();
         }
         while bandwidth.lets_pass(now)
