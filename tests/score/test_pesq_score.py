@@ -1,5 +1,6 @@
 """The score must tell clean speech from spoiled speech, wherever the speech begins. Run: python -m unittest -v"""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -82,6 +83,39 @@ class Scoring(unittest.TestCase):
         spoiled = self.samples + self.noise.normal(0, 0.05, len(self.samples))
         run = self.run_tool(self.write(np.concatenate([spoiled, self.samples, spoiled])))
         self.assertEqual(run.returncode, 0, run.stderr)
+
+    def stretched(self, every=1.0):
+        """As a jitter buffer plays it where packets get lost: a pitch period or two left out or said twice, now and then."""
+        parts, at = [], 0
+        while at < len(self.samples):
+            size = int(self.noise.exponential(every) * self.rate) + 1200
+            shift = int(self.noise.uniform(0.0025, 0.01) * self.rate)
+            parts.append(self.samples[at : at + size])
+            at += size
+            if self.noise.random() < 0.5:
+                at += shift
+            else:
+                parts.append(self.samples[max(at - shift, 0) : at])
+        return np.concatenate(parts)
+
+    def test_speech_that_a_jitter_buffer_stretched_is_found(self):
+        for _ in range(3):
+            run = self.run_tool(self.write(self.late(self.stretched())), "--min", "2.5")
+            self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+
+    def test_another_voice_is_no_recording_of_it(self):
+        other = f"{self.folder.name}/other.wav"
+        subprocess.run([HERE / "speech.sh", other, "female"], check=True)
+        run = self.run_tool(self.write(self.late(soundfile.read(other)[0])))
+        self.assertEqual(run.returncode, 2, run.stdout)
+
+    def test_each_whole_repetition_is_scored(self):
+        noisy = self.samples + self.noise.normal(0, 0.02, len(self.samples))
+        run = self.run_tool(self.write(np.concatenate([self.samples[self.rate :], noisy, self.samples, self.samples[: self.rate]])), "--each")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        first, second = json.loads(run.stdout)
+        self.assertTrue(first["pesq_wb"] < 2 < 4 < second["pesq_wb"], run.stdout)
+        self.assertAlmostEqual(second["delay_s"] - first["delay_s"], len(self.samples) / self.rate, delta=0.01)
 
     def test_parts_of_speech_that_was_cut_now_and_then_are_heard(self):
         # The machine stands still for 100 ms every 2.7 s.
