@@ -53,16 +53,16 @@ export class MediaLines {
 
   /**
    * What was decoded since this was last asked. A source's timestamp is that of the media which was handed on last to
-   * be played (WebRTC, 5.5): concealed sound does not move it.
+   * be played (WebRTC, 5.5): concealed sound does not move it. A source that was silent for ten seconds is forgotten, which is no news.
    */
   heard(): { audio: boolean; video: boolean } {
     const before = this.#seen;
-    this.#seen = { audio: newest(this.audio.receiver), video: this.#newestPicture() };
+    this.#seen = { audio: newest(this.audio.receiver) ?? before.audio, video: this.#newestPicture() ?? before.video };
     return { audio: this.#seen.audio !== before.audio, video: this.#seen.video !== before.video };
   }
 
   /** Between the decoder and the first picture of an element that has just begun lie some hundred milliseconds. */
-  #newestPicture(): number {
+  #newestPicture(): number | undefined {
     return drawsPictures() ? this.#drawn : newest(this.video.receiver);
   }
 }
@@ -72,6 +72,6 @@ function drawsPictures(): boolean {
   return "requestVideoFrameCallback" in HTMLVideoElement.prototype && !document.hidden;
 }
 
-function newest(receiver: RTCRtpReceiver): number {
-  return receiver.getSynchronizationSources()[0]?.rtpTimestamp ?? 0;
+function newest(receiver: RTCRtpReceiver): number | undefined {
+  return receiver.getSynchronizationSources()[0]?.rtpTimestamp;
 }
