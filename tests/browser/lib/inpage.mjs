@@ -59,15 +59,25 @@ export async function inspectPeer() {
   return { offer: peer.localDescription?.sdp ?? "", answer: peer.remoteDescription?.sdp ?? "", candidates };
 }
 
-/** Records what the page hears until `seconds` of sound are there; gives 16-bit samples as base64 and their rate. */
-export async function recordHeard(seconds) {
-  const { track } = window.peers.at(-1).getReceivers().find((receiver) => receiver.track.kind === "audio");
+/**
+ * Records what the page hears, or the microphone that it sends (`own`), until `seconds` of sound are there; gives 16-bit samples as
+ * base64, their rate, and when the first began, in milliseconds of the machine's clock. `direct`: of the connection to the other party,
+ * true or false; without it of the newest one.
+ */
+export async function recordSound({ seconds, own = false, direct }) {
+  // The router alone is ICE-lite.
+  const isDirect = ({ remoteDescription }) => remoteDescription !== null && !remoteDescription.sdp.includes("a=ice-lite");
+  const open = window.peers.filter((peer) => peer.connectionState !== "closed");
+  const peer = direct === undefined ? window.peers.at(-1) : open.findLast((one) => isDirect(one) === direct);
+  const ends = own ? peer.getSenders() : peer.getReceivers();
+  const { track } = ends.find((end) => end.track?.kind === "audio");
   // As many blocks of 10 ms as there will be: by default it drops what a busy page does not fetch at once.
   const processor = new MediaStreamTrackProcessor({ track: track.clone(), maxBufferSize: seconds * 100 });
   const reader = processor.readable.getReader();
   const parts = [];
   let rate = 48_000;
   let count = 0;
+  let beganAtMs = Infinity;
   while (count < seconds * rate) {
     const { done, value } = await reader.read();
     if (done) break;
@@ -75,13 +85,46 @@ export async function recordHeard(seconds) {
     value.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
     rate = value.sampleRate;
     count += samples.length;
+    // The block that waited least for this page tells it best.
+    beganAtMs = Math.min(beganAtMs, performance.timeOrigin + performance.now() - (1000 * count) / rate);
     parts.push(Int16Array.from(samples, (sample) => Math.max(-32768, Math.min(32767, Math.round(sample * 32767)))));
     value.close();
   }
   await reader.cancel();
   let bytes = "";
   for (const part of parts) for (const byte of new Uint8Array(part.buffer)) bytes += String.fromCharCode(byte);
-  return { rate, base64: btoa(bytes) };
+  return { rate, base64: btoa(bytes), beganAtMs };
+}
+
+/** What came on the connection to the other party (`direct`) or on the routed one since it began, and whether this page sends redundant sound there. */
+export async function arrivals(direct) {
+  // The router alone is ICE-lite.
+  const isDirect = ({ remoteDescription }) => remoteDescription !== null && !remoteDescription.sdp.includes("a=ice-lite");
+  const peer = window.peers.filter((one) => one.connectionState !== "closed").findLast((one) => isDirect(one) === direct);
+  const all = [...(await peer.getStats()).values()];
+  const came = (kind) => all.find((entry) => entry.type === "inbound-rtp" && entry.kind === kind) ?? {};
+  const pick = (entry, ...names) => Object.fromEntries(names.map((name) => [name, entry[name] ?? 0]));
+  // Chromium sends redundant sound where that was agreed on before plain one.
+  const sound = peer.getTransceivers().find(({ receiver }) => receiver.track.kind === "audio");
+  return {
+    audio: pick(came("audio"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "fecPacketsReceived", "totalSamplesReceived", "concealedSamples", "jitterBufferDelay", "jitterBufferEmittedCount"),
+    video: pick(came("video"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "framesDecoded", "freezeCount", "totalFreezesDuration", "frameHeight"),
+    sendsRed: sound.sender.getParameters().codecs[0]?.mimeType === "audio/red",
+  };
+}
+
+/** Before the page's own code: sound goes plain, as if this browser knew no redundant one. */
+export function knowNoRed() {
+  const plain = (line) => {
+    const { codecs } = RTCRtpReceiver.getCapabilities("audio");
+    line.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType.toLowerCase() !== "audio/red"));
+  };
+  const native = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function addTransceiver(kind, ...more) {
+    const line = native.call(this, kind, ...more);
+    if (kind === "audio") plain(line);
+    return line;
+  };
 }
 
 /** From now on notes in `window.noted` when each picture of the other side was drawn, and whether it could be seen. */

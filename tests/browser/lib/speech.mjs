@@ -5,7 +5,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { DUOCAST, ROOT } from "./server.mjs";
-import { recordHeard } from "./inpage.mjs";
+import { recordSound } from "./inpage.mjs";
 import { IS_JUDGED, until, within } from "./until.mjs";
 
 const run = promisify(execFile);
@@ -60,10 +60,15 @@ export class HeadlessCall {
   }
 }
 
-/** Records `seconds` of what a page hears into a WAV file. A loaded machine may play them more slowly than they passed. */
-export async function recordPage(person, seconds, file) {
-  const heard = await within("the recording in the page", 4 * seconds * 1000, person.browser.evaluate(recordHeard, seconds));
-  writeFileSync(file, wav(Buffer.from(heard.base64, "base64"), heard.rate));
+/**
+ * Records `seconds` of what a page hears, or of what else `which` says (`recordSound`), into a WAV file; gives when it began. A loaded
+ * machine may play them more slowly than they passed.
+ */
+export async function recordPage(person, seconds, file, which = {}) {
+  const recording = person.browser.evaluate(recordSound, { seconds, ...which });
+  const { base64, rate, beganAtMs } = await within("the recording in the page", 4 * seconds * 1000, recording);
+  writeFileSync(file, wav(Buffer.from(base64, "base64"), rate));
+  return beganAtMs;
 }
 
 /** 16-bit mono samples as a WAV file (RIFF, format 1). */

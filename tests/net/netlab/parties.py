@@ -180,7 +180,10 @@ class Lines:
         return self.next
 
     def ask(self, seconds=PATIENCE_SECONDS, **command):
-        number = self.send(**command)
+        return self.answer(self.send(**command), command, seconds)
+
+    def answer(self, number, command, seconds=PATIENCE_SECONDS):
+        """The answer to what was sent under this number."""
         with self.changed:
             done = self.changed.wait_for(lambda: number in self.answers or None in self.answers, seconds)
         if number not in self.answers:
@@ -270,9 +273,18 @@ class Browser(Lines):
         self.does("open", seconds=60, **opens)
 
     def does(self, what, seconds=PATIENCE_SECONDS + 10, **more):
-        answer = self.ask(seconds=seconds, do=what, **more)
-        assert "error" not in answer, f"{self.handle}'s browser: {what}: {answer['error']}"
-        return answer.get("ok")
+        return self.begins(what, seconds, **more)()
+
+    def begins(self, what, seconds=PATIENCE_SECONDS + 10, **more):
+        """The same, without waiting: what it gives waits."""
+        number = self.send(do=what, **more)
+
+        def done():
+            answer = self.answer(number, what, seconds)
+            assert "error" not in answer, f"{self.handle}'s browser: {what}: {answer['error']}"
+            return answer.get("ok")
+
+        return done
 
     def collect(self, world):
         """What the page received, and its descriptions, into files."""
