@@ -6,7 +6,7 @@ SHELL := /bin/bash
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/src/gen -prune -o -type f -print 2>/dev/null)
 PROTOS := $(wildcard proto/duocast/v1/*.proto)
 
-.PHONY: help run test check bench bench-forward bench-peers bench-edge hostile fuzz quality layers web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh
+.PHONY: help run test check bench bench-forward bench-peers bench-edge hostile fuzz quality layers web setup setup-test setup-bench unit web-test interop browser calls fmt policy leak fresh routes
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ leak: setup-test web ## The whole leak test in network namespaces (needs root an
 	tests/lib/build.sh
 	TEST_JUDGE=1 tests/net/run.sh
 	tests/net/switches/run.py
+
+routes: setup-test web ## The same calls by the server and directly, under the same networks, as a table (needs root and a quiet machine, half an hour)
+	tests/lib/build.sh
+	tests/net/routes/run.py --json out/routes.json
 
 quality: setup-test web ## Speech quality, switches of legs and times of answers, against what is promised (wants a quiet machine)
 	tests/lib/build.sh

@@ -8,6 +8,8 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { chromiumPerson, launchChromium } from "../browser/lib/chromium.mjs";
 import { sendLayers } from "../browser/lib/codecs.mjs";
+import { arrivals, knowNoRed } from "../browser/lib/inpage.mjs";
+import { recordPage } from "../browser/lib/speech.mjs";
 
 const [origin, ca, handle, token] = process.argv.slice(2);
 
@@ -135,14 +137,15 @@ async function keep() {
 }
 
 const acts = {
-  async open({ camera, layers } = {}) {
+  async open({ camera, layers, wav, plainSound } = {}) {
     const key = new X509Certificate(readFileSync(ca)).publicKey.export({ type: "spki", format: "der" });
-    browser = await launchChromium({ trustKey: createHash("sha256").update(key).digest("base64") });
+    browser = await launchChromium({ wav, trustKey: createHash("sha256").update(key).digest("base64") });
     const context = await browser.newContext({ viewport: { width: 900, height: 700 }, reducedMotion: "reduce" });
     await context.addInitScript(watch);
     if (layers) await context.addInitScript(sendLayers, layers);
+    if (plainSound) await context.addInitScript(knowNoRed);
     const server = { link: async () => `${origin}/#token=${token}` };
-    person = await chromiumPerson(browser, server, handle, { context, camera });
+    person = await chromiumPerson(browser, server, handle, { context, camera, rawMic: wav !== undefined });
   },
   calls: ({ callee, video = true }) => person.calls(callee, { video }),
   rings: () => person.rings(),
@@ -166,6 +169,13 @@ const acts = {
   touched: () => person.page.evaluate(() => ({ peers: window.netlab.peers, devices: window.devices.asked })),
   transports: () => person.page.evaluate(transports),
   legUpMs: () => person.page.evaluate(() => window.netlab.legUpMs),
+  /** What comes in so many seconds by the server or directly: the microphone and the loudspeaker as WAV files, and what is counted. */
+  async listens({ span, direct, said, heard }) {
+    const before = await person.page.evaluate(arrivals, direct);
+    const recordings = [recordPage(person, span, said, { own: true, direct }), recordPage(person, span, heard, { direct })];
+    const [saidAtMs, heardAtMs] = await Promise.all(recordings);
+    return { before, after: await person.page.evaluate(arrivals, direct), saidAtMs, heardAtMs };
+  },
   mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
   shows: ({ target }) => person.shows(target),
   keep,

@@ -1,0 +1,145 @@
+"""What was measured of two ways, as a table: for terminals, and in Markdown."""
+
+import json
+from statistics import mean, stdev
+
+# What the server may cost where the path is the same.
+WITHIN = 0.05
+# Nothing is frozen on either way of a good path: so much of the time, more than on the other way, is no difference.
+FROZEN_WITHIN = 0.005
+CONDITION = ("rtt_ms", "loss_percent", "rate_kbit", "red_allowed")
+
+
+def read(path):
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+class Way:
+    """All that was measured of one way under one condition: several calls, both directions of each."""
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.pages = [page for row in rows for page in row["pages"]]
+        self.scores = [score for page in self.pages for score in page["scores"]]
+        self.delays = [page["delay"]["delay_ms"] for page in self.pages if page["delay"]]
+        self.seconds = sum(page["seconds"] for page in self.pages)
+
+    def average(self, name):
+        return mean(page[name] for page in self.pages)
+
+    @property
+    def pesq(self):
+        return mean(self.scores) if self.scores else None
+
+    @property
+    def pesq_text(self):
+        if not self.scores:
+            return "none"
+        return f"{self.pesq:.2f} ({min(self.scores):.2f}-{max(self.scores):.2f}, {len(self.scores)})"
+
+    @property
+    def delay(self):
+        # Half of what two machines' clocks may differ by is in one direction and half in the other.
+        return mean(self.delays) if len(self.delays) == len(self.pages) else None
+
+    @property
+    def delay_text(self):
+        return "none" if self.delay is None else f"{self.delay:.0f}"
+
+    @property
+    def freezes(self):
+        return sum(page["freezes"] for page in self.pages)
+
+    @property
+    def frozen(self):
+        return sum(page["frozen_seconds"] for page in self.pages) / self.seconds
+
+    @property
+    def red_text(self):
+        return "no" if self.average("red") < 0.05 else f"{self.average('red'):.0%}"
+
+
+def error(values):
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("inf")
+
+
+def outside(routed, direct):
+    """What is not within the limit, and by how much; with a question mark where the measurements of each differ by as much."""
+    for name, ours, theirs, samples, more_is_better in (
+        ("PESQ", routed.pesq, direct.pesq, (routed.scores, direct.scores), True),
+        ("delay", routed.delay, direct.delay, (routed.delays, direct.delays), False),
+        ("picture", routed.average("video_kbit"), direct.average("video_kbit"), [[page["video_kbit"] for page in way.pages] for way in (routed, direct)], True),
+    ):
+        if ours is None or theirs is None:
+            yield f"{name} unknown"
+            continue
+        change = ours / theirs - 1
+        if change < -WITHIN if more_is_better else change > WITHIN:
+            noise = 2 * sum(error(one) ** 2 for one in samples) ** 0.5
+            yield f"{name} {change:+.0%}{'?' if noise > abs(ours - theirs) else ''}"
+    if routed.frozen > direct.frozen + FROZEN_WITHIN:
+        yield f"freezes {routed.frozen:.1%} of the time, not {direct.frozen:.1%}"
+
+
+def pairs(rows):
+    """Both ways under each condition, in their order."""
+    found = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in CONDITION), {}).setdefault(row["way"], []).append(row)
+    for condition, ways in sorted(found.items(), key=lambda one: (not one[0][3], one[0][:3])):
+        if {"routed", "direct"} <= ways.keys():
+            yield condition, Way(ways["routed"]), Way(ways["direct"])
+
+
+def name(condition):
+    rtt, loss, rate, red_allowed = condition
+    return f"{rtt} ms, {loss} %, {rate if rate < 1000 else f'{rate // 1000}000'} kbit/s" + ("" if red_allowed else ", no RED")
+
+
+HEAD = ("way", "PESQ-wb (least-most, n)", "delay ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "pictures/s", "freezes", "frozen s", "load")
+
+
+def cells(way_name, way):
+    loads = [row["load"] for row in way.rows]
+    return (
+        way_name,
+        way.pesq_text,
+        way.delay_text,
+        f"{way.average('audio_kbit'):.0f}",
+        f"{way.average('audio_concealed'):.1%}",
+        way.red_text,
+        f"{way.average('video_kbit'):.0f}",
+        f"{way.average('fps'):.0f}",
+        f"{way.freezes}",
+        f"{way.frozen * way.seconds:.1f} of {way.seconds:.0f}",
+        f"{max(loads):.1f}",
+    )
+
+
+def terminal(rows):
+    lines = [("condition", *HEAD)]
+    ends = [""]
+    for condition, routed, direct in pairs(rows):
+        lines += [(name(condition), *cells("routed", routed)), ("", *cells("direct", direct))]
+        ends += [", ".join(outside(routed, direct)) or f"within {WITHIN:.0%}", ""]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(f"{line}  {end}".rstrip() for line, end in zip(padded, ends, strict=True))
+
+
+def markdown(rows):
+    """Each cell has both ways: routed / direct."""
+    heads = ("Round trip, loss, rate", "PESQ-wb", "delay, ms", "sound, kbit/s", "RED", "picture, kbit/s", "pictures/s", "frozen, % of the time", "not within 5 %")
+    lines = [heads, ("---",) * len(heads)]
+    for condition, *ways in pairs(rows):
+        columns = (
+            lambda way: "none" if way.pesq is None else f"{way.pesq:.2f}",
+            lambda way: way.delay_text,
+            lambda way: f"{way.average('audio_kbit'):.0f}",
+            lambda way: way.red_text,
+            lambda way: f"{way.average('video_kbit'):.0f}",
+            lambda way: f"{way.average('fps'):.0f}",
+            lambda way: f"{100 * way.frozen:.1f} ({way.freezes})",
+        )
+        lines.append((name(condition), *(" / ".join(map(column, ways)) for column in columns), ", ".join(outside(*ways)) or "-"))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
