@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { backoffMs } from "../src/core/backoff";
 import { gradeBetween, QualityWindow, type QualitySample } from "../src/core/quality";
-import { CLEAN_MS, LOSSY_FROM, NO_REDUNDANCY, stepRedundancy } from "../src/core/redundancy";
+import { asAnswer, CLEAN_MS, LOSSY_FROM, NO_REDUNDANCY, soundOrdered, stepRedundancy } from "../src/core/redundancy";
 import { handleIn, matchContacts } from "../src/core/search";
 import { readStats } from "../src/core/stats";
 import { readToken, tokenFromFragment, tokenFromPaste } from "../src/core/token";
@@ -181,6 +181,24 @@ describe("the words", () => {
 });
 
 describe("redundant sound", () => {
+  const described = (sound: string, more = "a=rtpmap:63 red/48000/2\r\n"): string =>
+    `v=0\r\n${sound}\r\na=rtpmap:111 opus/48000/2\r\n${more}m=video 9 UDP/TLS/RTP/SAVPF 96 118\r\na=rtpmap:118 red/90000\r\n`;
+
+  it("goes first in a description, or last, and pictures stay as they are", () => {
+    const [plain, redundant] = ["111 63 9 0", "63 111 9 0"].map((types) => described(`m=audio 9 UDP/TLS/RTP/SAVPF ${types}`)) as [string, string];
+    expect(soundOrdered(plain, true)).toBe(redundant);
+    expect(soundOrdered(redundant, true)).toBe(redundant);
+    expect(soundOrdered(redundant, false)).toBe(plain);
+    const alone = described("m=audio 9 UDP/TLS/RTP/SAVPF 111 9 0", "");
+    expect(soundOrdered(alone, true)).toBe(alone);
+    expect(soundOrdered("", true)).toBe("");
+  });
+
+  it("is agreed on without the other end: its offer becomes an answer", () => {
+    expect(asAnswer("m=audio\r\na=setup:actpass\r\n")).toBe("m=audio\r\na=setup:passive\r\n");
+    expect(asAnswer("m=audio\r\na=setup:active\r\n")).toBe("m=audio\r\na=setup:active\r\n");
+  });
+
   const after = (...losses: (number | null)[]): boolean => {
     const end = losses.reduce((state, loss, second) => stepRedundancy(state, loss, second * 1000), NO_REDUNDANCY);
     return end.on;

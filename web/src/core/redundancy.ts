@@ -23,3 +23,26 @@ export function stepRedundancy(state: Redundancy, loss: number | null, nowMs: nu
   const isClean = cleanSinceMs !== null && nowMs - cleanSinceMs >= CLEAN_MS;
   return { on: loss >= LOSSY_FROM || (state.on && !isClean), cleanSinceMs };
 }
+
+/**
+ * The other end's description with redundant sound before plain one, or after it; as it is if it has none. Browsers send what comes
+ * first. Chromium counts redundant sound as a form of plain one and no codec to be chosen: its senders' parameters take the choice,
+ * and change nothing.
+ */
+export function soundOrdered(sdp: string, redundant: boolean): string {
+  return sdp.replace(/^m=audio[^]*?(?=^m=|(?![^]))/m, (sound) => {
+    const [, red] = /^a=rtpmap:(\d+) red\//im.exec(sound) ?? [];
+    const [, opus] = /^a=rtpmap:(\d+) opus\//im.exec(sound) ?? [];
+    if (!red || !opus) return sound;
+    return sound.replace(/^(m=audio \S+ \S+)(.*)/, (_, head: string, types: string) => {
+      const others = types.trim().split(" ").filter((type) => type !== red);
+      const at = others.indexOf(opus);
+      return [head, ...others.slice(0, at), ...(redundant ? [red, opus] : [opus, red]), ...others.slice(at + 1)].join(" ");
+    });
+  });
+}
+
+/** The other end's offer as if it had answered ours with the same; an answer as it is. Who answered connected: the other end waits. */
+export function asAnswer(sdp: string): string {
+  return sdp.replace(/^a=setup:actpass/gm, "a=setup:passive");
+}

@@ -2,6 +2,7 @@
 
 import { VIDEO_BITRATE_MAX } from "../core/bitrate";
 import { MediaLines } from "./path";
+import { sendRedundant } from "./redescribe";
 
 /** Candidates are gathered for this long at most; the server wants a description whole. */
 const GATHER_MS_MAX = 2_000;
@@ -17,6 +18,7 @@ export class DirectLeg {
   /** Steps are done one after the other, in the order in which they came. */
   #steps: Promise<unknown> = Promise.resolve();
   #closed = false;
+  #redundant = false;
 
   /** A connection of its own has its own certificate, CNAME and ICE credentials: nothing ties it to the routed leg. */
   constructor(
@@ -78,6 +80,13 @@ export class DirectLeg {
       const outcomes = await Promise.allSettled(added);
       if (!outcomes.some(({ status }) => status === "fulfilled")) throw new Error("no candidate can be used");
     });
+  }
+
+  /** Each packet of sound carries the one before as well, or not. Before both descriptions are there it is not done; ask again later. */
+  protect(redundant: boolean): void {
+    void this.#then(async () => {
+      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant))) this.#redundant = redundant;
+    }).catch(() => "the connection was closed meanwhile");
   }
 
   close(): void {

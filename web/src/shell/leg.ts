@@ -1,10 +1,12 @@
 // One peer connection to the router. It decides nothing: core/leg.ts says when to make, restart and close one.
 
 import type { IceState } from "../core/leg";
+import { soundOrdered } from "../core/redundancy";
 import { SIZE_NAMES, sizesOf } from "../core/sizes";
 import { START_KBIT, startingAt } from "../core/startrate";
 import type { Relay } from "./api";
 import { MediaLines } from "./path";
+import { sendRedundant } from "./redescribe";
 
 /** Until the camera is known. */
 const SIZES: RTCRtpEncodingParameters[] = sizesOf(1280 * 720).map((size, i) => ({ rid: SIZE_NAMES[i], ...size }));
@@ -12,6 +14,9 @@ const SIZES: RTCRtpEncodingParameters[] = sizesOf(1280 * 720).map((size, i) => (
 export class Leg {
   readonly connection: RTCPeerConnection;
   readonly lines: MediaLines;
+  /** Descriptions are set one after the other, in the order in which they were asked for. */
+  #steps: Promise<unknown> = Promise.resolve();
+  #redundant = false;
 
   /**
    * The picture's line is always offered, so that cameras go on and off in mid-call without another offer. Nothing is
@@ -35,19 +40,31 @@ export class Leg {
   }
 
   /** The offer, without waiting for candidates: the router sees where the packets come from. */
-  async offer(options: { restart: boolean }): Promise<string> {
-    // A restart whose answer never came leaves an offer behind; it is made anew.
-    if (this.connection.signalingState === "have-local-offer") {
-      await this.connection.setLocalDescription({ type: "rollback" });
-    }
-    await this.connection.setLocalDescription(await this.connection.createOffer({ iceRestart: options.restart }));
-    return this.connection.localDescription?.sdp ?? "";
+  offer(options: { restart: boolean }): Promise<string> {
+    return this.#then(async () => {
+      // A restart whose answer never came leaves an offer behind; it is made anew.
+      if (this.connection.signalingState === "have-local-offer") {
+        await this.connection.setLocalDescription({ type: "rollback" });
+      }
+      await this.connection.setLocalDescription(await this.connection.createOffer({ iceRestart: options.restart }));
+      return this.connection.localDescription?.sdp ?? "";
+    });
   }
 
   /** Takes the router's answer. Gives "connected" where a restart did not even interrupt the connection. */
-  async answer(sdp: string): Promise<IceState | null> {
-    await this.connection.setRemoteDescription({ type: "answer", sdp: startingAt(sdp, START_KBIT) });
-    return this.#iceState() === "connected" ? "connected" : null;
+  answer(sdp: string): Promise<IceState | null> {
+    return this.#then(async () => {
+      const ordered = soundOrdered(startingAt(sdp, START_KBIT), this.#redundant);
+      await this.connection.setRemoteDescription({ type: "answer", sdp: ordered });
+      return this.#iceState() === "connected" ? "connected" : null;
+    });
+  }
+
+  /** Each packet of sound carries the one before as well, or not. While anything is offered it is not done; ask again later. */
+  protect(redundant: boolean): void {
+    void this.#then(async () => {
+      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant))) this.#redundant = redundant;
+    }).catch(() => "the connection was closed meanwhile");
   }
 
   /** The router's answer to this leg, with its addresses; "" before it. */
@@ -57,6 +74,12 @@ export class Leg {
 
   close(): void {
     this.connection.close();
+  }
+
+  #then<T>(step: () => Promise<T>): Promise<T> {
+    const done = this.#steps.then(step);
+    this.#steps = done.catch(() => undefined);
+    return done;
   }
 
   #iceState(): IceState | null {

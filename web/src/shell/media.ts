@@ -305,7 +305,7 @@ export class Media {
     this.#quality = this.#window.add(toSample(stats, now));
     const redundancy = stepRedundancy(this.#redundancy[path], stats.sentAudioLoss, now);
     this.#redundancy = { ...this.#redundancy, [path]: redundancy };
-    this.#lines(path)?.protect(redundancy.on);
+    (path === "routed" ? this.#peer : this.#direct.leg)?.protect(redundancy.on);
     this.onChange();
   }
 }

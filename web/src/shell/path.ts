@@ -30,11 +30,6 @@ export class MediaLines {
     this.#video.send(video, on.video);
   }
 
-  /** Each packet of sound carries the one before as well, or not. */
-  protect(on: boolean): void {
-    this.#audio.protect(on);
-  }
-
   /** A picture of this path has been drawn by this element, in sight or behind another one. */
   readonly drawn = (element: HTMLVideoElement): void => {
     this.#drawn += 1;

@@ -8,9 +8,6 @@ export type Pause =
   /** The track is taken away. */
   | "track";
 
-/** Not in TypeScript's library yet (WebRTC extensions, 5.9). */
-type CodecChoice = RTCRtpEncodingParameters & { codec?: Pick<RTCRtpCodecParameters, "mimeType" | "clockRate" | "channels" | "sdpFmtpLine"> };
-
 /**
  * Stops and starts one sender without renegotiation. Measured in Chromium 156: either way is decoded again within 20-110 ms
  * on an idle machine, the picture with a key frame. Sound must be stopped by its encoding, or else its RTP timestamps
@@ -22,8 +19,6 @@ export class Sending {
   #on = false;
   #busy = false;
   #active = true;
-  #protect = false;
-  #protected = false;
   /** The pixels that the sizes are for. */
   #pixels = 0;
 
@@ -36,12 +31,6 @@ export class Sending {
   send(track: MediaStreamTrack | null, on: boolean): void {
     this.#track = track;
     this.#on = on;
-    if (!this.#busy) void this.#catchUp();
-  }
-
-  /** Sends sound redundantly (RFC 2198), where browser and the other end can; or plainly. */
-  protect(on: boolean): void {
-    this.#protect = on;
     if (!this.#busy) void this.#catchUp();
   }
 
@@ -66,15 +55,13 @@ export class Sending {
   }
 
   #isDone(): boolean {
-    const isAsWanted = this.sender.track === this.#wanted && this.#active === this.#wantedActive;
-    return isAsWanted && this.#protected === this.#protect;
+    return this.sender.track === this.#wanted && this.#active === this.#wantedActive;
   }
 
   async #step(): Promise<void> {
     const pixels = pixelsOf(this.#wanted);
     if (pixels > 0 && pixels !== this.#pixels) return this.#chooseSizes(pixels);
     if (this.sender.track !== this.#wanted) return this.#replaceTrack(this.#wanted);
-    if (this.#protected !== this.#protect) return this.#chooseCodec(this.#protect);
     const active = this.#wantedActive;
     const parameters = this.sender.getParameters();
     for (const encoding of parameters.encodings) encoding.active = active;
@@ -99,20 +86,6 @@ export class Sending {
     if (parameters.encodings.length < 2) return;
     for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, sizesOf(pixels)[i]);
     await this.sender.setParameters(parameters).catch(() => undefined);
-  }
-
-  /** Without renegotiation. A browser that cannot goes on as it is. */
-  async #chooseCodec(redundant: boolean): Promise<void> {
-    const parameters = this.sender.getParameters();
-    const name = redundant ? "audio/red" : "audio/opus";
-    const codec = parameters.codecs.find(({ mimeType }) => mimeType.toLowerCase() === name);
-    const encoding: CodecChoice | undefined = parameters.encodings[0];
-    if (codec && encoding) {
-      const { mimeType, clockRate, channels, sdpFmtpLine } = codec;
-      encoding.codec = { mimeType, clockRate, ...(channels && { channels }), ...(sdpFmtpLine && { sdpFmtpLine }) };
-      await this.sender.setParameters(parameters).catch(() => undefined);
-    }
-    this.#protected = redundant;
   }
 }
 
