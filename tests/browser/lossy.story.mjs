@@ -14,6 +14,8 @@ import { figure, until } from "./lib/until.mjs";
 const LISTEN_S = 23;
 /** Browsers report on sound every five seconds, and the router every second. */
 const ADAPTS_MS = 30_000;
+/** Plain sound has 60 to 80 bytes a packet, redundant sound twice as much. */
+const REDUNDANT_BYTES_MIN = 100;
 
 let server, folder;
 const people = [];
@@ -35,15 +37,17 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Whether this page sends redundant sound, and what came of the other's: packets, those lost, and those that came beside others. */
+/** Whether this page sends redundant sound, what it sent, and what came of the other's: packets, those lost, and those that came beside others. */
 function sound(person) {
   return person.page.evaluate(async () => {
     const peer = window.peers.at(-1);
     const report = [...(await peer.getStats()).values()];
     const into = report.find((entry) => entry.type === "inbound-rtp" && entry.kind === "audio") ?? {};
+    const out = report.find((entry) => entry.type === "outbound-rtp" && entry.kind === "audio") ?? {};
+    // Chromium sends redundant sound where that was agreed on before plain one.
     const sender = peer.getSenders().find(({ track }) => track?.kind === "audio");
-    const codec = sender?.getParameters().encodings[0]?.codec?.mimeType;
-    return { sendsRed: codec === "audio/red", packets: into.packetsReceived, lost: into.packetsLost, beside: into.fecPacketsReceived };
+    const sendsRed = sender?.getParameters().codecs[0]?.mimeType === "audio/red";
+    return { sendsRed, sent: out.packetsSent, sentBytes: out.bytesSent, packets: into.packetsReceived, lost: into.packetsLost, beside: into.fecPacketsReceived };
   });
 }
 
@@ -62,6 +66,8 @@ test("where packets get lost each carries the one before as well, and speech is 
     const lost = now[n].lost - before[n].lost;
     const all = now[n].packets - before[n].packets + lost;
     const beside = now[n].beside - before[n].beside;
+    const size = (now[n].sentBytes - before[n].sentBytes) / (now[n].sent - before[n].sent);
+    assert.ok(size > REDUNDANT_BYTES_MIN, `${person.handle} sent ${size.toFixed(0)} bytes a packet`);
     assert.ok(beside > all / 2, `${person.handle} got ${beside} packets beside others`);
     figure(`${person.handle} lost ${((100 * lost) / all).toFixed(1)} % of ${all} packets; ${await score(people[1 - n].speech, heard)}`);
   }
