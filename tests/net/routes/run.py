@@ -35,8 +35,8 @@ RTTS_MS, LOSSES_PERCENT, RATES_KBIT = (20, 80), (0, 3, 10), (500, 2000)
 SHORT = ((20, 0, 2000), (80, 10, 500))
 # After a way came into use: estimates of the bandwidth have grown, and redundant sound has begun (browsers report every five seconds).
 SETTLE_SECONDS = 12
-# A passage lasts 10.7 s and is said again and again, so three times that has two whole ones in it.
-LISTEN_SECONDS, LISTEN_SECONDS_SHORT = 33, 22
+# A passage lasts 10.7 s and is said again and again, so twice that has a whole one in it, and mostly two.
+LISTEN_SECONDS, LISTEN_SECONDS_SHORT = 24, 22
 CAMERA = {"width": 640, "height": 360}
 WAYS = {"routed": False, "direct": True}
 
@@ -111,21 +111,25 @@ def calls(world, kbit, given, keep):
     for home, (handle, voice) in names.items():
         wav = world.root / f"{handle}.wav"
         subprocess.run([SCORE / "speech.sh", wav, voice], check=True)
-        Browser(world, world.homes[home], handle, camera=CAMERA, wav=str(wav), plainSound=given.no_red)
+        layers = {"codec": "VP8", "mode": "L1T1"} if given.one_size else None
+        Browser(world, world.homes[home], handle, camera=CAMERA, layers=layers, wav=str(wav), plainSound=given.no_red)
     seconds = LISTEN_SECONDS_SHORT if given.short else LISTEN_SECONDS
     with direct_stories.page_call(world, (direct_stories.ASK, direct_stories.ASK)) as (alice, bob, _):
         for home in "ab":
             world.lab.limit(world.homes[home], kbit, kbit)
-        time.sleep(SETTLE_SECONDS)
-        keep("routed", listens((alice, bob), "routed", seconds, world.root))
+        listen(world, (alice, bob), "routed", seconds, keep)
         alice.does("click", target="go-direct")
         bob.does("shows", target="direct-question")
         bob.does("click", target="direct-yes")
         for page in (alice, bob):
             until(f"{page.handle}'s page is direct", lambda page=page: is_direct(page), 40, every=0.5)
-        time.sleep(SETTLE_SECONDS)
-        keep("direct", listens((alice, bob), "direct", seconds, world.root))
+        listen(world, (alice, bob), "direct", seconds, keep)
         assert all(is_direct(page) for page in (alice, bob)), f"it did not stay direct: {[page.does('state')['direct'] for page in (alice, bob)]}"
+
+
+def listen(world, pages, way, seconds, keep):
+    time.sleep(SETTLE_SECONDS)
+    keep(way, listens(pages, way, seconds, world.root))
 
 
 def is_direct(page):
@@ -152,7 +156,7 @@ def main(given, duocast, directory):
         name = f"{rtt} ms, {loss} %, {rate} kbit/s"
 
         def keep(way, measured, condition=(rtt, loss, rate)):
-            rows.append({"rtt_ms": condition[0], "loss_percent": condition[1], "rate_kbit": condition[2], "way": way, "red_allowed": not given.no_red, **measured})
+            rows.append({"rtt_ms": condition[0], "loss_percent": condition[1], "rate_kbit": condition[2], "way": way, "red_allowed": not given.no_red, "one_size": given.one_size, **measured})
             if given.json:
                 given.json.write_text(json.dumps(kept + rows, indent=1))
 
@@ -182,6 +186,7 @@ if __name__ == "__main__":
     parser.add_argument("--rtt", type=int, action="append", choices=RTTS_MS, help="only this round trip, ms; again for more")
     parser.add_argument("--loss", type=int, action="append", choices=LOSSES_PERCENT, help="only this loss, percent")
     parser.add_argument("--rate", type=int, action="append", choices=RATES_KBIT, help="only this rate, kbit/s")
+    parser.add_argument("--one-size", action="store_true", help="the pages send the router one size of their picture, as they do directly")
     parser.add_argument("--no-red", action="store_true", help="the pages know no redundant sound")
     parser.add_argument("--seed", type=int, default=1, help="of the loss")
     parser.add_argument("--json", type=Path, help="add what was measured to this file")

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 WITHIN = 0.05
 # Nothing is frozen on either way of a good path: so much of the time, more than on the other way, is no difference.
 FROZEN_WITHIN = 0.005
-CONDITION = ("rtt_ms", "loss_percent", "rate_kbit", "red_allowed")
+CONDITION = ("rtt_ms", "loss_percent", "rate_kbit", "red_allowed", "one_size")
 
 
 def read(path):
@@ -35,7 +35,7 @@ class Way:
     def pesq_text(self):
         if not self.scores:
             return "none"
-        return f"{self.pesq:.2f} ({min(self.scores):.2f}-{max(self.scores):.2f}, {len(self.scores)})"
+        return f"{self.pesq:.2f} ({min(self.scores):.2f}-{max(self.scores):.2f})"
 
     @property
     def delay(self):
@@ -56,7 +56,8 @@ class Way:
 
     @property
     def red_text(self):
-        return "no" if self.average("red") < 0.05 else f"{self.average('red'):.0%}"
+        """Whether the pages sent redundant sound: both, one of them, or none."""
+        return ("no", "one way", "yes")[round(2 * self.average("peer_sends_red"))]
 
 
 def error(values):
@@ -85,18 +86,18 @@ def pairs(rows):
     """Both ways under each condition, in their order."""
     found = {}
     for row in rows:
-        found.setdefault(tuple(row[name] for name in CONDITION), {}).setdefault(row["way"], []).append(row)
-    for condition, ways in sorted(found.items(), key=lambda one: (not one[0][3], one[0][:3])):
+        found.setdefault(tuple(row.get(name, False) for name in CONDITION), {}).setdefault(row["way"], []).append(row)
+    for condition, ways in sorted(found.items(), key=lambda one: (not one[0][3], one[0][4], one[0][:3])):
         if {"routed", "direct"} <= ways.keys():
             yield condition, Way(ways["routed"]), Way(ways["direct"])
 
 
 def name(condition):
-    rtt, loss, rate, red_allowed = condition
-    return f"{rtt} ms, {loss} %, {rate if rate < 1000 else f'{rate // 1000}000'} kbit/s" + ("" if red_allowed else ", no RED")
+    rtt, loss, rate, red_allowed, one_size = condition
+    return f"{rtt} ms, {loss} %, {rate if rate < 1000 else f'{rate // 1000}000'} kbit/s" + ("" if red_allowed else ", no RED") + (", one size" if one_size else "")
 
 
-HEAD = ("way", "PESQ-wb (least-most, n)", "delay ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "pictures/s", "freezes", "frozen s", "load")
+HEAD = ("way", "PESQ-wb (least-most)", "delay ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "lines", "pictures/s", "freezes", "frozen s", "load")
 
 
 def cells(way_name, way):
@@ -109,6 +110,7 @@ def cells(way_name, way):
         f"{way.average('audio_concealed'):.1%}",
         way.red_text,
         f"{way.average('video_kbit'):.0f}",
+        f"{way.average('lines'):.0f}",
         f"{way.average('fps'):.0f}",
         f"{way.freezes}",
         f"{way.frozen * way.seconds:.1f} of {way.seconds:.0f}",
@@ -129,17 +131,17 @@ def terminal(rows):
 
 def markdown(rows):
     """Each cell has both ways: routed / direct."""
-    heads = ("Round trip, loss, rate", "PESQ-wb", "delay, ms", "sound, kbit/s", "RED", "picture, kbit/s", "pictures/s", "frozen, % of the time", "not within 5 %")
+    heads = ("Round trip, loss, rate", "RED", "PESQ-wb", "delay, ms", "sound, kbit/s", "picture, kbit/s", "lines", "pictures/s", "frozen, % of the time (times)", "not within 5 %")
     lines = [heads, ("---",) * len(heads)]
     for condition, *ways in pairs(rows):
         columns = (
-            lambda way: "none" if way.pesq is None else f"{way.pesq:.2f}",
+            lambda way: way.pesq_text,
             lambda way: way.delay_text,
             lambda way: f"{way.average('audio_kbit'):.0f}",
-            lambda way: way.red_text,
             lambda way: f"{way.average('video_kbit'):.0f}",
+            lambda way: f"{way.average('lines'):.0f}",
             lambda way: f"{way.average('fps'):.0f}",
             lambda way: f"{100 * way.frozen:.1f} ({way.freezes})",
         )
-        lines.append((name(condition), *(" / ".join(map(column, ways)) for column in columns), ", ".join(outside(*ways)) or "-"))
+        lines.append((name(condition), " / ".join(way.red_text for way in ways), *(" / ".join(map(column, ways)) for column in columns), ", ".join(outside(*ways)) or "-"))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
