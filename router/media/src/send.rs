@@ -210,8 +210,9 @@ impl Sender {
         if write.redundant.is_some() {
             track.redundancy.keep(number, timestamp, payload);
         }
-        track.packets = track.packets.wrapping_add(1);
-        track.octets = track.octets.wrapping_add(payload.len() as u32);
+        if !is_held {
+            track.count(payload.len());
+        }
         let (captured, clock_rate) = (write.captured, write.clock_rate);
         let last = Last { payload_type: write.payload_type, timestamp, captured, clock_rate };
         let before = track.last.replace(last);
@@ -258,7 +259,10 @@ impl Sender {
             payload: kept.payload(),
             renumbered: Renumbered::default(),
         };
-        let is_sealed = track.seal(&sent, None, now, with, bandwidth, out);
+        let (len, is_sealed) = (sent.payload.len(), track.seal(&sent, None, now, with, bandwidth, out));
+        if is_sealed {
+            track.count(len);
+        }
         track.history.note_sent(now);
         is_sealed
     }
@@ -270,7 +274,9 @@ impl Sender {
             let is_late = track.history.held_since().is_some_and(is_late);
             if std::mem::take(&mut track.is_broken) || is_late || is_collapse {
                 track.history.give_up();
-                given_up.push(track.mid);
+                if !given_up.contains(&track.mid) {
+                    given_up.push(track.mid);
+                }
             }
         }
     }
@@ -301,6 +307,12 @@ impl SendTrack {
         let ticks = since * u64::from(last.clock_rate) / 1_000_000;
         let timestamp = last.timestamp.wrapping_add(ticks as u32);
         Some(SenderInfo { timestamp, packets: self.packets, octets: self.octets })
+    }
+
+    /// A packet of media was sent.
+    fn count(&mut self, payload_bytes: usize) {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload_bytes as u32);
     }
 
     /// Whether repetitions were sent.

@@ -152,9 +152,11 @@ impl Layers {
                 choices.push(Choice { layer: whole, bits });
             }
             // All of an encoding is with whatever else it comes to have.
-            if let Some(last) = choices.last_mut().filter(|last| usize::from(last.layer.encoding) == encoding)
-            {
-                last.layer.spatial = u8::MAX;
+            let of_encoding = |choice: &Choice| usize::from(choice.layer.encoding) == encoding;
+            if let Some(highest) = choices.last().filter(|last| of_encoding(last)).map(|c| c.layer.spatial) {
+                let at_highest =
+                    |choice: &&mut Choice| of_encoding(choice) && choice.layer.spatial == highest;
+                choices.iter_mut().filter(at_highest).for_each(|choice| choice.layer.spatial = u8::MAX);
             }
         }
         choices

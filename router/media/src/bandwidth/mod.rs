@@ -110,6 +110,8 @@ pub(crate) struct Bandwidth {
     limit: Option<(f64, u64)>,
     /// Since when reports are waited for.
     waits_since: u64,
+    /// When anything was sent last.
+    sent_at: u64,
     overused_at: Option<u64>,
     /// The queue that grew is not empty yet.
     is_draining: bool,
@@ -159,6 +161,7 @@ impl Bandwidth {
             is_collapse_new: false,
             limit: None,
             waits_since: 0,
+            sent_at: 0,
             overused_at: None,
             is_draining: false,
             queued: 0.0,
@@ -182,6 +185,7 @@ impl Bandwidth {
             return self.sent.skip();
         }
         let now = self.micros(now);
+        self.sent_at = now;
         if self.sent.bytes_in_flight() == 0 {
             self.waits_since = now;
         }
@@ -248,13 +252,19 @@ impl Bandwidth {
     pub(crate) fn lets_pass(&self, now: Instant) -> bool {
         let at = self.micros(now);
         self.rate.bits().is_none()
-            || !self.is_queued(at) && (self.probes.id() != 0 || self.pace_free_at(at) <= at)
+            || !self.is_queued(at) && self.pace_free_at(at) <= at
+            || !self.queue.stands() && self.asks_at() <= at
     }
 
     /// When [`Bandwidth::lets_pass`] is true again; `None`: not before a report came.
     pub(crate) fn passes_at(&self, now: Instant) -> Option<Instant> {
         let now = self.micros(now);
-        (!self.is_queued(now)).then(|| self.began + Duration::from_micros(self.pace_free_at(now)))
+        let at = match (self.is_queued(now), self.queue.stands()) {
+            (false, _) => self.pace_free_at(now),
+            (true, false) => self.asks_at(),
+            (true, true) => return None,
+        };
+        Some(self.began + Duration::from_micros(at))
     }
 
     /// Since when the first packet waits that may not pass.
@@ -436,7 +446,12 @@ impl Bandwidth {
     }
 
     fn pace_free_at(&self, now: u64) -> u64 {
-        self.pace_of(now).map_or(now, |pace| self.pace.free_at(now, pace))
+        self.pace_of(now).map_or(now, |pace| self.pace.free_at(now, pace, self.probes.id() != 0))
+    }
+
+    /// If nothing at all was sent until then, sound neither, and no report came either, one packet of a picture goes: else none would ever come.
+    fn asks_at(&self) -> u64 {
+        self.sent_at + self.queue.silence(self.round_trip.shortest())
     }
 
     fn limit_at(&self, now: u64) -> f64 {

@@ -131,8 +131,13 @@ impl Queue {
 
     /// Pictures are to wait. `waits_since`: when the first packet was sent that no report told of.
     pub(super) fn is_standing(&self, now: u64, waits_since: Option<u64>, round_trip: u64) -> bool {
-        let silent = || round_trip as f64 + self.every + self.limit();
-        self.standing.is_some() || waits_since.is_some_and(|at| now.saturating_sub(at) as f64 > silent())
+        self.standing.is_some()
+            || waits_since.is_some_and(|at| now.saturating_sub(at) > self.silence(round_trip))
+    }
+
+    /// A report on what was sent comes sooner than this if no queue stands.
+    pub(super) fn silence(&self, round_trip: u64) -> u64 {
+        round_trip + (self.every + self.limit()) as u64
     }
 
     /// The last report found one.

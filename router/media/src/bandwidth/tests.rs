@@ -393,3 +393,23 @@ fn where_nothing_is_wanted_packets_have_numbers_and_nothing_is_kept_of_them() {
     bandwidth.note_sent(now, 1000);
     assert!(bandwidth.sent.find(2).is_some());
 }
+
+#[test]
+fn where_nothing_else_is_sent_a_packet_of_a_picture_asks_now_and_then_whether_the_way_is_there() {
+    let mut simulation = Simulation::new(bottleneck(2e6), FULL);
+    simulation.run(5000);
+    let (began, bandwidth) = (simulation.instant(), &mut simulation.bandwidth);
+    // Nobody speaks, and no report comes any more.
+    let passes = (1..900).map(|ms| {
+        let now = began + Duration::from_millis(ms);
+        let passes = bandwidth.lets_pass(now);
+        assert!(passes || bandwidth.passes_at(now).is_some_and(|at| at > now), "it would never look again");
+        if passes {
+            bandwidth.note_sent(now, 1000);
+        }
+        passes
+    });
+    let passes: Vec<bool> = passes.collect();
+    let late = passes[450..].iter().filter(|passes| **passes).count();
+    assert!((1..=6).contains(&late), "{late} packets in the second half of it");
+}
