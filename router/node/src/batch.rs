@@ -117,9 +117,11 @@ impl Controls<'_> {
         let (len, space) = unsafe {
             (libc::CMSG_LEN(value.len() as libc::c_uint), libc::CMSG_SPACE(value.len() as libc::c_uint))
         };
-        let head = libc::cmsghdr { cmsg_len: len as _, cmsg_level: level, cmsg_type: kind };
+        // SAFETY: plain old data, for which zeros are a value. Some systems have padding in it that cannot be named.
+        let mut head: libc::cmsghdr = unsafe { zeroed() };
+        (head.cmsg_len, head.cmsg_level, head.cmsg_type) = (len as _, level, kind);
         let room = &mut self.bytes[self.used..self.used + space as usize];
-        // SAFETY: a cmsghdr is plain old data without padding between its fields; as many bytes as it has are read.
+        // SAFETY: all bytes of it were written, above; as many as it has are read.
         let head_bytes =
             unsafe { std::slice::from_raw_parts((&raw const head).cast::<u8>(), size_of_val(&head)) };
         room[..head_bytes.len()].copy_from_slice(head_bytes);

@@ -226,6 +226,14 @@ impl Outbox {
             });
             match batch.send(bound.socket.as_fd(), messages) {
                 Ok(sent) if sent > 0 => rest = &rest[sent..],
+                // The socket's buffer is full: what is left for it would be refused as well.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let link = first.path.link;
+                    let (refused, others) =
+                        rest.split_at(rest.iter().take_while(|run| run.path.link == link).count());
+                    *failures += refused.iter().map(|run| run.count as u64).sum::<u64>();
+                    rest = others;
+                }
                 _ => {
                     *failures += send_alone(bound, first, &bytes[first.bytes.clone()]);
                     rest = &rest[1..];
