@@ -9,8 +9,10 @@ import { asAnswer, soundOrdered } from "../core/redundancy";
 export async function sendRedundant(connection: RTCPeerConnection, redundant: boolean): Promise<boolean> {
   const theirs = connection.remoteDescription;
   if (connection.signalingState !== "stable" || !theirs) return false;
-  const sdp = soundOrdered(asAnswer(theirs.sdp), redundant);
-  if (sdp === theirs.sdp) return true;
+  const ordered = soundOrdered(theirs.sdp, redundant);
+  // It is so already, or one of the two has no redundant sound: then nothing is to be said.
+  if (ordered === theirs.sdp || !/ red\/48000/.test(connection.localDescription?.sdp ?? "")) return true;
+  const sdp = asAnswer(ordered);
   await connection.setLocalDescription();
   try {
     await connection.setRemoteDescription({ type: "answer", sdp });
