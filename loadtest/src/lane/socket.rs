@@ -21,8 +21,6 @@ pub(crate) struct Socket {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-    /// To whom it is connected, if to anybody.
-    router: Option<SocketAddr>,
 }
 
 /// Buffers that all sockets of a lane share.
@@ -50,7 +48,7 @@ impl Socket {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let local = socket.local_addr()?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: mio::net::UdpSocket::from_std(socket), state, local, router: None })
+        Ok(Self { socket: mio::net::UdpSocket::from_std(socket), state, local })
     }
 
     /// Binds another port of the same address, in the place of the one it has. What is on its way to that one is lost.
@@ -70,19 +68,9 @@ impl Socket {
         &mut self.socket
     }
 
-    /// All comes from this address and goes there from now on, which the kernel then looks up no more for each datagram.
-    pub(super) fn settle(&mut self, router: SocketAddr) {
-        self.router = self.socket.connect(router).is_ok().then_some(router);
-    }
-
     /// False if the kernel did not take it.
     pub(crate) fn send(&self, destination: SocketAddr, datagram: &[u8]) -> bool {
-        let sent = if self.router == Some(destination) {
-            self.socket.send(datagram)
-        } else {
-            self.socket.send_to(datagram, destination)
-        };
-        sent.is_ok()
+        self.socket.send_to(datagram, destination).is_ok()
     }
 
     /// Hands out what has come: time of arrival in microseconds since 1970, source, datagram. True if there is more.

@@ -212,9 +212,6 @@ impl Worker {
             }
         }
         while let Some(event) = seat.leg.poll_event() {
-            if let (LegEvent::Connected(_), Some(router)) = (event, seat.leg.router()) {
-                seat.socket.settle(router);
-            }
             seat.state.send_modify(|state| note(state, event));
         }
         if let Err(error) = seat.wait_as_needed(self.poll.registry(), Token(key)) {

@@ -330,11 +330,6 @@ impl Leg {
         self.events.pop_front()
     }
 
-    /// Where its datagrams go, once it is connected.
-    pub(crate) fn router(&self) -> Option<SocketAddr> {
-        self.session.router()
-    }
-
     pub(crate) fn totals(&self) -> Totals {
         let counters = self.session.counters();
         Totals { sent: counters.packets_out, received: counters.packets_in }

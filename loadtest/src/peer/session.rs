@@ -266,11 +266,6 @@ impl Session {
         self.set_state(SessionState::Closed);
     }
 
-    /// Where media goes.
-    pub(crate) fn router(&self) -> Option<SocketAddr> {
-        self.router
-    }
-
     /// Whether media can be sent.
     pub(crate) fn is_connected(&self) -> bool {
         self.state == SessionState::Connected
