@@ -71,7 +71,8 @@ def outside(routed, direct):
         ("delay", routed.delay, direct.delay, (routed.delays, direct.delays), False),
         ("picture", routed.average("video_kbit"), direct.average("video_kbit"), [[page["video_kbit"] for page in way.pages] for way in (routed, direct)], True),
     ):
-        if ours is None or theirs is None:
+        # Where nothing came directly there is nothing to compare with.
+        if ours is None or not theirs:
             yield f"{name} unknown"
             continue
         change = ours / theirs - 1
