@@ -202,7 +202,7 @@ fn media(input: &[u8]) {
         let Some((&how, contents)) = frame.split_first() else { continue };
         now += Duration::from_millis(u64::from(how >> 3) * 10);
         let mut sink = Sink { queue: &mut queue, path: Some(()) };
-        plane.write(now, mid, &packet(now, index), b"payload!", &mut sink);
+        plane.write(now, mid, &packet(now, 65_530 + u64::from(index)), b"payload!", &mut sink);
         let mut sealed = contents.to_vec();
         if how & 1 == 0 {
             let Some(header) = Header::read(contents) else { continue };
@@ -221,13 +221,13 @@ fn media(input: &[u8]) {
     }
 }
 
-/// What the client is sent meanwhile.
-fn packet(now: Instant, number: u32) -> Write {
+/// A packet of eight bytes to send, with this number.
+pub(crate) fn packet(now: Instant, sequence_number: u64) -> Write {
     Write {
         payload_type: MEDIA.0,
         marker: false,
-        sequence_number: 65_530 + u64::from(number),
-        timestamp: 3000 * number,
+        sequence_number,
+        timestamp: 3000_u32.wrapping_mul(sequence_number as u32),
         captured: now,
         clock_rate: 90_000,
         extensions: Extensions::default(),

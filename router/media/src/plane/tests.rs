@@ -6,8 +6,7 @@ use std::num::NonZeroU8;
 use str0m::crypto::dtls::SrtpProfile;
 
 use super::*;
-use crate::extensions::Extensions;
-use crate::frame::{Codec, Renumbered};
+use crate::frame::Codec;
 
 const PT: u8 = 96;
 const REPAIR_PT: u8 = 97;
@@ -60,21 +59,7 @@ impl Pair {
 
     /// The client sends a packet with this number: the datagram, or nothing.
     fn send(&mut self, sequence_number: u64) -> Option<Vec<u8>> {
-        let write = Write {
-            payload_type: PT,
-            marker: false,
-            sequence_number,
-            timestamp: 3000 * sequence_number as u32,
-            captured: self.now,
-            clock_rate: 90_000,
-            extensions: Extensions::default(),
-            descriptor: 0..0,
-            payload: 0..8,
-            is_repaired: true,
-            begins: false,
-            redundant: None,
-            renumbered: Renumbered::default(),
-        };
+        let write = crate::fuzz::packet(self.now, sequence_number);
         let bytes = sequence_number.to_be_bytes();
         let mut sink = Sink { queue: &mut self.queue, path: Some(()) };
         let is_sent = self.client.write(self.now, self.mid, &write, &bytes, &mut sink);
