@@ -40,7 +40,7 @@ pub(crate) use engine::Engine;
 pub(crate) use engine::EngineEvent;
 pub use peer::{
     ConnectionState, LocalCandidate, MAX_POLLED, Peer, PeerConfig, PeerCounters, PeerError, PeerEvent,
-    ReceivedRtp, Transmit, Transport, WireStats,
+    ReceivedRtp, Transmit, Transport, WireStats, rtc_config,
 };
 pub use route::{
     MAX_CANDIDATES, RouteError, candidates, choose_target, choose_target_from, local_address_towards,

@@ -27,6 +27,9 @@ pub use types::{
 /// counted. Higher lets a slow caller lag behind for longer, lower costs less memory per leg.
 pub const MAX_POLLED: usize = 2048;
 
+/// A check a second, so that a quiet path to a router is known to be alive or dead within seconds.
+const ROUTER_CHECKED_EVERY: Duration = Duration::from_secs(1);
+
 /// What is too short to be seen by anybody, and still earlier.
 const EARLIER: Duration = Duration::from_nanos(1);
 
@@ -75,8 +78,7 @@ impl Peer {
     /// Makes a leg and its SDP offer: sendrecv Opus audio, and sendrecv video if asked for; recvonly both if nothing is to be
     /// sent. The offer names no candidate: the router is ICE-lite and learns the address from authenticated checks.
     pub fn offer(now: Instant, config: PeerConfig) -> (Self, String) {
-        // A check a second, so that a quiet path is known to be alive or dead within seconds.
-        let rtc = build(now, &config, Duration::from_secs(1));
+        let rtc = build(now, &config, ROUTER_CHECKED_EVERY);
         let (peer, offer) = Self::offer_on(now, rtc, &config);
         (peer, without_candidates(&offer))
     }
@@ -471,7 +473,18 @@ impl Peer {
 
 /// An engine for one leg; `check_max`: the longest time between two checks of a quiet path.
 fn build(now: Instant, config: &PeerConfig, check_max: Duration) -> Rtc {
-    let mut rtc_config = RtcConfig::new()
+    let mut rtc_config = rtc_config().set_stats_interval(config.stats_interval);
+    if let Some(certificate) = &config.certificate {
+        rtc_config = rtc_config.set_dtls_cert(certificate.clone());
+    }
+    rtc_config.set_max_stun_rto(check_max);
+    rtc_config.build(now)
+}
+
+/// What every leg to a router offers, for those who drive str0m by themselves: Opus, VP8 first of the video codecs, and connectivity
+/// checks as a router one hop of ICE away wants them. No statistics.
+pub fn rtc_config() -> RtcConfig {
+    let mut config = RtcConfig::new()
         .set_rtp_mode(true)
         .clear_codecs()
         .enable_opus(true, false)
@@ -479,14 +492,11 @@ fn build(now: Instant, config: &PeerConfig, check_max: Duration) -> Rtc {
         .enable_vp9(true)
         .enable_h264(true)
         .enable_av1(true)
-        .set_stats_interval(config.stats_interval);
-    if let Some(certificate) = &config.certificate {
-        rtc_config = rtc_config.set_dtls_cert(certificate.clone());
-    }
+        .set_stats_interval(None);
     // Two lost connectivity checks cost 150 ms instead of 750 ms; the router is one hop of ICE away.
-    rtc_config.set_initial_stun_rto(Duration::from_millis(50));
-    rtc_config.set_max_stun_rto(check_max);
-    rtc_config.build(now)
+    config.set_initial_stun_rto(Duration::from_millis(50));
+    config.set_max_stun_rto(ROUTER_CHECKED_EVERY);
+    config
 }
 
 fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, counters: &mut PeerCounters) {

@@ -4,25 +4,20 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use duocast_client::media::{AUDIO_CLOCK_HZ, PeerCounters, PeerError, VIDEO_CLOCK_HZ, VideoPacket};
+use duocast_client::media::{
+    AUDIO_CLOCK_HZ, PeerCounters, PeerError, VIDEO_CLOCK_HZ, VideoPacket, rtc_config,
+};
 use duocast_media::{
-    Demand, ExtensionIds, Extensions, KeyTap, Kind, MediaConfig, MediaPlane, Outbox, Packet, Renumbered,
-    Side, Sink, TrackConfig, Write,
+    Demand, Extensions, KeyTap, Kind, MediaConfig, MediaPlane, Outbox, Packet, Renumbered, Side, Sink,
+    TrackConfig, Write,
 };
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
-use str0m::media::{Direction, MediaKind, Mid, Pt};
+use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::Ssrc;
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
-
-/// Two lost connectivity checks cost 150 ms instead of 750 ms; the router is one hop of ICE away.
-const FIRST_CHECK_REPEATED_AFTER: Duration = Duration::from_millis(50);
-
-/// A check a second, so that a quiet path is known to be alive or dead within seconds.
-const CHECK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 /// Most events kept until they are polled: each call makes a few. At the bound the newest is dropped and counted.
 const MAX_EVENTS: usize = 64;
@@ -294,23 +289,7 @@ impl Session {
         while let Some(ssrc) = api.stream_rx_by_mid(mid, None).map(|stream| stream.ssrc()) {
             api.remove_stream_rx(ssrc);
         }
-        let media = self.rtc.media(mid)?;
-        let agreed = self.rtc.codec_config().params().iter().filter(|p| media.remote_pts().contains(&p.pt()));
-        let payload = |p: &str0m::format::PayloadParams| duocast_media::Payload {
-            payload_type: *p.pt(),
-            repair: p.resend().map(|pt: Pt| *pt),
-            clock_rate: p.spec().clock_rate.get(),
-            is_redundant: false,
-            codec: p.spec().codec.into(),
-        };
-        Some(TrackConfig {
-            mid,
-            payloads: agreed.map(payload).collect(),
-            encodings: Vec::new(),
-            ids: ExtensionIds::of(media.remote_extmap()),
-            sends: sends.map(|(ssrc, repair)| (*ssrc, repair.map(|ssrc: Ssrc| *ssrc))),
-            cname: media.cname().to_owned(),
-        })
+        TrackConfig::negotiated(&self.rtc, mid, Vec::new(), sends)
     }
 
     fn take_media(&mut self, now: Instant, datagram: &[u8]) -> bool {
@@ -421,21 +400,6 @@ impl Heard {
         let Packet { sequence_number, timestamp, marker, payload, .. } = packet;
         Self { sequence: sequence_number, rtp_time: timestamp, marker, arrived, payload }
     }
-}
-
-fn rtc_config() -> RtcConfig {
-    let mut config = RtcConfig::new()
-        .set_rtp_mode(true)
-        .clear_codecs()
-        .enable_opus(true, false)
-        .enable_vp8(true)
-        .enable_vp9(true)
-        .enable_h264(true)
-        .enable_av1(true)
-        .set_stats_interval(None);
-    config.set_initial_stun_rto(FIRST_CHECK_REPEATED_AFTER);
-    config.set_max_stun_rto(CHECK_AT_LEAST_EVERY);
-    config
 }
 
 fn send(

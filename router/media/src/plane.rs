@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use str0m::media::Mid;
+use str0m::Rtc;
+use str0m::media::{Mid, Pt};
+use str0m::rtp::Ssrc;
 
 use crate::arrivals::Arrivals;
 use crate::bandwidth::{Bandwidth, Demand, Estimate};
@@ -53,6 +55,39 @@ pub struct TrackConfig {
     pub sends: Option<(u32, Option<u32>)>,
     /// In whose name it is sent (RFC 3550 section 6.5.1).
     pub cname: String,
+}
+
+impl TrackConfig {
+    /// What offer and answer left of an m-line, as str0m has it; `None` if it has none of this name. `sends`: the SSRCs for media and
+    /// repetitions, if we send.
+    pub fn negotiated(
+        rtc: &Rtc,
+        mid: Mid,
+        encodings: Vec<String>,
+        sends: Option<(Ssrc, Option<Ssrc>)>,
+    ) -> Option<Self> {
+        let media = rtc.media(mid)?;
+        let params = rtc.codec_config().params().iter();
+        let payloads = params.filter(|p| media.remote_pts().contains(&p.pt())).flat_map(|p| {
+            let payload = |payload_type: Pt, repair: Option<Pt>, is_redundant| Payload {
+                payload_type: *payload_type,
+                repair: repair.map(|pt| *pt),
+                clock_rate: p.spec().clock_rate.get(),
+                is_redundant,
+                codec: p.spec().codec.into(),
+            };
+            let redundant = p.red().map(|red| payload(red, None, true));
+            std::iter::once(payload(p.pt(), p.resend(), false)).chain(redundant)
+        });
+        Some(Self {
+            mid,
+            payloads: payloads.collect(),
+            encodings,
+            ids: ExtensionIds::of(media.remote_extmap()),
+            sends: sends.map(|(ssrc, repair)| (*ssrc, repair.map(|ssrc| *ssrc))),
+            cname: media.cname().to_owned(),
+        })
+    }
 }
 
 /// An SSRC that the offer says.

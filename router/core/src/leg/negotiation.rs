@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use str0m::change::SdpOffer;
-use str0m::media::{MediaKind, Mid, Pt};
+use str0m::media::{MediaKind, Mid};
 
 use super::{Leg, Progress, Renegotiation};
 use crate::forward::{Track, Tracks};
 use crate::offer::{CheckedOffer, IceSecret, OfferError, accept_simulcast, plain_first, replace_credentials};
-use duocast_media::{ExtensionIds, MediaConfig, Payload, TrackConfig};
+use duocast_media::{ExtensionIds, MediaConfig, TrackConfig};
 
 impl Leg {
     /// What another offer means for this leg.
@@ -100,28 +100,9 @@ impl Leg {
 
     /// What the media plane must know of an m-line.
     fn track_config(&self, mid: Mid) -> Option<TrackConfig> {
-        let media = self.rtc.media(mid)?;
-        let params = self.rtc.codec_config().params().iter();
-        let payloads = params.filter(|p| media.remote_pts().contains(&p.pt())).flat_map(|p| {
-            let payload = |payload_type: Pt, repair: Option<Pt>, is_redundant| Payload {
-                payload_type: *payload_type,
-                repair: repair.map(|pt| *pt),
-                clock_rate: p.spec().clock_rate.get(),
-                is_redundant,
-                codec: p.spec().codec.into(),
-            };
-            let redundant = p.red().map(|red| payload(red, None, true));
-            std::iter::once(payload(p.pt(), p.resend(), false)).chain(redundant)
-        });
         let sends = self.sends.iter().find(|(known, ..)| *known == mid);
-        Some(TrackConfig {
-            mid,
-            payloads: payloads.collect(),
-            encodings: self.encodings(mid).to_vec(),
-            ids: ExtensionIds::of(media.remote_extmap()),
-            sends: sends.map(|(_, ssrc, repair)| (**ssrc, repair.map(|ssrc| *ssrc))),
-            cname: media.cname().to_owned(),
-        })
+        let sends = sends.map(|(_, ssrc, repair)| (*ssrc, *repair));
+        TrackConfig::negotiated(&self.rtc, mid, self.encodings(mid).to_vec(), sends)
     }
 
     /// What the client sends and can receive.
