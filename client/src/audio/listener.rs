@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::splice::Splice;
-use super::{AudioError, AudioSink, FRAME, JitterBuffer, JitterCounters, Playout, SAMPLE_RATE};
+use super::{
+    AudioError, AudioSink, Decode, Decoder, FRAME, JitterBuffer, JitterCounters, Playout, Undecodable,
+};
 use crate::media::{Path, ReceivedRtp, Units};
 
 /// Samples of each channel in the longest Opus packet (120 ms, RFC 6716 section 2.1.4).
@@ -40,7 +42,7 @@ pub struct Listener {
     /// What [`Splice`] gave out, from packet to packet the same memory.
     placed: Vec<ReceivedRtp>,
     buffer: JitterBuffer,
-    decoder: opus::Decoder,
+    decoder: Box<dyn Decode>,
     sink: Box<dyn AudioSink>,
     channels: usize,
     /// Decoded and not yet played.
@@ -53,19 +55,25 @@ pub struct Listener {
 impl Listener {
     /// Starts playing now: silence until something comes.
     pub fn new(now: Instant, sink: Box<dyn AudioSink>) -> Result<Self, AudioError> {
+        let decoder = Decoder::new(sink.channels())?;
+        Ok(Self::with_decoder(now, sink, Box::new(decoder)))
+    }
+
+    /// The same, with a decoder that gives samples in the layout of this sink.
+    pub fn with_decoder(now: Instant, sink: Box<dyn AudioSink>, decoder: Box<dyn Decode>) -> Self {
         let channels = sink.channels();
-        Ok(Self {
+        Self {
             splice: Splice::default(),
             placed: Vec::new(),
             buffer: JitterBuffer::default(),
-            decoder: opus::Decoder::new(SAMPLE_RATE, channels.opus())?,
+            decoder,
             channels: channels.count(),
             sink,
             ready: Vec::new(),
             scratch: vec![0; PACKET_SAMPLES_MAX * channels.count()],
             next_at: now,
             stats: ListenerStats::default(),
-        })
+        }
     }
 
     /// Takes an Opus packet of the only leg there is.
@@ -153,11 +161,11 @@ impl Listener {
                 blend(&mut self.ready, start, middle, BLEND_SAMPLES * self.channels);
             }
             Playout::Recover(next) => {
-                let decoded = self.decoder.decode(&next, &mut self.scratch[..frame], true);
+                let decoded = self.decoder.recover(&next, &mut self.scratch[..frame]);
                 self.keep(decoded);
             }
             Playout::Conceal => {
-                let decoded = self.decoder.decode(&[], &mut self.scratch[..frame], false);
+                let decoded = self.decoder.conceal(&mut self.scratch[..frame]);
                 self.keep(decoded);
             }
             Playout::Silence => self.ready.resize(self.ready.len() + frame, 0),
@@ -166,15 +174,15 @@ impl Listener {
 
     fn decode_packet(&mut self, payload: &[u8]) {
         self.stats.units.count(payload);
-        let decoded = self.decoder.decode(payload, &mut self.scratch, false);
+        let decoded = self.decoder.decode(payload, &mut self.scratch);
         self.keep(decoded);
     }
 
-    fn keep(&mut self, decoded: Result<usize, opus::Error>) {
+    fn keep(&mut self, decoded: Result<usize, Undecodable>) {
         match decoded {
             Ok(samples) => self.ready.extend_from_slice(&self.scratch[..samples * self.channels]),
             Err(error) => {
-                tracing::debug!(%error, "a packet could not be decoded");
+                tracing::debug!("{error}");
                 self.stats.undecodable += 1;
             }
         }

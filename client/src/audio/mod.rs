@@ -7,6 +7,7 @@
 //!
 //! Everything here takes time as an argument and is tested on virtual time.
 
+mod decode;
 mod jitter;
 mod listener;
 mod resample;
@@ -16,6 +17,7 @@ mod wav;
 
 use std::time::Duration;
 
+pub use decode::{Decode, Decoder, Undecodable};
 pub use jitter::{JitterBuffer, JitterCounters, Playout};
 pub use listener::{Listener, ListenerStats};
 pub use resample::Resampler;

@@ -13,7 +13,7 @@ use duocast_client::media::{
 use str0m::format::Codec;
 
 use super::video_frames::VideoFrames;
-use super::{Heard, Moment, Reception, SentBook, Session, SessionEvent, SessionState, Speech};
+use super::{Heard, Moment, Reception, SentBook, Session, SessionEvent, SessionState, SharedDecoder, Speech};
 use crate::histogram::Histogram;
 use crate::over_time::OverTime;
 use crate::score::{Recorder, Recording};
@@ -236,7 +236,8 @@ impl Leg {
         if !self.is_open {
             self.is_open = true;
             if self.config.direction != Direction::Sends {
-                self.listener = Some(Listener::new(at.now, self.sink(at))?);
+                let decoder = SharedDecoder::new(Arc::clone(&self.config.speech))?;
+                self.listener = Some(Listener::with_decoder(at.now, self.sink(at), Box::new(decoder)));
             }
             self.start(at);
         }
@@ -384,7 +385,7 @@ impl Leg {
         while talking.next_at <= at.now {
             let mark = self.report.audio_sent.next_mark(at.unix_micros);
             self.said.clear();
-            mark::append_stamped_opus(self.config.speech.packet(talking.frame), mark, &mut self.said);
+            self.config.speech.append_packet(talking.frame, mark, &mut self.said);
             // RTP time wraps by design (RFC 3550 section 5.1).
             let rtp_time = talking.frame.wrapping_mul(FRAME_SAMPLES as u64) as u32;
             self.session.send_audio(at.now, rtp_time, &self.said, talking.frame == 0);

@@ -1,14 +1,15 @@
 //! A synthetic participant: one party's media, without a socket, a clock or a task.
 //!
-//! - [`Leg`]: sends shared speech and synthetic video, hears with the SDK's jitter buffer and a real Opus decoder, measures.
+//! - [`Leg`]: sends shared speech and synthetic video, hears with the SDK's jitter buffer and Opus, measures.
 //! - [`Session`]: its media path.
-//! - [`Speech`]: Opus packets encoded once for all legs.
+//! - [`Speech`]: Opus packets encoded once for all legs, and [`SharedDecoder`]: decoded once for all that hear them whole.
 //! - [`Reception`], [`SentBook`]: what came of what was sent.
 //! - [`Wheel`]: when which of thousands of legs is due.
 
 mod leg;
 mod reception;
 mod session;
+mod shared_decoder;
 mod speech;
 mod video_frames;
 mod wheel;
@@ -20,6 +21,7 @@ pub(crate) use leg::{
 };
 pub(crate) use reception::{Reception, SentBook};
 pub(crate) use session::{Heard, Session, SessionConfig, SessionEvent, SessionState};
+pub(crate) use shared_decoder::SharedDecoder;
 pub(crate) use speech::{Sentences, Speech, SpeechError};
 pub(crate) use wheel::Wheel;
 

@@ -1,13 +1,15 @@
-//! Speech, encoded once.
+//! Speech, encoded and decoded once.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duocast_client::audio::{
-    AudioError, AudioSource, Channels, FRAME, Resampler, Talker, WavError, WavSource,
+    AudioError, AudioSource, Channels, Decode as _, Decoder, FRAME, FRAME_SAMPLES, Resampler, Talker,
+    WavError, WavSource,
 };
-use duocast_client::media::Payload;
+use duocast_client::media::{Payload, mark};
 
 use crate::score::{Decimator, RATE};
 
@@ -23,9 +25,14 @@ const FILE_MAX: Duration = Duration::from_secs(120);
 /// Opus packets of 20 ms that every leg sends, in a loop.
 #[derive(Debug)]
 pub(crate) struct Speech {
+    /// Each has a mark already, which is written over.
     packets: Vec<Payload>,
+    /// Which packet it is, by what stands before the mark. Of equal ones it is the first.
+    numbers: HashMap<Box<[u8]>, usize>,
     /// What was encoded, at 16 kHz.
     said: Vec<i16>,
+    /// What a decoder gives that has heard the loop before: mono frames at 48 kHz.
+    heard: Vec<i16>,
 }
 
 /// Why there is nothing to say.
@@ -58,6 +65,30 @@ impl Speech {
         &self.packets[(n % self.packets.len() as u64) as usize]
     }
 
+    /// Appends the same, with this mark.
+    pub(crate) fn append_packet(&self, n: u64, unix_micros: u64, out: &mut Vec<u8>) {
+        let packet = self.packet(n);
+        out.extend_from_slice(unmarked(packet));
+        if unmarked(packet).len() < packet.len() {
+            out.extend_from_slice(&mark::bytes(unix_micros));
+        }
+    }
+
+    /// Whether this is packet number `n`, whatever its mark.
+    pub(crate) fn is_packet(&self, n: usize, packet: &[u8]) -> bool {
+        unmarked(self.packet(n as u64)) == unmarked(packet)
+    }
+
+    /// Where in the loop a packet is.
+    pub(crate) fn number_of(&self, packet: &[u8]) -> Option<usize> {
+        self.numbers.get(unmarked(packet)).copied()
+    }
+
+    /// What packet number `n` sounds like for who has heard those before it.
+    pub(crate) fn heard(&self, n: usize) -> Option<&[i16]> {
+        self.heard.chunks_exact(FRAME_SAMPLES).nth(n)
+    }
+
     /// Packets in the loop.
     pub(crate) fn len(&self) -> usize {
         self.packets.len()
@@ -78,10 +109,35 @@ fn encode(source: Box<dyn AudioSource>, length: Duration) -> Result<Speech, Audi
     let frames = length.as_nanos() / FRAME.as_nanos();
     let mut packets = Vec::new();
     for n in 0..u32::try_from(frames).unwrap_or(u32::MAX) {
-        packets.extend(talker.poll_packet(start + FRAME * n).map(|packet| packet.payload));
+        packets
+            .extend(talker.poll_packet(start + FRAME * n).map(|packet| mark::stamp_opus(&packet.payload, 0)));
     }
+    let mut numbers = HashMap::new();
+    for (number, packet) in packets.iter().enumerate() {
+        numbers.entry(unmarked(packet).into()).or_insert(number);
+    }
+    let heard = hear(&packets)?;
     let said = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Speech { packets, said })
+    Ok(Speech { packets, numbers, said, heard })
+}
+
+/// What stands before a packet's mark.
+fn unmarked(packet: &[u8]) -> &[u8] {
+    let mark = if mark::read(packet).is_some() { mark::MARK_BYTES } else { 0 };
+    &packet[..packet.len() - mark]
+}
+
+/// The loop as who hears it for the second time hears it.
+fn hear(packets: &[Payload]) -> Result<Vec<i16>, AudioError> {
+    let mut decoder = Decoder::new(Channels::Mono)?;
+    let mut heard = vec![0; packets.len() * FRAME_SAMPLES];
+    for _ in 0..2 {
+        for (packet, frame) in packets.iter().zip(heard.chunks_exact_mut(FRAME_SAMPLES)) {
+            // What our own encoder made can be decoded; a frame of silence would be found not to be the same.
+            let _ = decoder.decode(packet, frame);
+        }
+    }
+    Ok(heard)
 }
 
 /// The built-in sentences, again and again.
