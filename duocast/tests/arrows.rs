@@ -31,12 +31,23 @@ fn shells_know_cores_and_cores_know_only_the_model() {
             "duocast-control",
             &["duocast-model", "duocast-wire", "duocast-transport", "duocast-control-core", "duocast-turn"],
         ),
-        ("duocast-router", &["duocast-model", "duocast-wire", "duocast-transport", "duocast-router-core"]),
+        ("duocast-udp", &[]),
+        (
+            "duocast-router",
+            &["duocast-model", "duocast-wire", "duocast-transport", "duocast-router-core", "duocast-udp"],
+        ),
         ("duocast-turn", &["duocast-model"]),
         ("duocast-client", &["duocast-model", "duocast-wire", "duocast-transport"]),
         (
             "duocast-loadtest",
-            &["duocast-model", "duocast-media", "duocast-wire", "duocast-transport", "duocast-client"],
+            &[
+                "duocast-model",
+                "duocast-media",
+                "duocast-udp",
+                "duocast-wire",
+                "duocast-transport",
+                "duocast-client",
+            ],
         ),
     ];
     let arrows = arrows(&metadata());

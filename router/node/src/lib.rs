@@ -4,7 +4,6 @@
 //! worker, chosen by its id. The packet loop is `Worker::run` in `worker.rs`; all decisions are in `duocast-router-core`.
 
 mod addresses;
-mod batch;
 mod command;
 mod link;
 pub mod metrics;

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use duocast_router_core::{Datagram, Link, Path, Transmit};
+use duocast_udp::{Batch, MAX_MESSAGES, Message};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::batch::{Batch, MAX_MESSAGES, Message};
 use crate::sys::{self, Wake};
 
 /// Most sockets of one worker.

@@ -1,4 +1,5 @@
-//! Many datagrams to many addresses in one system call (sendmmsg), and runs of equal ones in one of its messages (UDP GSO).
+//! Many datagrams to many addresses in one system call (sendmmsg), and runs of equal ones in one of its messages (UDP GSO): for the
+//! router, and for the load generator, which must cost less than what it measures.
 
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
@@ -6,24 +7,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Most messages of one call. The kernel takes up to 1,024; beyond a few tens a message more costs what it costs anyway.
-pub(crate) const MAX_MESSAGES: usize = 64;
+pub const MAX_MESSAGES: usize = 64;
 
 /// Room for a run's datagram size and the address it leaves from, whichever family.
 const CONTROL_BYTES: usize = 128;
 
 /// A datagram, or several of one size back to back, of which the last may be shorter.
 #[derive(Clone, Copy)]
-pub(crate) struct Message<'a> {
-    pub(crate) destination: SocketAddr,
+pub struct Message<'a> {
+    /// Where it goes.
+    pub destination: SocketAddr,
     /// The address that it leaves from; the kernel's choice if there is none.
-    pub(crate) source: Option<IpAddr>,
-    pub(crate) contents: &'a [u8],
+    pub source: Option<IpAddr>,
+    /// The datagram, or all of them back to back.
+    pub contents: &'a [u8],
     /// The size of each, if there are several.
-    pub(crate) segment: Option<u16>,
+    pub segment: Option<u16>,
 }
 
 /// What the kernel is given, used again from call to call.
-pub(crate) struct Batch {
+pub struct Batch {
     headers: Box<[libc::mmsghdr; MAX_MESSAGES]>,
     slices: Box<[libc::iovec; MAX_MESSAGES]>,
     names: Box<[libc::sockaddr_storage; MAX_MESSAGES]>,
@@ -37,8 +40,15 @@ unsafe impl Send for Batch {}
 #[repr(C, align(16))]
 struct Control([u8; CONTROL_BYTES]);
 
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Batch {
-    pub(crate) fn new() -> Self {
+    /// With room for [`MAX_MESSAGES`].
+    pub fn new() -> Self {
         // SAFETY: all of these are plain old data, for which zeros are a value.
         let (headers, slices, names) = unsafe { (zeroed(), zeroed(), zeroed()) };
         Self {
@@ -50,7 +60,7 @@ impl Batch {
     }
 
     /// Sends the messages, as many as a call takes; how many the kernel took. Errors: it did not take the first.
-    pub(crate) fn send<'a>(
+    pub fn send<'a>(
         &mut self,
         socket: BorrowedFd<'_>,
         messages: impl Iterator<Item = Message<'a>>,
