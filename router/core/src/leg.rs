@@ -43,7 +43,8 @@ const MAX_OUTPUTS: usize = 100_000;
 
 /// One client's media path. Knows the client's addresses: there is no way to print it.
 pub(crate) struct Leg {
-    rtc: Rtc,
+    /// Out of the way: what every packet touches is small.
+    rtc: Box<Rtc>,
     /// Where the handshake's keys come out.
     keys: Option<KeyTap>,
     media: MediaPlane,
@@ -69,6 +70,16 @@ pub(crate) struct Leg {
 duocast_model::assert_not_impl!(Leg: std::fmt::Debug, std::fmt::Display);
 
 impl Leg {
+    /// Has the memory fetched that the next packet needs, but for this itself: see [`duocast_media::prefetch`].
+    pub(crate) fn prefetch(&self) {
+        self.media.prefetch();
+    }
+
+    /// The same, of what that points to.
+    pub(crate) fn prefetch_further(&self) {
+        self.media.prefetch_further();
+    }
+
     /// Makes a leg and answers its first offer. `announced`: the addresses that the answer names, at least one;
     /// `announced_tcp`: those for media over TCP.
     pub(crate) fn accept(
@@ -98,7 +109,7 @@ impl Leg {
         }
         let own_ssrc = *rtc.direct_api().new_ssrc();
         let mut leg = Self {
-            rtc,
+            rtc: Box::new(rtc),
             keys,
             media: MediaPlane::new(now, own_ssrc),
             progress: Progress::Connecting,

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use duocast_media::prefetch;
 use duocast_model::{CallId, Generation, LegId};
 
 use crate::bare;
@@ -161,8 +162,11 @@ impl Shard {
         }
         // In the order of arrival within a leg; unstable, since a stable sort allocates.
         arrived.sort_unstable_by_key(|(classified, index)| (classified.leg, *index));
+        let mut visited = 0;
         for of_one_leg in arrived.chunk_by(|a, b| a.0.leg == b.0.leg) {
             let Some(first) = of_one_leg.first() else { continue };
+            visited += of_one_leg.len();
+            self.prefetch(&arrived[visited..], |(classified, _)| classified.leg);
             self.visit(now, first.0.leg, |leg, out| {
                 leg.begin(now);
                 for (classified, index) in of_one_leg {
@@ -265,6 +269,20 @@ impl Shard {
         self.scratch.out.clear();
     }
 
+    /// Has the memory of the legs fetched that are next, each one's a step further.
+    fn prefetch<T>(&self, next: &[T], key: impl Fn(&T) -> LegKey) {
+        let slot = |ahead: usize| self.slots.get(key(next.get(ahead)?).0 as usize);
+        if let Some(leg) = slot(0).and_then(|slot| slot.leg.as_ref()) {
+            leg.prefetch_further();
+        }
+        if let Some(leg) = slot(1).and_then(|slot| slot.leg.as_ref()) {
+            leg.prefetch();
+        }
+        if let Some(slot) = slot(2) {
+            prefetch(slot);
+        }
+    }
+
     /// Sorts what a leg gave out: to the demux, to its viewers.
     fn take(&mut self, now: Instant, key: LegKey) {
         let Scratch { out, deliveries, keyframe_requests, .. } = &mut self.scratch;
@@ -320,8 +338,11 @@ impl Shard {
         let mut order = std::mem::take(&mut self.scratch.order);
         order.extend(deliveries.iter().enumerate().map(|(index, delivery)| (delivery.to, index)));
         order.sort_unstable();
+        let mut visited = 0;
         for of_one_viewer in order.chunk_by(|a, b| a.0 == b.0) {
             let Some(&(viewer, _)) = of_one_viewer.first() else { continue };
+            visited += of_one_viewer.len();
+            self.prefetch(&order[visited..], |(viewer, _)| *viewer);
             self.visit(now, viewer, |leg, out| {
                 for (_, index) in of_one_viewer {
                     let Delivery { mid, write, .. } = &deliveries[*index];

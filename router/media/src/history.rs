@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::extensions::Extensions;
 use crate::frame::Renumbered;
+use crate::prefetch::prefetch;
 use crate::window::extend;
 
 /// Sent packets kept to answer NACKs: 128 are half a second at 2.5 Mbit/s. Higher costs 1.2 KiB each per track, lower leaves
@@ -91,6 +92,14 @@ impl<'a> Sent<'a> {
 }
 
 impl History {
+    /// See [`prefetch`]: where the next packet is kept.
+    pub(crate) fn prefetch(&self) {
+        let next = self.highest.map_or(0, |highest| highest + 1);
+        if let Some(place) = self.kept.get((next % KEPT_PACKETS as u64) as usize) {
+            prefetch(place);
+        }
+    }
+
     /// Keeps a copy of what is sent.
     pub(crate) fn keep(&mut self, now: Instant, sent: &Sent<'_>) {
         self.share.add(now, sent.payload.len(), 0);

@@ -1,7 +1,8 @@
 //! Datagrams that wait for the shell, back to back in one buffer that is used again.
 
-use std::collections::VecDeque;
 use std::ops::Range;
+
+use crate::prefetch::prefetch_room;
 
 /// Room that the buffer keeps when it is empty. Higher keeps what one burst took, lower asks the allocator for every batch.
 const KEPT_BYTES: usize = 1 << 20;
@@ -9,18 +10,26 @@ const KEPT_BYTES: usize = 1 << 20;
 /// See the module. `P`: where a datagram goes.
 pub struct Outbox<P> {
     bytes: Vec<u8>,
-    waiting: VecDeque<(P, Range<usize>)>,
+    waiting: Vec<(P, Range<usize>)>,
+    /// The first of `waiting` that was not taken.
+    next: usize,
     queued: u64,
     queued_bytes: u64,
 }
 
 impl<P> Default for Outbox<P> {
     fn default() -> Self {
-        Self { bytes: Vec::new(), waiting: VecDeque::new(), queued: 0, queued_bytes: 0 }
+        Self { bytes: Vec::new(), waiting: Vec::new(), next: 0, queued: 0, queued_bytes: 0 }
     }
 }
 
 impl<P> Outbox<P> {
+    /// Has the memory fetched that the next datagram is queued in: see [`prefetch_room`].
+    pub fn prefetch(&self) {
+        prefetch_room(&self.bytes);
+        prefetch_room(&self.waiting);
+    }
+
     /// Queues what `write` appends to the buffer. False, and nothing queued, if `write` says so.
     pub fn write(&mut self, path: P, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         let start = self.bytes.len();
@@ -30,7 +39,7 @@ impl<P> Outbox<P> {
         }
         self.queued += 1;
         self.queued_bytes += (self.bytes.len() - start) as u64;
-        self.waiting.push_back((path, start..self.bytes.len()));
+        self.waiting.push((path, start..self.bytes.len()));
         true
     }
 
@@ -48,13 +57,19 @@ impl<P> Outbox<P> {
     }
 
     /// The next datagram.
-    pub fn pop(&mut self) -> Option<(P, &[u8])> {
-        let Some((path, range)) = self.waiting.pop_front() else {
+    pub fn pop(&mut self) -> Option<(P, &[u8])>
+    where
+        P: Copy,
+    {
+        let Some((path, range)) = self.waiting.get(self.next) else {
+            self.waiting.clear();
+            self.next = 0;
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES);
             return None;
         };
-        Some((path, &self.bytes[range]))
+        self.next += 1;
+        Some((*path, &self.bytes[range.clone()]))
     }
 }
 

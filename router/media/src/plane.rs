@@ -18,6 +18,7 @@ use crate::feedback::{self, Report, Said};
 use crate::keys::Keys;
 use crate::ntp::{self, NtpClock};
 use crate::outbox::Outbox;
+use crate::prefetch::prefetch;
 use crate::receive::{MAX_SSRCS, Payload, Received, Receiver, Refusal};
 use crate::reception;
 use crate::send::{self, HELD_FOR, Sender, Write};
@@ -187,6 +188,25 @@ struct Time {
 }
 
 impl MediaPlane {
+    /// Has the memory fetched that the next packet needs, but for this itself: see [`prefetch`].
+    pub fn prefetch(&self) {
+        self.receiver.prefetch();
+        self.sender.prefetch();
+        if let Some(bandwidth) = &self.bandwidth {
+            prefetch(&**bandwidth);
+        }
+        prefetch(&self.reporters[..]);
+    }
+
+    /// The same, of what that points to. It waits for what was not fetched yet.
+    pub fn prefetch_further(&self) {
+        self.receiver.prefetch_further();
+        self.sender.prefetch_further();
+        if let Some(bandwidth) = &self.bandwidth {
+            bandwidth.prefetch();
+        }
+    }
+
     /// `own_ssrc`: a random one, which no track has.
     pub fn new(now: Instant, own_ssrc: u32) -> Self {
         Self {

@@ -9,6 +9,7 @@ use crate::descriptor::Structure;
 use crate::extensions::{ExtensionIds, Extensions, Found};
 use crate::frame::{Codec, Frame};
 use crate::missing::Missing;
+use crate::prefetch::prefetch;
 use crate::reception::{Reception, SenderReport};
 use crate::red;
 use crate::rtp::{Header, unpadded};
@@ -165,6 +166,21 @@ struct Sorted {
 }
 
 impl Receiver {
+    /// See [`prefetch`]: what it points to.
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.ssrcs[..]);
+        prefetch(&self.streams[..]);
+        prefetch(&self.tracks[..]);
+    }
+
+    /// What that points to.
+    pub(crate) fn prefetch_further(&self) {
+        for track in &self.tracks {
+            prefetch(&track.payloads[..]);
+            prefetch(&track.encodings[..]);
+        }
+    }
+
     /// The m-lines are now these. What is known of SSRCs stays: their keys are the same.
     pub(crate) fn set_tracks(&mut self, configs: &[TrackConfig], announced: Vec<Announced>) {
         let mut before = std::mem::take(&mut self.tracks);

@@ -11,6 +11,7 @@ use crate::extensions::{ExtensionIds, Extensions, OwnValues};
 use crate::frame::Renumbered;
 use crate::history::{History, Sent};
 use crate::ntp::NtpClock;
+use crate::prefetch::prefetch;
 use crate::red::Redundancy;
 use crate::rtp::{self, Outgoing};
 use crate::srtp::Context;
@@ -111,6 +112,19 @@ pub(crate) struct SenderInfo {
 }
 
 impl Sender {
+    /// See [`prefetch`]: what it points to.
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.tracks[..]);
+    }
+
+    /// What that points to.
+    pub(crate) fn prefetch_further(&self) {
+        for track in &self.tracks {
+            prefetch(&track.repairs[..]);
+            track.history.prefetch();
+        }
+    }
+
     /// The m-lines are now these. A track that was there goes on, since its keys do.
     pub(crate) fn set_tracks(&mut self, configs: &[TrackConfig]) {
         for config in configs {

@@ -140,6 +140,11 @@ struct RoundTrip {
 }
 
 impl Bandwidth {
+    /// See [`prefetch`]: where the next packet is noted.
+    pub(crate) fn prefetch(&self) {
+        self.sent.prefetch();
+    }
+
     /// `number`: the first transport-wide number to use.
     pub(crate) fn new(now: Instant, number: u16, demand: Demand) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! What was sent under which transport-wide number, until reports have told of it.
 
+use crate::prefetch::prefetch;
 use crate::window::extend;
 
 /// Packets that are remembered: 1.4 s at 16 Mbit/s, several seconds of a call. Higher costs 8 bytes each, lower forgets them
@@ -40,6 +41,13 @@ pub(super) struct Arrived {
 }
 
 impl SentPackets {
+    /// See [`prefetch`]: where the next packet is noted.
+    pub(super) fn prefetch(&self) {
+        if let Some(slot) = self.packets.get((self.next % KEPT_PACKETS as u64) as usize) {
+            prefetch(slot);
+        }
+    }
+
     /// `next`: the first number to use.
     pub(super) fn new(next: u16) -> Self {
         // Not from 0, so that numbers before the first have a place as well.

@@ -1,0 +1,359 @@
+//! The sockets of a lane. On this machine's loopback many legs share one, each with an address of its own: 127.0.0.0/8 is all ours, so the
+//! router sees as many clients, and one system call takes what came for all of them. Elsewhere a leg has its own socket.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use duocast_udp::{Batch, Message};
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+use super::socket::{Buffers, Socket};
+
+/// Asked of the kernel for a socket that legs share. The more it gives, the more of them share one.
+const SHARED_BUFFER_BYTES: usize = 8 << 20;
+
+/// What the kernel's buffer must hold for a leg, so that a lane that stands still for half a second loses nothing: 50 packets of sound a second,
+/// and a few hundred of a picture, each with what the kernel adds.
+const AUDIO_BYTES: usize = 32 << 10;
+const VIDEO_BYTES: usize = 384 << 10;
+
+/// Most legs of one socket. Higher asks longer what one of them dropped, lower has more system calls.
+const LEGS_MAX: usize = 1000;
+
+/// Legs in each 256 addresses: those that end with 0, 1 and 255 stay free.
+const LEGS_PER_NETWORK: usize = 250;
+
+/// Datagrams that leave in one system call. Higher has the first wait for the last while they are made, lower costs system calls.
+const SEND_AT_ONCE: usize = 16;
+
+/// The sockets of one lane.
+pub(super) struct Ports {
+    ports: Vec<Option<Port>>,
+    free: Vec<usize>,
+    batch: Batch,
+}
+
+/// Where a leg is.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Which of the lane's sockets.
+    pub(super) port: usize,
+    /// The address that it sends from.
+    pub(super) local: SocketAddr,
+}
+
+struct Port {
+    socket: Socket,
+    /// The leg behind each address: the first one's behind any, if they do not share.
+    legs: Vec<Option<usize>>,
+    is_shared: bool,
+    /// What the kernel's buffer must hold for them, and holds.
+    taken_bytes: usize,
+    bytes: usize,
+    /// What is to be sent: destination, source, and where it is in `contents`.
+    waiting: Vec<(SocketAddr, IpAddr, Range<usize>)>,
+    contents: Vec<u8>,
+}
+
+impl Ports {
+    pub(super) fn new() -> Self {
+        Self { ports: Vec::new(), free: Vec::new(), batch: Batch::new() }
+    }
+
+    /// A place for the leg of this key, which sends to a router on this machine's loopback: one that others share, if it can be.
+    pub(super) fn share(&mut self, registry: &Registry, key: usize, has_video: bool) -> io::Result<Place> {
+        let needs = needs(has_video);
+        let has_room =
+            |port: &Port| port.is_shared && port.taken_bytes + needs <= port.bytes && port.legs.len() < LEGS_MAX;
+        let found = self.ports.iter().position(|port| port.as_ref().is_some_and(has_room));
+        let at = match found {
+            Some(at) => at,
+            None => self.add(registry, shared()?, true)?,
+        };
+        self.enter(at, key, needs)
+    }
+
+    /// A place of its own for the leg of this key.
+    pub(super) fn own(&mut self, registry: &Registry, key: usize, socket: Socket) -> io::Result<Place> {
+        let at = self.add(registry, socket, false)?;
+        self.enter(at, key, 0)
+    }
+
+    /// Another place of its own, in the place of the one it has. What is on its way to that one is lost.
+    pub(super) fn change(&mut self, registry: &Registry, key: usize, place: Place) -> io::Result<Place> {
+        let socket = Socket::new(UdpSocket::bind(SocketAddr::new(place.local.ip(), 0))?)?;
+        let next = self.own(registry, key, socket)?;
+        self.leave(registry, place, false);
+        Ok(next)
+    }
+
+    /// The leg is gone.
+    pub(super) fn leave(&mut self, registry: &Registry, place: Place, has_video: bool) {
+        self.flush_one(place.port);
+        let Some(Some(port)) = self.ports.get_mut(place.port) else { return };
+        if port.is_shared {
+            port.taken_bytes -= needs(has_video);
+            if let Some(leg) = host_of(place.local.ip()).and_then(|host| port.legs.get_mut(host)) {
+                *leg = None;
+            }
+            if port.legs.iter().any(Option::is_some) {
+                return;
+            }
+        }
+        if let Err(error) = registry.deregister(port.socket.source()) {
+            tracing::debug!(%error, "a socket was not registered");
+        }
+        self.ports[place.port] = None;
+        self.free.push(place.port);
+    }
+
+    /// Hands out what has come to a socket: leg, time of arrival in microseconds since 1970, source, datagram. True if there is more.
+    pub(super) fn receive(
+        &self,
+        at: usize,
+        buffers: &mut Buffers,
+        mut take: impl FnMut(usize, u64, SocketAddr, &[u8]),
+    ) -> bool {
+        let Some(Some(port)) = self.ports.get(at) else { return false };
+        port.socket.receive(buffers, |arrived, source, local, datagram| {
+            let host = if port.is_shared { local.and_then(host_of) } else { Some(0) };
+            // Of a leg that is gone, or of nobody.
+            let Some(key) = host.and_then(|host| *port.legs.get(host)?) else { return };
+            take(key, arrived, source, datagram);
+        })
+    }
+
+    /// Takes a datagram of a leg. Leaves with others, at the latest with [`Ports::flush`]. Gives how many the kernel did not take.
+    pub(super) fn send(&mut self, place: Place, destination: SocketAddr, datagram: &[u8]) -> u64 {
+        let Some(Some(port)) = self.ports.get_mut(place.port) else { return 1 };
+        if !port.is_shared {
+            return u64::from(!port.socket.send(destination, datagram));
+        }
+        let start = port.contents.len();
+        port.contents.extend_from_slice(datagram);
+        port.waiting.push((destination, place.local.ip(), start..port.contents.len()));
+        if port.waiting.len() < SEND_AT_ONCE { 0 } else { self.flush_one(place.port) }
+    }
+
+    /// Sends what waits. Gives how many datagrams the kernel did not take.
+    pub(super) fn flush(&mut self) -> u64 {
+        (0..self.ports.len()).map(|at| self.flush_one(at)).sum()
+    }
+
+    /// The local ports of all of them.
+    pub(super) fn numbers(&self) -> Vec<u16> {
+        self.ports.iter().flatten().map(|port| port.socket.local().port()).collect()
+    }
+
+    fn flush_one(&mut self, at: usize) -> u64 {
+        let Self { ports, batch, .. } = self;
+        let Some(Some(port)) = ports.get_mut(at) else { return 0 };
+        let mut unsent = 0;
+        let mut rest = &port.waiting[..];
+        while !rest.is_empty() {
+            let messages = rest.iter().map(|(destination, source, contents)| Message {
+                destination: *destination,
+                source: Some(*source),
+                contents: &port.contents[contents.clone()],
+                segment: None,
+            });
+            // It took none: the first is in the way of the others.
+            let sent = batch.send(port.socket.as_fd(), messages).unwrap_or(0);
+            unsent += u64::from(sent == 0);
+            rest = &rest[sent.max(1)..];
+        }
+        port.waiting.clear();
+        port.contents.clear();
+        unsent
+    }
+
+    fn add(&mut self, registry: &Registry, mut socket: Socket, is_shared: bool) -> io::Result<usize> {
+        let at = self.free.last().copied().unwrap_or(self.ports.len());
+        registry.register(socket.source(), Token(at), Interest::READABLE)?;
+        let bytes = SockRef::from(&socket.as_fd()).recv_buffer_size()?;
+        let (waiting, contents) = (Vec::new(), Vec::new());
+        let port = Port { socket, legs: Vec::new(), is_shared, taken_bytes: 0, bytes, waiting, contents };
+        match self.free.pop() {
+            Some(at) => self.ports[at] = Some(port),
+            None => self.ports.push(Some(port)),
+        }
+        Ok(at)
+    }
+
+    fn enter(&mut self, at: usize, key: usize, needs: usize) -> io::Result<Place> {
+        let Some(Some(port)) = self.ports.get_mut(at) else { return Err(io::ErrorKind::NotFound.into()) };
+        let host = port.legs.iter().position(Option::is_none).unwrap_or(port.legs.len());
+        if host == port.legs.len() {
+            port.legs.push(None);
+        }
+        port.legs[host] = Some(key);
+        port.taken_bytes += needs;
+        let mut local = port.socket.local();
+        if port.is_shared {
+            local.set_ip(address_of(host).into());
+        }
+        Ok(Place { port: at, local })
+    }
+}
+
+/// A socket for every address of the loopback.
+fn shared() -> io::Result<Socket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let options = SockRef::from(&socket);
+    // A system that allows less gives less, and fewer legs share it.
+    let _ = options.set_recv_buffer_size(SHARED_BUFFER_BYTES);
+    // Nobody else is to be heard. What came all the same would authenticate nowhere.
+    let _ = options.bind_device(Some(b"lo"));
+    Socket::new(socket)
+}
+
+fn needs(has_video: bool) -> usize {
+    AUDIO_BYTES + if has_video { VIDEO_BYTES } else { 0 }
+}
+
+/// The address of the leg that is the `host`th of its socket.
+fn address_of(host: usize) -> Ipv4Addr {
+    // Fewer than [`LEGS_MAX`].
+    Ipv4Addr::new(127, 0, (host / LEGS_PER_NETWORK) as u8, (host % LEGS_PER_NETWORK + 2) as u8)
+}
+
+fn host_of(address: IpAddr) -> Option<usize> {
+    let IpAddr::V4(address) = address else { return None };
+    let [127, 0, network, host] = address.octets() else { return None };
+    let host = usize::from(host).checked_sub(2).filter(|host| *host < LEGS_PER_NETWORK)?;
+    Some(usize::from(network) * LEGS_PER_NETWORK + host)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct World {
+        poll: mio::Poll,
+        ports: Ports,
+        router: UdpSocket,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let router = UdpSocket::bind("127.0.0.1:0").unwrap();
+            router.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            Self { poll: mio::Poll::new().unwrap(), ports: Ports::new(), router }
+        }
+
+        fn share(&mut self, key: usize) -> Place {
+            self.ports.share(self.poll.registry(), key, false).unwrap()
+        }
+
+        fn own(&mut self, key: usize) -> Place {
+            let socket = Socket::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+            self.ports.own(self.poll.registry(), key, socket).unwrap()
+        }
+
+        fn send(&mut self, place: Place, said: &[u8]) {
+            let router = self.router.local_addr().unwrap();
+            assert_eq!(self.ports.send(place, router, said), 0);
+            assert_eq!(self.ports.flush(), 0);
+        }
+
+        fn heard(&self) -> (Vec<u8>, SocketAddr) {
+            let mut bytes = [0; 100];
+            let (len, source) = self.router.recv_from(&mut bytes).unwrap();
+            (bytes[..len].to_vec(), source)
+        }
+
+        /// What came to all sockets: the leg, and what it said.
+        fn received(&mut self, count: usize) -> Vec<(usize, Vec<u8>)> {
+            let (mut events, mut buffers) = (mio::Events::with_capacity(16), Buffers::new());
+            let mut received = Vec::new();
+            while received.len() < count {
+                self.poll.poll(&mut events, Some(Duration::from_secs(5))).unwrap();
+                assert!(!events.is_empty(), "{received:?} and nothing more");
+                for event in &events {
+                    self.ports.receive(event.token().0, &mut buffers, |key, _, _, said| {
+                        received.push((key, said.to_vec()));
+                    });
+                }
+            }
+            received.sort();
+            received
+        }
+    }
+
+    #[test]
+    fn legs_that_share_a_socket_are_each_answered() {
+        let mut world = World::new();
+        let places: Vec<Place> = (0..600).map(|key| world.share(key)).collect();
+        let used: std::collections::HashSet<usize> = places.iter().map(|place| place.port).collect();
+        assert!(used.len() < 100, "{} sockets for 600 legs", used.len());
+        for (key, place) in places.iter().enumerate().step_by(7) {
+            world.send(*place, &key.to_be_bytes());
+            let (said, source) = world.heard();
+            assert_eq!((said, source), (key.to_be_bytes().to_vec(), place.local));
+            world.router.send_to(format!("for {key}").as_bytes(), source).unwrap();
+        }
+        let expected: Vec<_> =
+            (0..600).step_by(7).map(|key| (key, format!("for {key}").into_bytes())).collect();
+        assert_eq!(world.received(expected.len()), expected);
+    }
+
+    #[test]
+    fn who_is_gone_hears_nothing_and_leaves_its_place_to_another() {
+        let mut world = World::new();
+        let (first, second) = (world.share(1), world.share(2));
+        world.ports.leave(world.poll.registry(), first, false);
+        world.router.send_to(b"late", first.local).unwrap();
+        world.router.send_to(b"there", second.local).unwrap();
+        assert_eq!(world.received(1), [(2, b"there".to_vec())]);
+        let third = world.share(3);
+        assert_eq!(third.local, first.local);
+        world.router.send_to(b"new", third.local).unwrap();
+        assert_eq!(world.received(1), [(3, b"new".to_vec())]);
+        for place in [second, third] {
+            world.ports.leave(world.poll.registry(), place, false);
+        }
+        assert!(world.ports.numbers().is_empty(), "nobody needs the socket");
+    }
+
+    #[test]
+    fn a_leg_with_a_socket_of_its_own_may_change_it() {
+        let mut world = World::new();
+        let before = world.own(4);
+        let after = world.ports.change(world.poll.registry(), 4, before).unwrap();
+        assert!(before.local.ip() == after.local.ip() && before.local.port() != after.local.port());
+        world.send(after, b"moved");
+        assert_eq!(world.heard(), (b"moved".to_vec(), after.local));
+        world.router.send_to(b"welcome", after.local).unwrap();
+        assert_eq!(world.received(1), [(4, b"welcome".to_vec())]);
+        assert_eq!(world.ports.numbers().len(), 1);
+    }
+
+    #[test]
+    fn one_that_the_kernel_refuses_is_counted_and_keeps_nobody_back() {
+        let mut world = World::new();
+        let place = world.share(5);
+        let router = world.router.local_addr().unwrap();
+        for said in [&b"one"[..], &[0; 70_000], b"three"] {
+            assert_eq!(world.ports.send(place, router, said), 0);
+        }
+        assert_eq!(world.ports.flush(), 1);
+        assert_eq!([world.heard().0, world.heard().0], [b"one".to_vec(), b"three".to_vec()]);
+    }
+
+    #[test]
+    fn every_leg_of_a_socket_has_an_address_of_its_own() {
+        for host in 0..LEGS_MAX {
+            let address = address_of(host);
+            assert!(address.is_loopback() && address != Ipv4Addr::LOCALHOST);
+            assert_eq!(host_of(address.into()), Some(host));
+        }
+        for stranger in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 254), Ipv4Addr::new(10, 0, 0, 3)] {
+            assert_eq!(host_of(stranger.into()), None, "{stranger}");
+        }
+    }
+}
