@@ -47,7 +47,7 @@ pub use route::{
     tcp_candidates,
 };
 pub use switches::SwitchStats;
-pub use synthetic_video::{SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket};
+pub use synthetic_video::{FrameShape, SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket};
 pub(crate) use units::Marker;
 pub use units::Units;
 

@@ -14,6 +14,20 @@ const DESCRIPTOR_BYTES: usize = 4;
 /// Frame tag, start code and size of a key frame (RFC 6386 section 9.1).
 const KEYFRAME_HEADER_BYTES: usize = 10;
 
+/// What packets are filled with: bytes that differ from packet to packet, as compressed data does, so that each begins elsewhere in it.
+const FILLER: [u8; 2048] = {
+    let mut filler = [0; 2048];
+    let mut at = 0;
+    while at < filler.len() {
+        filler[at] = (at as u8).wrapping_mul(197);
+        at += 1;
+    }
+    filler
+};
+
+/// The filler repeats itself after so many.
+const FILLER_PERIOD: usize = 256;
+
 /// Sizes and rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyntheticVideoConfig {
@@ -65,6 +79,18 @@ pub struct VideoFrame {
     pub is_keyframe: bool,
 }
 
+/// A frame whose packets are written one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameShape {
+    /// How many packets it has.
+    pub packets: usize,
+    /// RTP time at 90 kHz.
+    pub rtp_time: u32,
+    /// Can be decoded by itself.
+    pub is_keyframe: bool,
+    number: u64,
+}
+
 /// A source of frames. Legs may share its frames if all of them started at a key frame.
 #[derive(Debug)]
 pub struct SyntheticVideo {
@@ -98,48 +124,63 @@ impl SyntheticVideo {
 
     /// The next frame. With `sent_unix_micros` every packet ends in a [`mark`].
     pub fn next_frame(&mut self, sent_unix_micros: Option<u64>) -> VideoFrame {
+        let shape = self.begin_frame();
+        let packet = |index| {
+            let mut payload = Vec::with_capacity(self.config.packet_bytes);
+            self.append_packet(&shape, index, sent_unix_micros, &mut payload);
+            VideoPacket { payload: payload.into(), marker: index + 1 == shape.packets }
+        };
+        let packets = (0..shape.packets).map(packet).collect();
+        VideoFrame { packets, rtp_time: shape.rtp_time, is_keyframe: shape.is_keyframe }
+    }
+
+    /// The same for those who have a place for its packets: see [`SyntheticVideo::append_packet`].
+    pub fn begin_frame(&mut self) -> FrameShape {
         let is_keyframe = std::mem::take(&mut self.keyframe_due);
         let body = self.config.packet_bytes - DESCRIPTOR_BYTES;
-        let count = if is_keyframe {
+        let packets = if is_keyframe {
             self.config.keyframe_bytes.div_ceil(body).max(1)
         } else {
             self.config.packets_per_frame
         };
-        let packets = (0..count)
-            .map(|i| VideoPacket {
-                payload: self.packet(i == 0, is_keyframe, count * body, sent_unix_micros),
-                marker: i + 1 == count,
-            })
-            .collect();
-        let ticks = self.frames * u64::from(VIDEO_CLOCK_HZ) / u64::from(self.config.frames_per_second);
+        let number = self.frames;
+        let ticks = number * u64::from(VIDEO_CLOCK_HZ) / u64::from(self.config.frames_per_second);
         self.frames += 1;
-        VideoFrame { packets, rtp_time: ticks as u32, is_keyframe }
+        FrameShape { packets, rtp_time: ticks as u32, is_keyframe, number }
     }
 
-    fn packet(&self, first: bool, is_keyframe: bool, frame_bytes: usize, sent: Option<u64>) -> Payload {
-        let picture_id = (self.frames as u16 & 0x7fff) | PICTURE_ID_15_BITS;
-        let mut bytes = Vec::with_capacity(self.config.packet_bytes);
-        bytes.push(EXTENDED | if first { PARTITION_START } else { 0 });
-        bytes.push(PICTURE_ID_PRESENT);
-        bytes.extend_from_slice(&picture_id.to_be_bytes());
-        if first {
-            bytes.extend_from_slice(&frame_tag(is_keyframe, frame_bytes));
-            if is_keyframe {
-                bytes.extend_from_slice(&[0x9d, 0x01, 0x2a]);
-                bytes.extend_from_slice(&(self.config.width & 0x3fff).to_le_bytes());
-                bytes.extend_from_slice(&(self.config.height & 0x3fff).to_le_bytes());
+    /// Appends the payload of one of a frame's packets, counted from 0.
+    pub fn append_packet(
+        &self,
+        frame: &FrameShape,
+        index: usize,
+        sent_unix_micros: Option<u64>,
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
+        let picture_id = (frame.number as u16 & 0x7fff) | PICTURE_ID_15_BITS;
+        let is_first = index == 0;
+        out.push(EXTENDED | if is_first { PARTITION_START } else { 0 });
+        out.push(PICTURE_ID_PRESENT);
+        out.extend_from_slice(&picture_id.to_be_bytes());
+        if is_first {
+            let frame_bytes = frame.packets * (self.config.packet_bytes - DESCRIPTOR_BYTES);
+            out.extend_from_slice(&frame_tag(frame.is_keyframe, frame_bytes));
+            if frame.is_keyframe {
+                out.extend_from_slice(&[0x9d, 0x01, 0x2a]);
+                out.extend_from_slice(&(self.config.width & 0x3fff).to_le_bytes());
+                out.extend_from_slice(&(self.config.height & 0x3fff).to_le_bytes());
             }
         }
-        // Bytes that differ from packet to packet, as compressed data does.
-        let seed = self.frames.wrapping_mul(0x9e37_79b9_7f4a_7c15) as u8;
-        while bytes.len() < self.config.packet_bytes {
-            bytes.push(seed.wrapping_add(bytes.len() as u8).wrapping_mul(197));
+        let mark = sent_unix_micros.map(mark::bytes);
+        let end = start + self.config.packet_bytes - mark.map_or(0, |mark| mark.len());
+        let seed = frame.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize;
+        while out.len() < end {
+            let from = seed.wrapping_add(out.len() - start) % FILLER_PERIOD;
+            let filler = &FILLER[from..];
+            out.extend_from_slice(&filler[..filler.len().min(end - out.len())]);
         }
-        if let Some(micros) = sent {
-            let at = bytes.len() - mark::MARK_BYTES;
-            bytes[at..].copy_from_slice(&mark::bytes(micros));
-        }
-        bytes.into()
+        out.extend(mark.into_iter().flatten());
     }
 }
 

@@ -2,11 +2,16 @@
 
 use std::net::SocketAddr;
 
+use duocast_media::prefetch;
+
 /// Largest datagram that is kept: what a path of usual MTU carries.
 const LETTER_BYTES: usize = 1500;
 
 /// Most datagrams kept at a time: 25 MB. At the bound a leg is visited at once.
 const LETTERS_MAX: usize = 16_384;
+
+/// As much of a datagram is fetched ahead: a packet of sound.
+const LETTER_BYTES_FETCHED: usize = 192;
 
 /// The end of a list.
 const NONE: u32 = u32::MAX;
@@ -17,9 +22,20 @@ pub(super) struct Mailboxes {
     letters: Vec<Letter>,
     /// The first of the letters that are free.
     free: Option<u32>,
-    /// Leg by leg, the first and the last.
-    boxes: Vec<Option<(u32, u32)>>,
+    /// Leg by leg, in little room: who puts something in looks at nothing else of a leg.
+    boxes: Vec<Mailbox>,
 }
+
+#[derive(Clone, Copy)]
+struct Mailbox {
+    /// The leg is visited soon enough.
+    is_open: bool,
+    /// [`NONE`] if there is none.
+    first: u32,
+    last: u32,
+}
+
+const SHUT: Mailbox = Mailbox { is_open: false, first: NONE, last: NONE };
 
 /// A datagram that waits.
 pub(super) struct Letter {
@@ -39,9 +55,17 @@ impl Letter {
 }
 
 impl Mailboxes {
+    /// From now on what comes for this leg may wait for its next visit, or not. What waits is still there to be taken.
+    pub(super) fn set_open(&mut self, key: usize, is_open: bool) {
+        if self.boxes.len() <= key {
+            self.boxes.resize(key + 1, SHUT);
+        }
+        self.boxes[key].is_open = is_open;
+    }
+
     /// Keeps a datagram for the leg of this key. False if it cannot.
     pub(super) fn put(&mut self, key: usize, arrived: u64, source: SocketAddr, datagram: &[u8]) -> bool {
-        if datagram.len() > LETTER_BYTES {
+        if datagram.len() > LETTER_BYTES || !self.boxes.get(key).is_some_and(|mailbox| mailbox.is_open) {
             return false;
         }
         let at = match self.free {
@@ -61,29 +85,32 @@ impl Mailboxes {
         // It fits in [`LETTER_BYTES`].
         letter.len = datagram.len() as u16;
         letter.bytes[..datagram.len()].copy_from_slice(datagram);
-        if self.boxes.len() <= key {
-            self.boxes.resize(key + 1, None);
+        let mailbox = &mut self.boxes[key];
+        match mailbox.first {
+            NONE => mailbox.first = at,
+            _ => self.letters[mailbox.last as usize].next = at,
         }
-        self.boxes[key] = match self.boxes[key] {
-            None => Some((at, at)),
-            Some((first, last)) => {
-                self.letters[last as usize].next = at;
-                Some((first, at))
-            }
-        };
+        mailbox.last = at;
         true
+    }
+
+    /// See [`prefetch`]: what is to be taken next.
+    pub(super) fn prefetch(&self, key: usize) {
+        let first = self.boxes.get(key).and_then(|mailbox| self.letters.get(mailbox.first as usize));
+        if let Some(letter) = first {
+            prefetch(&letter.bytes[..LETTER_BYTES_FETCHED]);
+            prefetch(&letter.next);
+        }
     }
 
     /// Takes out the oldest for the leg of this key. It is there until the next is put in.
     pub(super) fn take(&mut self, key: usize) -> Option<&Letter> {
-        let (first, last) = self.boxes.get_mut(key)?.take()?;
-        let letter = &mut self.letters[first as usize];
-        let next = std::mem::replace(&mut letter.next, self.free.unwrap_or(NONE));
-        self.free = Some(first);
-        if first != last {
-            self.boxes[key] = Some((next, last));
-        }
-        Some(&self.letters[first as usize])
+        let mailbox = self.boxes.get_mut(key)?;
+        let at = mailbox.first;
+        let letter = self.letters.get_mut(at as usize)?;
+        mailbox.first = std::mem::replace(&mut letter.next, self.free.unwrap_or(NONE));
+        self.free = Some(at);
+        Some(letter)
     }
 }
 
@@ -95,16 +122,20 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 3478))
     }
 
+    fn open(keys: &[usize]) -> Mailboxes {
+        let mut mailboxes = Mailboxes::default();
+        keys.iter().for_each(|key| mailboxes.set_open(*key, true));
+        mailboxes
+    }
+
     fn taken(mailboxes: &mut Mailboxes, key: usize) -> Vec<(u64, Vec<u8>)> {
-        std::iter::from_fn(|| {
-            mailboxes.take(key).map(|letter| (letter.arrived, letter.datagram().to_vec()))
-        })
-        .collect()
+        std::iter::from_fn(|| mailboxes.take(key).map(|letter| (letter.arrived, letter.datagram().to_vec())))
+            .collect()
     }
 
     #[test]
     fn each_gets_its_own_in_order_and_places_are_used_again() {
-        let mut mailboxes = Mailboxes::default();
+        let mut mailboxes = open(&[7, 0, 3]);
         for round in 0..1_000_u64 {
             for n in 0..5 {
                 for key in [7, 0, 3] {
@@ -113,9 +144,8 @@ mod tests {
                 }
             }
             for key in [0, 3, 7] {
-                let expected: Vec<_> = (0..5)
-                    .map(|n| (round + n, [round as u8, n as u8, key as u8].repeat(1 + key)))
-                    .collect();
+                let expected: Vec<_> =
+                    (0..5).map(|n| (round + n, [round as u8, n as u8, key as u8].repeat(1 + key))).collect();
                 assert_eq!(taken(&mut mailboxes, key), expected);
             }
         }
@@ -125,7 +155,7 @@ mod tests {
 
     #[test]
     fn who_is_late_may_be_interrupted() {
-        let mut mailboxes = Mailboxes::default();
+        let mut mailboxes = open(&[1, 2]);
         for n in 0..3 {
             mailboxes.put(1, n, source(), &[n as u8]);
         }
@@ -137,8 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_wait_is_not_kept_waiting_and_loses_nothing() {
+        let mut mailboxes = open(&[4]);
+        assert!(mailboxes.put(4, 1, source(), b"before"));
+        mailboxes.set_open(4, false);
+        assert!(!mailboxes.put(4, 2, source(), b"now") && !mailboxes.put(5, 2, source(), b"unknown"));
+        assert_eq!(taken(&mut mailboxes, 4), [(1, b"before".to_vec())]);
+    }
+
+    #[test]
     fn what_is_too_much_or_too_long_is_refused_and_nothing_is_lost() {
-        let mut mailboxes = Mailboxes::default();
+        let mut mailboxes = open(&[0, 1]);
         assert!(!mailboxes.put(0, 0, source(), &[0; LETTER_BYTES + 1]));
         assert!((0..LETTERS_MAX as u64).all(|n| mailboxes.put(0, n, source(), &[0; LETTER_BYTES])));
         assert!(!mailboxes.put(1, 0, source(), b"one too many"));

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-use duocast_udp::{Batch, Message};
+use duocast_udp::{Batch, MAX_MESSAGES, Message};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
@@ -26,13 +26,12 @@ const LEGS_MAX: usize = 1000;
 /// Legs in each 256 addresses: those that end with 0, 1 and 255 stay free.
 const LEGS_PER_NETWORK: usize = 250;
 
-/// Datagrams that leave in one system call. Higher has the first wait for the last while they are made, lower costs system calls.
-const SEND_AT_ONCE: usize = 16;
-
 /// The sockets of one lane.
 pub(super) struct Ports {
     ports: Vec<Option<Port>>,
     free: Vec<usize>,
+    /// Those with something to send.
+    unsent: Vec<usize>,
     batch: Batch,
 }
 
@@ -60,14 +59,15 @@ struct Port {
 
 impl Ports {
     pub(super) fn new() -> Self {
-        Self { ports: Vec::new(), free: Vec::new(), batch: Batch::new() }
+        Self { ports: Vec::new(), free: Vec::new(), unsent: Vec::new(), batch: Batch::new() }
     }
 
     /// A place for the leg of this key, which sends to a router on this machine's loopback: one that others share, if it can be.
     pub(super) fn share(&mut self, registry: &Registry, key: usize, has_video: bool) -> io::Result<Place> {
         let needs = needs(has_video);
-        let has_room =
-            |port: &Port| port.is_shared && port.taken_bytes + needs <= port.bytes && port.legs.len() < LEGS_MAX;
+        let has_room = |port: &Port| {
+            port.is_shared && port.taken_bytes + needs <= port.bytes && port.legs.len() < LEGS_MAX
+        };
         let found = self.ports.iter().position(|port| port.as_ref().is_some_and(has_room));
         let at = match found {
             Some(at) => at,
@@ -90,9 +90,8 @@ impl Ports {
         Ok(next)
     }
 
-    /// The leg is gone.
+    /// The leg is gone. What it sent and was not flushed is lost.
     pub(super) fn leave(&mut self, registry: &Registry, place: Place, has_video: bool) {
-        self.flush_one(place.port);
         let Some(Some(port)) = self.ports.get_mut(place.port) else { return };
         if port.is_shared {
             port.taken_bytes -= needs(has_video);
@@ -134,13 +133,20 @@ impl Ports {
         }
         let start = port.contents.len();
         port.contents.extend_from_slice(datagram);
+        if port.waiting.is_empty() {
+            self.unsent.push(place.port);
+        }
         port.waiting.push((destination, place.local.ip(), start..port.contents.len()));
-        if port.waiting.len() < SEND_AT_ONCE { 0 } else { self.flush_one(place.port) }
+        if port.waiting.len() < MAX_MESSAGES { 0 } else { self.flush() }
     }
 
     /// Sends what waits. Gives how many datagrams the kernel did not take.
     pub(super) fn flush(&mut self) -> u64 {
-        (0..self.ports.len()).map(|at| self.flush_one(at)).sum()
+        let mut refused = 0;
+        while let Some(at) = self.unsent.pop() {
+            refused += self.flush_one(at);
+        }
+        refused
     }
 
     /// The local ports of all of them.
@@ -151,7 +157,7 @@ impl Ports {
     fn flush_one(&mut self, at: usize) -> u64 {
         let Self { ports, batch, .. } = self;
         let Some(Some(port)) = ports.get_mut(at) else { return 0 };
-        let mut unsent = 0;
+        let mut refused = 0;
         let mut rest = &port.waiting[..];
         while !rest.is_empty() {
             let messages = rest.iter().map(|(destination, source, contents)| Message {
@@ -162,12 +168,12 @@ impl Ports {
             });
             // It took none: the first is in the way of the others.
             let sent = batch.send(port.socket.as_fd(), messages).unwrap_or(0);
-            unsent += u64::from(sent == 0);
+            refused += u64::from(sent == 0);
             rest = &rest[sent.max(1)..];
         }
         port.waiting.clear();
         port.contents.clear();
-        unsent
+        refused
     }
 
     fn add(&mut self, registry: &Registry, mut socket: Socket, is_shared: bool) -> io::Result<usize> {

@@ -1,18 +1,20 @@
-//! A leg's UDP socket: batched receive with the kernel's own time of arrival.
+//! A UDP socket: batched receive with the kernel's own time of arrival.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use duocast_client::media::{RouteError, candidates, choose_target, local_address_towards, mark};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 
 use super::LegError;
 
-/// Datagrams taken by one system call. Two frames of 1 Mbit/s video fit; more would cost memory on each call.
-const BATCH: usize = 8;
+/// Datagrams taken by one system call: as many as the library takes.
+const BATCH: usize = quinn_udp::BATCH_SIZE;
 
-/// Bytes for each of them: a coalesced run of datagrams (GRO) is at most this large.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes for each of them: a coalesced run of datagrams (GRO) is at most 64 KiB large. A little more, so that the beginnings of all
+/// of them do not compete for the same few lines of the processor's cache.
+const BUFFER_BYTES: usize = 65 * 1024 + 64;
 
 /// Calls for one readiness event. A socket that is still not empty then waits for its turn behind the others.
 const ROUNDS_MAX: usize = 16;
@@ -38,8 +40,7 @@ impl Buffers {
 impl Socket {
     /// Binds the address from which the router of this SDP answer is reached.
     pub(crate) fn towards(answer: &str, server_is_loopback: bool) -> Result<Self, LegError> {
-        let target = choose_target(&candidates(answer), server_is_loopback).ok_or(RouteError::NoCandidate)?;
-        let local = local_address_towards(target).map_err(RouteError::Unreachable)?;
+        let local = local_towards(answer, server_is_loopback)?;
         Ok(Self::new(std::net::UdpSocket::bind(local)?)?)
     }
 
@@ -49,15 +50,6 @@ impl Socket {
         let local = socket.local_addr()?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket: mio::net::UdpSocket::from_std(socket), state, local })
-    }
-
-    /// Binds another port of the same address, in the place of the one it has. What is on its way to that one is lost.
-    pub(super) fn change(&mut self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
-        let mut next = Self::new(std::net::UdpSocket::bind(SocketAddr::new(self.local.ip(), 0))?)?;
-        registry.register(next.source(), token, mio::Interest::READABLE)?;
-        registry.deregister(&mut self.socket)?;
-        *self = next;
-        Ok(())
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
@@ -73,11 +65,11 @@ impl Socket {
         self.socket.send_to(datagram, destination).is_ok()
     }
 
-    /// Hands out what has come: time of arrival in microseconds since 1970, source, datagram. True if there is more.
+    /// Hands out what has come: time of arrival in microseconds since 1970, source, the address it was sent to, datagram. True if there is more.
     pub(crate) fn receive(
         &self,
         buffers: &mut Buffers,
-        mut take: impl FnMut(u64, SocketAddr, &[u8]),
+        mut take: impl FnMut(u64, SocketAddr, Option<IpAddr>, &[u8]),
     ) -> bool {
         for _ in 0..ROUNDS_MAX {
             let mut slices = buffers.bytes.chunks_exact_mut(BUFFER_BYTES).map(IoSliceMut::new);
@@ -95,7 +87,7 @@ impl Socket {
                     meta.timestamp.and_then(|since_1970| u64::try_from(since_1970.as_micros()).ok());
                 let arrived = arrived.unwrap_or_else(mark::now_unix_micros);
                 for datagram in slice[..meta.len].chunks(meta.stride.max(1)) {
-                    take(arrived, meta.addr, datagram);
+                    take(arrived, meta.addr, meta.dst_ip, datagram);
                 }
             }
             if count < BATCH {
@@ -103,5 +95,17 @@ impl Socket {
             }
         }
         true
+    }
+}
+
+/// The address from which the router of this SDP answer is reached, with port 0.
+pub(super) fn local_towards(answer: &str, server_is_loopback: bool) -> Result<SocketAddr, LegError> {
+    let target = choose_target(&candidates(answer), server_is_loopback).ok_or(RouteError::NoCandidate)?;
+    Ok(local_address_towards(target).map_err(RouteError::Unreachable)?)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

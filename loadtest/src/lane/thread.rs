@@ -1,20 +1,23 @@
 //! The thread of a lane.
 
-use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Registry, Token};
+use duocast_media::prefetch;
+use mio::{Events, Poll, Token};
 use tokio::sync::{mpsc, watch};
 
+use super::mailbox::Mailboxes;
 use super::network::Network;
-use super::socket::{Buffers, Socket};
+use super::port::{Place, Ports};
+use super::socket::{Buffers, Socket, local_towards};
 use super::{Command, Gauges, LaneReport, LegError, LegState, NewLeg, clock};
 use crate::over_time::OverTime;
 use crate::peer::{Leg, LegEvent, Moment, Timings, Totals, Wheel};
 
-/// The token of the lane's waker; legs have their keys.
+/// The token of the lane's waker; sockets have their numbers.
 pub(super) const WAKE: Token = Token(usize::MAX);
 
 /// Events taken by one system call; more wait for the next.
@@ -30,6 +33,10 @@ const GATHER: Duration = Duration::from_millis(1);
 /// See [`GATHER`]: as many as are woken a few hundred times a second at most.
 const FEW_LEGS: usize = 16;
 
+/// Legs that are served before what they send leaves. Higher has the first packet wait for the last while they are made, lower costs
+/// system calls.
+const SERVED_AT_ONCE: usize = 16;
+
 /// How often the gauges are brought up to date.
 const GAUGES_EVERY: Duration = Duration::from_millis(200);
 
@@ -40,8 +47,13 @@ pub(super) struct Worker {
     seats: Vec<Option<Seat>>,
     free: Vec<usize>,
     wheel: Wheel,
+    ports: Ports,
     buffers: Buffers,
+    mailboxes: Mailboxes,
+    /// Sockets that have something.
     ready: Vec<usize>,
+    /// Legs that took something.
+    touched: Vec<usize>,
     due: Vec<usize>,
     gauges_at: Instant,
     /// When it was last looked which sockets have something.
@@ -54,37 +66,37 @@ pub(super) struct Worker {
 
 struct Seat {
     leg: Leg,
-    socket: Socket,
+    place: Place,
+    has_video: bool,
     network: Option<Box<Network>>,
     state: watch::Sender<LegState>,
-    /// The lane waits for the socket. Else it reads it when the leg is due, and the kernel need not tell.
-    is_waited_for: bool,
 }
 
 impl Seat {
-    /// Takes what has come. True if there is more.
-    fn receive(&mut self, at: Moment, buffers: &mut Buffers, timings: &mut Timings) -> bool {
-        let Self { leg, socket, network, .. } = self;
-        let has_more = socket.receive(buffers, |arrived, source, datagram| match network {
-            None => leg.handle_datagram(at, arrived, source, datagram, timings),
-            Some(network) => network.arrive(at.now, arrived, source, datagram),
-        });
-        if let Some(network) = network {
-            network.deliver(at, leg, timings);
+    /// Takes what came just now, after what waited for it.
+    fn receive(
+        &mut self,
+        at: Moment,
+        key: usize,
+        (arrived, source, datagram): (u64, SocketAddr, &[u8]),
+        mailboxes: &mut Mailboxes,
+        timings: &mut Timings,
+    ) {
+        self.read_mail(at, key, mailboxes, timings);
+        match &mut self.network {
+            None => self.leg.handle_datagram(at, arrived, source, datagram, timings),
+            Some(network) => {
+                network.arrive(at.now, arrived, source, datagram);
+                network.deliver(at, &mut self.leg, timings);
+            }
         }
-        has_more
     }
 
-    /// Waits for the socket, or not, as the leg is now. What is there already is told at once.
-    fn wait_as_needed(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let waits = self.network.is_some() || !self.leg.reads_when_due();
-        match (self.is_waited_for, waits) {
-            (false, true) => registry.register(self.socket.source(), token, Interest::READABLE)?,
-            (true, false) => registry.deregister(self.socket.source())?,
-            _ => {}
+    /// Takes what waited for it.
+    fn read_mail(&mut self, at: Moment, key: usize, mailboxes: &mut Mailboxes, timings: &mut Timings) {
+        while let Some(letter) = mailboxes.take(key) {
+            self.leg.handle_datagram(at, letter.arrived, letter.source, letter.datagram(), timings);
         }
-        self.is_waited_for = waits;
-        Ok(())
     }
 }
 
@@ -103,8 +115,11 @@ impl Worker {
             seats: Vec::new(),
             free: Vec::new(),
             wheel: Wheel::new(now),
+            ports: Ports::new(),
             buffers: Buffers::new(),
+            mailboxes: Mailboxes::default(),
             ready: Vec::new(),
+            touched: Vec::new(),
             due: Vec::new(),
             gauges_at: now,
             polled_at: now,
@@ -126,6 +141,7 @@ impl Worker {
             self.take_commands();
             self.receive_ready();
             self.serve_due();
+            self.flush();
             self.publish();
         }
         self.report.steady_cpu = self.steady_cpu.used();
@@ -146,13 +162,37 @@ impl Worker {
     }
 
     fn receive_ready(&mut self) {
-        for key in std::mem::take(&mut self.ready) {
-            let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) else { continue };
-            if seat.receive(clock::moment(), &mut self.buffers, &mut self.report.timings) {
-                self.ready.push(key);
+        for port in std::mem::take(&mut self.ready) {
+            let at = clock::moment();
+            let Self { ports, buffers, mailboxes, seats, touched, report, .. } = self;
+            let has_more = ports.receive(port, buffers, |key, arrived, source, datagram| {
+                if mailboxes.put(key, arrived, source, datagram) {
+                    return;
+                }
+                let Some(seat) = seats.get_mut(key).and_then(Option::as_mut) else { return };
+                seat.receive(at, key, (arrived, source, datagram), mailboxes, &mut report.timings);
+                if touched.last() != Some(&key) {
+                    touched.push(key);
+                }
+            });
+            if has_more {
+                self.ready.push(port);
             }
-            self.after(key);
+            for key in std::mem::take(&mut self.touched) {
+                self.after(key);
+            }
         }
+    }
+
+    /// Has a leg take what waited for it.
+    fn read_mail(&mut self, at: Moment, key: usize) {
+        if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
+            seat.read_mail(at, key, &mut self.mailboxes, &mut self.report.timings);
+        }
+    }
+
+    fn flush(&mut self) {
+        self.report.unsent += self.ports.flush();
     }
 
     fn serve_due(&mut self) {
@@ -165,28 +205,44 @@ impl Worker {
         {
             self.report.lag.add(lag);
         }
-        for key in due.drain(..) {
+        for (index, &key) in due.iter().enumerate() {
+            self.prefetch(&due[index + 1..]);
+            if index % SERVED_AT_ONCE == SERVED_AT_ONCE - 1 {
+                self.flush();
+            }
             if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                 let at = clock::moment();
-                if !seat.is_waited_for
-                    && seat.leg.is_time_to_read()
-                    && seat.receive(at, &mut self.buffers, &mut self.report.timings)
-                {
-                    self.ready.push(key);
-                }
+                seat.read_mail(at, key, &mut self.mailboxes, &mut self.report.timings);
                 if let Some(network) = &mut seat.network {
                     network.deliver(at, &mut seat.leg, &mut self.report.timings);
-                    if network.takes_new_address(at.now)
-                        && let Err(error) = seat.socket.change(self.poll.registry(), Token(key))
-                    {
-                        tracing::warn!(%error, "a leg keeps its address");
+                    if network.takes_new_address(at.now) {
+                        match self.ports.change(self.poll.registry(), key, seat.place) {
+                            Ok(place) => seat.place = place,
+                            Err(error) => tracing::warn!(%error, "a leg keeps its address"),
+                        }
                     }
                 }
                 seat.leg.handle_timeout(at, &mut self.report.timings);
                 self.after(key);
             }
         }
+        due.clear();
         self.due = due;
+    }
+
+    /// Has the memory of the legs fetched that are next, each one's a step further.
+    fn prefetch(&self, next: &[usize]) {
+        let seat = |ahead: usize| self.seats.get(*next.get(ahead)?);
+        if let Some(Some(seat)) = seat(0) {
+            seat.leg.prefetch_further();
+        }
+        if let Some(Some(seat)) = seat(1) {
+            seat.leg.prefetch();
+            self.mailboxes.prefetch(next[1]);
+        }
+        if let Some(seat) = seat(2) {
+            prefetch(seat);
+        }
     }
 
     /// Sends what the leg has to send, tells what happened and sets its next deadline.
@@ -196,8 +252,7 @@ impl Worker {
         match &mut seat.network {
             None => {
                 while let Some((destination, datagram)) = seat.leg.poll_transmit() {
-                    let is_sent = seat.socket.send(destination, datagram);
-                    self.report.unsent += u64::from(!is_sent);
+                    self.report.unsent += self.ports.send(seat.place, destination, datagram);
                 }
             }
             Some(network) => {
@@ -206,7 +261,7 @@ impl Worker {
                     network.depart(now, destination, datagram.to_vec());
                 }
                 while let Some((destination, datagram)) = network.poll_transmit(now) {
-                    self.report.unsent += u64::from(!seat.socket.send(destination, &datagram));
+                    self.report.unsent += self.ports.send(seat.place, destination, &datagram);
                 }
                 network_due = network.poll_timeout();
             }
@@ -214,9 +269,7 @@ impl Worker {
         while let Some(event) = seat.leg.poll_event() {
             seat.state.send_modify(|state| note(state, event));
         }
-        if let Err(error) = seat.wait_as_needed(self.poll.registry(), Token(key)) {
-            tracing::warn!(%error, "a socket is waited for as it was");
-        }
+        self.mailboxes.set_open(key, seat.network.is_none() && seat.leg.reads_when_due());
         let due = seat.leg.poll_timeout();
         self.wheel.schedule(key, network_due.map_or(due, |at| at.min(due)));
     }
@@ -245,14 +298,17 @@ impl Worker {
                 self.after(key);
             }
             Command::Stop { key, stopped } => {
+                self.read_mail(clock::moment(), key);
                 if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                     seat.leg.handle_stop();
                 }
                 self.after(key);
+                self.flush();
                 // Nobody waits for it when the run was broken off.
                 let _ = stopped.send(());
             }
             Command::Close { key, report } => {
+                self.read_mail(clock::moment(), key);
                 if let Some(seat) = self.seats.get_mut(key).and_then(Option::as_mut) {
                     seat.leg.handle_close(clock::moment());
                 }
@@ -260,7 +316,7 @@ impl Worker {
                 if let Some(mut seat) = self.remove(key) {
                     let network = seat.network.as_mut().map(|network| {
                         while let Some((destination, datagram)) = network.flush_transmit() {
-                            self.report.unsent += u64::from(!seat.socket.send(destination, &datagram));
+                            self.report.unsent += self.ports.send(seat.place, destination, &datagram);
                         }
                         network.report()
                     });
@@ -273,39 +329,50 @@ impl Worker {
                 self.steady_cpu.phase = Some((from, until));
             }
             Command::LocalPorts { ports } => {
-                let local = self.seats.iter().flatten().map(|seat| seat.socket.local().port()).collect();
                 // Nobody waits for it when the run was broken off.
-                let _ = ports.send(local);
+                let _ = ports.send(self.ports.numbers());
             }
         }
     }
 
     fn add(&mut self, new: NewLeg, state: watch::Sender<LegState>) -> Result<(usize, u16), LegError> {
-        let mut socket = Socket::towards(&new.answer, new.server_is_loopback)?;
+        let key = self.free.last().copied().unwrap_or(self.seats.len());
+        let has_video = new.config.video.is_some();
+        let place = self.place(key, &new)?;
         let mut leg = Leg::new(*new.session, new.config);
-        leg.handle_answer(clock::moment(), &new.answer, socket.local())?;
-        let port = socket.local().port();
-        let key = self.free.pop().unwrap_or(self.seats.len());
-        self.poll.registry().register(socket.source(), Token(key), Interest::READABLE)?;
+        if let Err(error) = leg.handle_answer(clock::moment(), &new.answer, place.local) {
+            self.ports.leave(self.poll.registry(), place, has_video);
+            return Err(error.into());
+        }
         let steady_from = self.report.timings.steady.map(|(from, _)| from);
         let network = new.network.map(|config| Box::new(Network::new(&config, Instant::now(), steady_from)));
-        let seat = Some(Seat { leg, socket, network, state, is_waited_for: true });
-        if key == self.seats.len() {
-            self.seats.push(seat);
-        } else {
-            self.seats[key] = seat;
+        let seat = Some(Seat { leg, place, has_video, network, state });
+        match self.free.pop() {
+            Some(_) => self.seats[key] = seat,
+            None => self.seats.push(seat),
         }
         self.after(key);
-        Ok((key, port))
+        Ok((key, place.local.port()))
+    }
+
+    /// Where a leg sends from. Who has conditions may change its address, and has a socket of its own for that.
+    fn place(&mut self, key: usize, new: &NewLeg) -> Result<Place, LegError> {
+        let local = local_towards(&new.answer, new.server_is_loopback)?;
+        let registry = self.poll.registry();
+        let place = if new.network.is_none() && local.ip() == Ipv4Addr::LOCALHOST {
+            self.ports.share(registry, key, new.config.video.is_some())
+        } else {
+            self.ports.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)
+        };
+        Ok(place?)
     }
 
     fn remove(&mut self, key: usize) -> Option<Seat> {
-        let mut seat = self.seats.get_mut(key)?.take()?;
-        if seat.is_waited_for
-            && let Err(error) = self.poll.registry().deregister(seat.socket.source())
-        {
-            tracing::debug!(%error, "a socket was not registered");
-        }
+        self.flush();
+        let seat = self.seats.get_mut(key)?.take()?;
+        self.ports.leave(self.poll.registry(), seat.place, seat.has_video);
+        self.mailboxes.set_open(key, false);
+        while self.mailboxes.take(key).is_some() {}
         self.wheel.cancel(key);
         self.free.push(key);
         let totals = seat.leg.totals();

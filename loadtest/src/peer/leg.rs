@@ -10,6 +10,7 @@ use duocast_client::media::{
     PeerCounters, PeerError, ReceivedRtp, SyntheticVideo, SyntheticVideoConfig, mark,
 };
 
+use duocast_media::prefetch_room;
 use str0m::format::Codec;
 
 use super::video_frames::VideoFrames;
@@ -23,10 +24,6 @@ const LATE_MAX: Duration = Duration::from_millis(200);
 
 /// How long every leg decodes after it heard its first audio, sampled or not.
 const DECODED_AT_LEAST: Duration = Duration::from_secs(1);
-
-/// A leg that reads when it is due does so with every so manieth packet that it sends: one system call for as many. Higher has the router's
-/// checks answered so late that they are repeated.
-const READS_EVERY: u64 = 2;
 
 /// How long a receiver waits for a key frame before it asks for one, and then between its requests. Lower asks while the
 /// first one is still on its way, higher shows a picture later when it was lost.
@@ -278,7 +275,8 @@ impl Leg {
         datagram: &[u8],
         timings: &mut Timings,
     ) {
-        self.session.handle_datagram(at.now, source, datagram);
+        let arrived = at.instant_of(arrived_unix_micros);
+        self.session.handle_datagram(at.now, arrived, source, datagram);
         self.take_events(at, arrived_unix_micros, timings);
     }
 
@@ -296,19 +294,12 @@ impl Leg {
         }
     }
 
-    /// Whether what has come may wait for the [next second packet to send](Leg::is_time_to_read), 40 ms at most: nobody waits for it to
-    /// be decoded or repaired, and when it came the kernel tells.
+    /// Whether what comes may wait until the leg is due, which it is with each packet of sound that it sends: the call is up, so that nobody
+    /// waits for its first sound or picture, and when a packet came the kernel tells.
     pub(crate) fn reads_when_due(&self) -> bool {
-        self.talking.is_some()
-            && self.config.video.is_none()
-            && self.listener.is_none()
-            && self.session.is_connected()
-    }
-
-    /// See [`Leg::reads_when_due`].
-    pub(crate) fn is_time_to_read(&self) -> bool {
-        !self.reads_when_due()
-            || self.talking.as_ref().is_some_and(|talking| talking.frame.is_multiple_of(READS_EVERY))
+        let hears = self.config.direction == Direction::Sends || self.first_audio_at.is_some();
+        let sees = self.config.video.is_none() || self.frames.is_showing();
+        self.talking.is_some() && self.session.is_connected() && hears && sees
     }
 
     /// When [`Leg::handle_timeout`] is due.
@@ -319,6 +310,18 @@ impl Leg {
         let listening = self.listener.as_ref().map(Listener::poll_timeout);
         let media = [talking, showing, listening, self.ask_keyframe_at];
         media.into_iter().flatten().fold(self.session.poll_timeout(), Instant::min)
+    }
+
+    /// Has the memory fetched that the next visit needs, but for this itself: see [`duocast_media::prefetch`].
+    pub(crate) fn prefetch(&self) {
+        self.session.prefetch();
+        prefetch_room(&self.said);
+        self.report.audio_sent.prefetch();
+    }
+
+    /// The same, of what that points to.
+    pub(crate) fn prefetch_further(&self) {
+        self.session.prefetch_further();
     }
 
     #[must_use]
@@ -402,16 +405,14 @@ impl Leg {
         let interval = showing.source.interval();
         let is_late = at.now.saturating_duration_since(showing.next_at) > LATE_MAX;
         showing.next_at = if is_late { at.now + interval } else { showing.next_at + interval };
-        let mut frame = showing.source.next_frame(Some(at.unix_micros));
-        for packet in &mut frame.packets {
-            let mark = mark::bytes(self.report.video_sent.next_mark(at.unix_micros));
-            // The packets are fresh, so nobody else holds them.
-            if let Some(payload) = Arc::get_mut(&mut packet.payload) {
-                let tail = payload.len().saturating_sub(mark.len());
-                payload[tail..].copy_from_slice(&mark);
-            }
+        let frame = showing.source.begin_frame();
+        for index in 0..frame.packets {
+            let mark = self.report.video_sent.next_mark(at.unix_micros);
+            self.said.clear();
+            showing.source.append_packet(&frame, index, Some(mark), &mut self.said);
+            let is_last = index + 1 == frame.packets;
+            self.session.send_video(at.now, frame.rtp_time, &self.said, is_last);
         }
-        self.session.send_video(at.now, frame.rtp_time, &frame.packets);
     }
 
     fn listen(&mut self, now: Instant) {
@@ -466,6 +467,8 @@ impl Leg {
     }
 
     fn on_audio(&mut self, now: Instant, arrived: u64, packet: &Heard, timings: &mut Timings) {
+        // It may have waited for the leg's visit, and is none the later for it: what was due before it came is played first.
+        self.listen(packet.arrived);
         self.report.last_audio_at = Some(now);
         let payload = self.session.payload(packet);
         let mark = mark::read(payload);

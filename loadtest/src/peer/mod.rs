@@ -14,7 +14,7 @@ mod speech;
 mod video_frames;
 mod wheel;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use leg::{
     Direction, GroupTimings, Leg, LegConfig, LegEvent, LegReport, Recorded, Timings, Totals, counts_for,
@@ -32,4 +32,12 @@ pub(crate) struct Moment {
     pub(crate) now: Instant,
     /// For marks in media: microseconds since 1970.
     pub(crate) unix_micros: u64,
+}
+
+impl Moment {
+    /// When it was so many microseconds since 1970, by the other clock; now for what is yet to come.
+    pub(crate) fn instant_of(self, unix_micros: u64) -> Instant {
+        let ago = Duration::from_micros(self.unix_micros.saturating_sub(unix_micros));
+        self.now.checked_sub(ago).unwrap_or(self.now)
+    }
 }

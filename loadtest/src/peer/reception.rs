@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use duocast_media::prefetch;
+
 /// Sequence numbers in which a repeat is recognised. Higher tells later repeats from late packets.
 const WINDOW: u64 = 1024;
 
@@ -24,6 +26,14 @@ impl SentBook {
     pub(crate) fn new(receivers_within: Duration) -> Self {
         let remembers_micros = u64::try_from(receivers_within.as_micros()).unwrap_or(u64::MAX);
         Self { remembers_micros, ..Self::default() }
+    }
+
+    /// See [`prefetch`].
+    pub(crate) fn prefetch(&self) {
+        if let (Some(first), Some(last)) = (self.first_marks.first(), self.first_marks.last()) {
+            prefetch(first);
+            prefetch(last);
+        }
     }
 
     /// The mark of the next packet: the time, moved by a microsecond where two packets share it, so that each is unique.

@@ -6,12 +6,10 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-use duocast_client::media::{
-    AUDIO_CLOCK_HZ, PeerCounters, PeerError, VIDEO_CLOCK_HZ, VideoPacket, rtc_config,
-};
+use duocast_client::media::{AUDIO_CLOCK_HZ, PeerCounters, PeerError, VIDEO_CLOCK_HZ, rtc_config};
 use duocast_media::{
     Demand, Extensions, KeyTap, Kind, MediaConfig, MediaPlane, Outbox, Packet, Renumbered, Side, Sink,
-    TrackConfig, Write,
+    TrackConfig, Write, prefetch_room,
 };
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
@@ -175,11 +173,29 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a datagram from the socket. What makes no sense is counted and dropped.
-    pub(crate) fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+    /// Has the memory fetched that the next packet needs, but for this itself.
+    pub(crate) fn prefetch(&self) {
+        self.media.prefetch();
+        self.outbox.prefetch();
+        prefetch_room(&self.heard);
+    }
+
+    /// The same, of what that points to.
+    pub(crate) fn prefetch_further(&self) {
+        self.media.prefetch_further();
+    }
+
+    /// Takes a datagram that came to the socket at `arrived`. What makes no sense is counted and dropped.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) {
         self.now = now;
         let is_taken = match Kind::of(datagram) {
-            Some(Kind::Rtp) => self.take_media(now, datagram),
+            Some(Kind::Rtp) => self.take_media(arrived, datagram),
             Some(Kind::Rtcp) => self.take_report(now, datagram),
             Some(Kind::Stun | Kind::Dtls) => self.show_str0m(now, source, datagram),
             None => false,
@@ -228,20 +244,18 @@ impl Session {
         send(media, audio, (now, AUDIO_CLOCK_HZ), (rtp_time, payload, marker), sink, counters);
     }
 
-    /// Sends the packets of one VP8 frame; `rtp_time` counts at 90 kHz. Dropped and counted while there is no path or no video.
-    pub(crate) fn send_video(&mut self, now: Instant, rtp_time: u32, packets: &[VideoPacket]) {
+    /// Sends a packet of a VP8 frame; `rtp_time` counts at 90 kHz, `marker` ends the frame. Dropped and counted while there is no path or
+    /// no video.
+    pub(crate) fn send_video(&mut self, now: Instant, rtp_time: u32, payload: &[u8], marker: bool) {
         self.now = now;
         let is_connected = self.is_connected();
         let Self { video, media, outbox, router, counters, .. } = self;
         let Some(line) = video else {
-            counters.unsent += packets.len() as u64;
+            counters.unsent += 1;
             return;
         };
         let sink = &mut Sink { queue: outbox, path: router.filter(|_| is_connected) };
-        for packet in packets {
-            let said = (rtp_time, &packet.payload[..], packet.marker);
-            send(media, line, (now, VIDEO_CLOCK_HZ), said, sink, counters);
-        }
+        send(media, line, (now, VIDEO_CLOCK_HZ), (rtp_time, payload, marker), sink, counters);
     }
 
     /// Asks the other party for a key frame (PLI, RFC 4585 section 6.3.1), if something came of it yet.
@@ -292,9 +306,9 @@ impl Session {
         TrackConfig::negotiated(&self.rtc, mid, Vec::new(), sends)
     }
 
-    fn take_media(&mut self, now: Instant, datagram: &[u8]) -> bool {
+    fn take_media(&mut self, arrived: Instant, datagram: &[u8]) -> bool {
         self.heard.clear();
-        let Ok(received) = self.media.receive(now, datagram, &mut self.heard) else { return false };
+        let Ok(received) = self.media.receive(arrived, datagram, &mut self.heard) else { return false };
         // A probe for bandwidth, or what is there already.
         let Some(packet) = received.and_then(|received| received.packet) else { return true };
         if packet.payload.is_empty() {
@@ -303,7 +317,7 @@ impl Session {
         self.counters.packets_in += 1;
         self.counters.payload_bytes_in += packet.payload.len() as u64;
         let is_audio = packet.mid == self.audio.mid;
-        let heard = Heard::new(packet, now);
+        let heard = Heard::new(packet, arrived);
         self.push(if is_audio { SessionEvent::Audio(heard) } else { SessionEvent::Video(heard) });
         true
     }

@@ -303,7 +303,7 @@ impl Worker {
             let seat = &mut self.seats[key];
             let (window, report) = (self.window, &mut self.report);
             let Seat { end: End { wire, socket, .. }, audio, video, audio_heard_at, .. } = seat;
-            let has_more = socket.receive(&mut self.buffers, |arrived, source, datagram| {
+            let has_more = socket.receive(&mut self.buffers, |arrived, source, _, datagram| {
                 wire.handle_datagram(at, source, datagram);
                 while let Some(heard) = wire.poll_heard() {
                     let reception = if heard.is_audio { &mut *audio } else { &mut *video };

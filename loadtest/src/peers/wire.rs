@@ -136,11 +136,13 @@ impl Wire for Session {
     }
 
     fn send_video(&mut self, now: Instant, frame: &VideoFrame) {
-        self.send_video(now, frame.rtp_time, &frame.packets);
+        for packet in &frame.packets {
+            self.send_video(now, frame.rtp_time, &packet.payload, packet.marker);
+        }
     }
 
     fn handle_datagram(&mut self, at: Moment, source: SocketAddr, datagram: &[u8]) {
-        self.handle_datagram(at.now, source, datagram);
+        self.handle_datagram(at.now, at.now, source, datagram);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
