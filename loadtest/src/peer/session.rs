@@ -438,6 +438,7 @@ fn send(
             is_repaired: clock_rate == VIDEO_CLOCK_HZ,
             begins: false,
             redundant: None,
+            newest: 0..0,
             renumbered: Renumbered::default(),
         };
         media.write(now, line.mid, &write, payload, sink)

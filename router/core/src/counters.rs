@@ -96,6 +96,8 @@ pub struct Counters {
     pub audio_forwarded: u64,
     /// Video packets written to a viewer.
     pub video_forwarded: u64,
+    /// Audio packets that were lost on the way here and taken out of redundant ones that came after them.
+    pub audio_recovered: u64,
     /// Dropped packets, by [`DropReason`] in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
     /// Keyframe requests that were sent to publishers.

@@ -206,6 +206,8 @@ impl Leg {
             out.proven_addresses.push(datagram.path.source());
         }
         out.proven_ssrcs.extend(received.new_ssrc);
+        // Before the packet that brought it: it is older.
+        out.media.extend(std::iter::from_fn(|| self.media.poll_recovered()));
         if let Some(packet) = received.packet {
             self.counters.media_received += 1;
             out.media.push(packet);

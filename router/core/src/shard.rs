@@ -296,6 +296,7 @@ impl Shard {
             self.counters.drop_packet(reason);
         }
         for packet in out.media.drain(..) {
+            self.counters.audio_recovered += u64::from(packet.is_recovered);
             self.forward.handle_packet(key, &packet, &mut self.counters, deliveries);
         }
         keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));

@@ -12,10 +12,12 @@ use crate::extensions::{ExtensionIds, Extensions, OwnValues};
 use crate::feedback::{self, Said};
 use crate::frame::{Base, Codec, Frame, PictureId, Renumbered};
 use crate::plane::MAX_REPEATED;
-use crate::red;
+use crate::red::{self, Blocks, MAX_EARLIER};
 use crate::rtp::{Header, Outgoing, unpadded};
 use crate::srtp::Contexts;
-use crate::{Announced, Keys, MediaConfig, MediaPlane, Outbox, Payload, Side, Sink, TrackConfig, Write};
+use crate::{
+    Announced, Keys, MediaConfig, MediaPlane, Outbox, Packet, Payload, Side, Sink, TrackConfig, Write,
+};
 
 /// A target: its name, which is that of its corpus, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -34,6 +36,10 @@ const PROFILES: [(SrtpProfile, usize); 3] = [
 const MEDIA: (u8, u32) = (96, 20);
 const REPAIR: (u8, u32) = (97, 21);
 const SENT: u32 = 7;
+
+/// Its sound, on the same track: plain, and redundant.
+const SOUND: u8 = 111;
+const REDUNDANT: u8 = 63;
 
 /// Longest datagram: what the router looks at.
 const MAX_DATAGRAM_BYTES: usize = 1500;
@@ -75,8 +81,13 @@ fn rtp(input: &[u8]) {
     if let Some(payload) = unpadded(input, header.len..input.len(), header.has_padding) {
         assert!(payload.start == header.len && payload.end <= input.len());
     }
-    if let Some(primary) = red::primary(input) {
+    if let Some(Blocks { primary, earlier }) = red::read(input, 0..input.len()) {
         assert!(primary.start <= primary.end && primary.end == input.len());
+        let whole = earlier.iter().flatten().fold(primary.start, |end, block| {
+            assert!(block.at.start <= block.at.end && block.at.end == end);
+            block.at.start
+        });
+        assert!(whole > 0, "heads are in front of all blocks");
     }
     let (passed, found) = Extensions::of_publisher(&ids(), header.extensions);
     let outgoing = Outgoing {
@@ -179,10 +190,17 @@ fn media(input: &[u8]) {
         is_redundant: false,
         codec: Codec::Vp8,
     };
+    let sound = |payload_type, is_redundant| Payload {
+        payload_type,
+        repair: None,
+        clock_rate: 48_000,
+        is_redundant,
+        codec: Codec::Other,
+    };
     let sends = Some((SENT, Some(SENT + 1)));
     let track = TrackConfig {
         mid,
-        payloads: vec![payload],
+        payloads: vec![payload, sound(SOUND, false), sound(REDUNDANT, true)],
         encodings: Vec::new(),
         ids: ids(),
         sends,
@@ -209,6 +227,13 @@ fn media(input: &[u8]) {
             let number = header.sequence_number.into();
             assert!(contexts.inbound.seal_rtp(&mut sealed, 0, header.len, header.ssrc, number));
             let _ = plane.receive(now, &sealed, &mut bytes);
+            let recovered: Vec<Packet> = std::iter::from_fn(|| plane.poll_recovered()).collect();
+            let is_there = |sound: &Packet| {
+                let payload = bytes.get(sound.payload.clone());
+                payload.is_some_and(|bytes| !bytes.is_empty()) && sound.payload_type == SOUND
+            };
+            assert!(recovered.len() <= MAX_EARLIER && recovered.iter().all(is_there));
+            assert!(recovered.is_sorted_by(|one, next| one.sequence_number < next.sequence_number));
         } else if contexts.inbound.seal_rtcp(&mut sealed, 0, index) {
             let _ = plane.receive_rtcp(now, &sealed, &mut report, &mut wishes, &mut sink);
         }
@@ -236,6 +261,7 @@ pub(crate) fn packet(now: Instant, sequence_number: u64) -> Write {
         is_repaired: true,
         begins: false,
         redundant: None,
+        newest: 0..0,
         renumbered: Renumbered::default(),
     }
 }
@@ -305,5 +331,19 @@ mod tests {
         let story = [frame(0, &extended), frame(8, &later)];
         let story = story.into_iter().chain(reports.iter().map(|(_, bytes)| frame(0x51, bytes)));
         keep("media", "story", &story.collect::<Vec<_>>().concat());
+        let spoken = |number: u8, payload_type: u8, payload: &[u8]| {
+            let time = u32::from(number) * 960;
+            let head = [&[0x80, payload_type, 0, number][..], &time.to_be_bytes(), &[0, 0, 0, 20]].concat();
+            frame(0x10, &[&head, payload].concat())
+        };
+        let twice = [0x80 | SOUND, 0x1e, 0, 3, 0x80 | SOUND, 0x0f, 0, 3, SOUND, 4, 4, 4, 5, 5, 5, 6, 6, 6];
+        let story = [
+            spoken(1, SOUND, &[1; 3]),
+            spoken(2, SOUND, &[2; 3]),
+            spoken(6, REDUNDANT, &twice),
+            spoken(5, SOUND, &[5; 3]),
+            spoken(3, REDUNDANT, &twice[4..]),
+        ];
+        keep("media", "redundant", &story.concat());
     }
 }

@@ -26,6 +26,7 @@ mod plane;
 mod prefetch;
 mod receive;
 mod reception;
+mod recovery;
 mod red;
 mod rtp;
 mod send;

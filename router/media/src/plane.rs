@@ -19,7 +19,7 @@ use crate::keys::Keys;
 use crate::ntp::{self, NtpClock};
 use crate::outbox::Outbox;
 use crate::prefetch::prefetch;
-use crate::receive::{MAX_SSRCS, Payload, Received, Receiver, Refusal};
+use crate::receive::{MAX_SSRCS, Packet, Payload, Received, Receiver, Refusal};
 use crate::reception;
 use crate::send::{self, HELD_FOR, Sender, Write};
 use crate::srtp::Contexts;
@@ -247,7 +247,8 @@ impl MediaPlane {
         self.contexts.is_some()
     }
 
-    /// Takes an SRTP packet; what it holds is appended to `bytes`. `Ok(None)`: it was there before.
+    /// Takes an SRTP packet; what it holds is appended to `bytes`. `Ok(None)`: it was there before. Then
+    /// [`MediaPlane::poll_recovered`] says what it brought besides.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -265,6 +266,12 @@ impl MediaPlane {
         }
         self.note_activity(now);
         Ok(Some(received))
+    }
+
+    /// The next packet of lost sound that the one just taken carries as well: all of them go before it, and none is left for the next.
+    #[must_use]
+    pub fn poll_recovered(&mut self) -> Option<Packet> {
+        self.receiver.poll_recovered()
     }
 
     /// Takes an SRTCP packet: repeats what the client misses, and adds the tracks that need a key frame to

@@ -11,7 +11,8 @@ use crate::frame::{Codec, Frame};
 use crate::missing::Missing;
 use crate::prefetch::prefetch;
 use crate::reception::{Reception, SenderReport};
-use crate::red;
+use crate::recovery::Recovery;
+use crate::red::{self, Blocks};
 use crate::rtp::{Header, unpadded};
 use crate::srtp::Context;
 use crate::window::Window;
@@ -58,6 +59,8 @@ pub struct Packet {
     pub payload: Range<usize>,
     /// Of redundant audio: where the newest block is, if the payload is sound.
     pub primary: Option<Range<usize>>,
+    /// It was lost, and is what a later packet of redundant audio said of it.
+    pub is_recovered: bool,
     /// Of video: the frame that it is part of.
     pub frame: Frame,
 }
@@ -90,6 +93,8 @@ pub(crate) struct Receiver {
     /// What packets of each SSRC are, in the order of `streams`: looked through for every packet.
     ssrcs: Vec<u32>,
     streams: Vec<Stream>,
+    /// Lost sound that the last packet brought, the newest first.
+    recovered: Vec<Packet>,
 }
 
 #[derive(Debug)]
@@ -148,6 +153,7 @@ pub(crate) struct Source {
     pub(crate) highest: u64,
     pub(crate) reception: Reception,
     pub(crate) missing: Missing,
+    recovery: Recovery,
     heard_at: Instant,
     /// What the last key frame's dependency descriptor brought.
     structure: Option<Box<Structure>>,
@@ -232,6 +238,7 @@ impl Receiver {
         contents: &[u8],
         bytes: &mut Vec<u8>,
     ) -> Result<Received, Refusal> {
+        self.recovered.clear();
         let header = Header::read(contents).ok_or(Refusal::Dropped(Refused::Malformed))?;
         let known = self.ssrcs.iter().position(|ssrc| *ssrc == header.ssrc);
         if known.is_none() && self.ssrcs.len() == MAX_SSRCS {
@@ -282,10 +289,9 @@ impl Receiver {
         bytes.extend_from_slice(found.descriptor.unwrap_or_default());
         let payload = payload.start + prefix..payload.end;
         let is_redundant = sorted.payload.is_some_and(|payload| payload.is_redundant);
-        let primary = is_redundant.then(|| red::primary(&bytes[payload.clone()])).flatten();
-        let primary = primary.map(|within| payload.start + within.start..payload.start + within.end);
+        let blocks = is_redundant.then(|| red::read(bytes, payload.clone())).flatten();
         let frame = self.frame_of(&sorted, header.marker, &bytes[payload.clone()], found.descriptor);
-        received.packet = Some(Packet {
+        let packet = Packet {
             mid: sorted.mid,
             encoding: sorted.encoding as u8,
             ssrc: sorted.ssrc,
@@ -298,10 +304,51 @@ impl Receiver {
             extensions,
             descriptor,
             payload,
-            primary,
+            primary: blocks.as_ref().map(|blocks| blocks.primary.clone()),
+            is_recovered: false,
             frame,
-        });
+        };
+        let is_news = self.recover(at, &sorted, &packet, blocks);
+        received.packet = is_news.then_some(packet);
         Ok(received)
+    }
+
+    /// Takes lost sound out of a packet that came on this stream. False if the packet itself was taken out of a later one before.
+    fn recover(&mut self, stream: usize, sorted: &Sorted, packet: &Packet, blocks: Option<Blocks>) -> bool {
+        let is_sound = |payload: &Payload| payload.codec == Codec::Other;
+        if !sorted.payload.as_ref().is_some_and(is_sound) {
+            return true;
+        }
+        let Some(Track { payloads, encodings, .. }) = self.tracks.get_mut(sorted.track) else { return true };
+        let source = encodings.get_mut(sorted.encoding).and_then(|encoding| encoding.source.as_mut());
+        let (Some(source), Some(arrived)) = (source, self.streams.get(stream)) else { return true };
+        let is_news = source.recovery.note(sorted.number, packet.timestamp);
+        for (place, block) in (1..).zip(blocks.map(|blocks| blocks.earlier).into_iter().flatten()) {
+            let Some(block) = block.filter(|block| !block.at.is_empty()) else { continue };
+            let codec = payloads.iter().find(|payload| payload.payload_type == block.payload_type);
+            if !codec.is_some_and(|payload| is_sound(payload) && !payload.is_redundant) {
+                continue;
+            }
+            let lost = source.recovery.take(&arrived.window, sorted.number, place, block.offset);
+            self.recovered.extend(lost.map(|sequence_number| Packet {
+                payload_type: block.payload_type,
+                marker: false,
+                sequence_number,
+                timestamp: packet.timestamp.wrapping_sub(block.offset),
+                extensions: Extensions::default(),
+                descriptor: 0..0,
+                payload: block.at,
+                primary: None,
+                is_recovered: true,
+                ..packet.clone()
+            }));
+        }
+        is_news
+    }
+
+    /// What the last packet brought of lost sound, the oldest first: all of it goes before that packet.
+    pub(crate) fn poll_recovered(&mut self) -> Option<Packet> {
+        self.recovered.pop()
     }
 
     /// What a packet of video says of its frame.
@@ -442,6 +489,7 @@ impl Encoding {
             highest: number,
             reception: Reception::new(now, number),
             missing: Missing::default(),
+            recovery: Recovery::new(number),
             heard_at: now,
             structure: None,
         });

@@ -1,6 +1,7 @@
 //! Redundant audio (RFC 2198): a packet that carries the one before it as well, so that a single loss is not heard.
 //!
-//! A client that finds its way here lossy sends such packets by itself. Where the way to a viewer is, the router makes them.
+//! A client that finds its way here lossy sends such packets by itself. Where the way to a viewer is, the router makes them. What becomes of
+//! the earlier blocks of those that come: `recovery`.
 
 use std::ops::Range;
 
@@ -17,25 +18,58 @@ const CLEAN_REPORTS: u8 = 4;
 
 /// What the head of an earlier block can say: its length, and how much older it is.
 const EARLIER_BYTES_MAX: usize = (1 << 10) - 1;
-const OFFSET_MAX: u32 = (1 << 14) - 1;
+pub(crate) const OFFSET_MAX: u32 = (1 << 14) - 1;
+
+/// Earlier blocks of a packet that are looked at, the newest. Browsers send one or two. Higher is more work for one datagram, lower leaves longer
+/// losses unrepaired that a client took care of.
+pub(crate) const MAX_EARLIER: usize = 3;
 
 const MORE_BLOCKS: u8 = 0x80;
 const EARLIER_HEAD_BYTES: usize = 4;
 
-/// Where the newest block of a packet is; `None` if it is none.
-pub(crate) fn primary(payload: &[u8]) -> Option<Range<usize>> {
-    let (mut at, mut earlier) = (0, 0);
+/// A packet's blocks; where they are counts from the beginning of the batch's bytes.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    /// What was said now.
+    pub(crate) primary: Range<usize>,
+    /// What was said before it: one packet before, two packets before and so on.
+    pub(crate) earlier: [Option<Earlier>; MAX_EARLIER],
+}
+
+/// A block that was sent before.
+#[derive(Debug, Clone)]
+pub(crate) struct Earlier {
+    pub(crate) payload_type: u8,
+    /// How much older it is, in ticks.
+    pub(crate) offset: u32,
+    pub(crate) at: Range<usize>,
+}
+
+/// Reads redundant audio. `None`: it is none.
+pub(crate) fn read(bytes: &[u8], payload: Range<usize>) -> Option<Blocks> {
+    let of_packet = bytes.get(payload.clone())?;
+    let mut heads: [Option<(u8, u32, usize)>; MAX_EARLIER] = [None; MAX_EARLIER];
+    let (mut at, mut earlier_bytes) = (0, 0);
     loop {
-        let first = *payload.get(at)?;
+        let first = *of_packet.get(at)?;
         if first & MORE_BLOCKS == 0 {
             break;
         }
-        let head = payload.get(at..)?.first_chunk::<EARLIER_HEAD_BYTES>()?;
-        earlier += usize::from(u16::from_be_bytes([head[2], head[3]])) & EARLIER_BYTES_MAX;
+        let head = u32::from_be_bytes(*of_packet.get(at..)?.first_chunk::<EARLIER_HEAD_BYTES>()?);
+        let len = head as usize & EARLIER_BYTES_MAX;
+        heads.rotate_right(1);
+        heads[0] = Some((first & !MORE_BLOCKS, head >> 10 & OFFSET_MAX, len));
+        earlier_bytes += len;
         at += EARLIER_HEAD_BYTES;
     }
-    let start = at + 1 + earlier;
-    (start <= payload.len()).then_some(start..payload.len())
+    let mut end = payload.start + at + 1 + earlier_bytes;
+    let primary = (end <= payload.end).then_some(end..payload.end)?;
+    let earlier = heads.map(|head| {
+        let (payload_type, offset, len) = head?;
+        end -= len;
+        Some(Earlier { payload_type, offset, at: end..end + len })
+    });
+    Some(Blocks { primary, earlier })
 }
 
 /// What one viewer is sent of a track, while it loses some of it.
@@ -93,6 +127,10 @@ mod tests {
 
     const OPUS: u8 = 111;
 
+    fn all(packet: &[u8]) -> Blocks {
+        read(packet, 0..packet.len()).unwrap()
+    }
+
     fn lossy() -> Redundancy {
         let mut redundancy = Redundancy::default();
         redundancy.note_loss(LOSSY_FROM);
@@ -112,8 +150,27 @@ mod tests {
         // RFC 2198 section 3: F and payload type, 14 bits of time, 10 bits of length; then payload type alone.
         let head = [0x80 | OPUS, (960 >> 6) as u8, ((960 & 0x3f) << 2) as u8, 6, OPUS];
         assert_eq!(packet[..5], head);
-        assert_eq!(&packet[primary(&packet).unwrap()], b"now");
-        assert_eq!(&packet[5..11], b"before");
+        let Blocks { primary, earlier: [Some(before), None, None] } = all(&packet) else {
+            panic!("two blocks")
+        };
+        assert_eq!((&packet[primary], &packet[before.at]), (&b"now"[..], &b"before"[..]));
+        assert_eq!((before.payload_type, before.offset), (OPUS, 960));
+    }
+
+    #[test]
+    fn of_many_blocks_the_newest_count() {
+        let mut packet = b"in front".to_vec();
+        for (age, len) in [(5_u32, 4_u32), (4, 0), (3, 2), (2, 1), (1, 3)] {
+            packet.extend((u32::from(MORE_BLOCKS | OPUS) << 24 | (age * 960) << 10 | len).to_be_bytes());
+        }
+        packet.push(OPUS);
+        packet.extend(b"5555332111now");
+        let Blocks { primary, earlier } = read(&packet, 8..packet.len()).unwrap();
+        assert_eq!(&packet[primary], b"now");
+        let earlier = earlier.map(|block| block.map(|block| (block.offset / 960, &packet[block.at])));
+        assert_eq!(earlier, [Some((1, &b"111"[..])), Some((2, b"2")), Some((3, b"33"))]);
+        assert!(read(&packet, 8..packet.len() - 4).is_none(), "what its heads say is not there");
+        assert!(read(&packet, 8..20).is_none() && read(&packet, 0..1000).is_none());
     }
 
     #[test]
@@ -135,9 +192,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_payload_panics_and_what_is_found_is_in_it(payload in proptest::collection::vec(any::<u8>(), 0..64)) {
-            if let Some(found) = primary(&payload) {
-                prop_assert!(!found.is_empty() || found.start == payload.len());
-                prop_assert_eq!(found.end, payload.len());
+            if let Some(Blocks { primary, earlier }) = read(&payload, 0..payload.len()) {
+                prop_assert_eq!(primary.end, payload.len());
+                let mut end = primary.start;
+                for block in earlier.into_iter().flatten() {
+                    prop_assert_eq!(block.at.end, end);
+                    end = block.at.start;
+                }
+                prop_assert!(end > 0, "heads are in front of all blocks");
             }
         }
 
@@ -153,7 +215,9 @@ mod tests {
             let mut packet = Vec::new();
             redundancy.append(step, OPUS, &mut packet);
             packet.extend_from_slice(&now);
-            prop_assert_eq!(&packet[primary(&packet).unwrap()], &now[..]);
+            let Blocks { primary, earlier } = all(&packet);
+            prop_assert_eq!(&packet[primary], &now[..]);
+            prop_assert_eq!(&packet[earlier[0].as_ref().unwrap().at.clone()], &before[..]);
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Write {
     pub begins: bool,
     /// The payload type of redundant audio, if the viewer takes it and this is none.
     pub redundant: Option<u8>,
+    /// Of sound: what the next packet may carry once more, where in the batch's bytes; empty if the viewer takes no redundant audio.
+    pub newest: Range<usize>,
     /// The viewer's own numbers, in the place of those in descriptor and payload.
     pub renumbered: Renumbered,
 }
@@ -192,6 +194,7 @@ impl Sender {
         let track = self.tracks.iter_mut().find(|track| track.mid == mid)?;
         let descriptor = bytes.get(write.descriptor.clone())?;
         let payload = bytes.get(write.payload.clone())?;
+        let newest = bytes.get(write.newest.clone())?;
         if !track.sealed.take(write.sequence_number) {
             return None;
         }
@@ -221,8 +224,8 @@ impl Sender {
         } else if write.is_repaired {
             track.history.keep(now, &sent);
         }
-        if write.redundant.is_some() {
-            track.redundancy.keep(number, timestamp, payload);
+        if !newest.is_empty() {
+            track.redundancy.keep(number, timestamp, newest);
         }
         if !is_held {
             track.count(payload.len());

@@ -20,6 +20,10 @@ pub fn describe() {
     describe_counter!("duocast_router_bytes_sent_total", Unit::Bytes, "Bytes sent to clients.");
     count("duocast_router_packets_forwarded_total", "Media packets written to a viewer, by kind.");
     count(
+        "duocast_router_audio_recovered_total",
+        "Packets of sound that were lost on the way here and taken out of redundant ones that came after them.",
+    );
+    count(
         "duocast_router_packets_dropped_total",
         "Packets that went no further, by reason; intended says whether the design wants it.",
     );
@@ -138,6 +142,8 @@ impl Published {
         ] {
             counter!("duocast_router_packets_forwarded_total", "kind" => kind).increment(new - old);
         }
+        let recovered = new.audio_recovered - old.audio_recovered;
+        counter!("duocast_router_audio_recovered_total").increment(recovered);
         for reason in DropReason::ALL {
             let dropped = new.dropped_for(*reason) - old.dropped_for(*reason);
             let intended = if reason.is_intended() { "yes" } else { "no" };

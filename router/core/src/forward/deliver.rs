@@ -101,10 +101,12 @@ impl Forward {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::NoCommonCodec);
         };
-        let (payload, redundant) = match mapping.sound {
-            Sound::Same => (Some(packet.payload.clone()), None),
-            Sound::Unwrapped => (packet.primary.clone(), None),
-            Sound::Wrapped(payload_type) => (Some(packet.payload.clone()), Some(*payload_type)),
+        let whole = || Some(packet.payload.clone());
+        let (payload, redundant, newest) = match mapping.sound {
+            Sound::Same => (whole(), None, None),
+            Sound::Redundant => (whole(), None, packet.primary.clone()),
+            Sound::Unwrapped => (packet.primary.clone(), None, None),
+            Sound::Wrapped(payload_type) => (whole(), Some(*payload_type), whole()),
         };
         let Some(payload) = payload else {
             view.rewriter.skip(source, sequence_number);
@@ -152,6 +154,7 @@ impl Forward {
             is_repaired: kind.is_video() && mapping.repaired,
             begins: is_begun,
             redundant,
+            newest: newest.unwrap_or_default(),
             renumbered,
         };
         Ok(Delivery { to: link.to, mid: view.track.mid, write })

@@ -32,6 +32,8 @@ pub(super) struct PayloadMapping {
 pub(super) enum Sound {
     /// What comes goes on as it is.
     Same,
+    /// The same of what comes redundant, to a viewer that takes it so: its newest block may go once more.
+    Redundant,
     /// It comes redundant, and the viewer takes none: the newest block goes on.
     Unwrapped,
     /// It comes plain, and the viewer takes it redundant, under this payload type, where its path needs that.
@@ -117,7 +119,7 @@ fn payload_types(published: &[PayloadParams], viewed: &[PayloadParams]) -> Vec<P
         };
         map(params.pt(), to.pt(), to.red().map_or(Sound::Same, Sound::Wrapped));
         match (params.red(), to.red()) {
-            (Some(red), Some(taken)) => map(red, taken, Sound::Same),
+            (Some(red), Some(taken)) => map(red, taken, Sound::Redundant),
             (Some(red), None) => map(red, to.pt(), Sound::Unwrapped),
             (None, _) => {}
         }
