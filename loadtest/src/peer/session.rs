@@ -433,6 +433,7 @@ fn send(
             captured: now,
             clock_rate,
             extensions: Extensions::default(),
+            capture_time: None,
             descriptor: 0..0,
             payload: 0..payload.len(),
             is_repaired: clock_rate == VIDEO_CLOCK_HZ,

@@ -41,6 +41,7 @@ pub(crate) fn extensions() -> ExtensionMap {
     map.set(3, Extension::TransportSequenceNumber);
     map.set(4, Extension::RtpMid);
     map.set(5, Extension::PlayoutDelay);
+    map.set(6, Extension::AbsoluteCaptureTime);
     map.set(10, Extension::RtpStreamId);
     map.set(11, Extension::RepairedRtpStreamId);
     map.set(8, Extension::with_serializer(DEPENDENCY_DESCRIPTOR_URI, DependencyDescriptorSerializer));

@@ -3,12 +3,13 @@
 mod world;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use duocast_model::Generation;
 use duocast_router_core::{DropReason, LegState, OfferError};
-use str0m::media::{Direction, KeyframeRequestKind};
-use str0m::rtp::RawPacket;
+use str0m::RtcConfig;
+use str0m::media::{Direction, KeyframeRequestKind, MediaTime};
+use str0m::rtp::{AbsCaptureTime, Extension, ExtensionValues, RawPacket};
 use world::{Audio, Descriptor, Video, World, call, leg, standard_client, with_descriptors};
 
 #[test]
@@ -176,6 +177,89 @@ fn a_dependency_descriptor_passes_only_where_both_negotiated_it() {
         assert_eq!(lengths, if viewer_knows_it { vec![3, 16, 17, 60] } else { vec![] });
         assert_eq!(viewer.heard(Video).len(), 4);
     }
+}
+
+/// The client knows both of these under numbers of its own.
+fn with_times(ids: [u8; 2]) -> RtcConfig {
+    let config = standard_client().set_extension(ids[0], Extension::PlayoutDelay);
+    config.set_extension(ids[1], Extension::AbsoluteCaptureTime)
+}
+
+#[test]
+fn when_to_play_and_when_it_was_captured_pass_only_where_both_negotiated_them() {
+    let ms = |ms: u64| MediaTime::from_millis(ms);
+    for viewer_knows_them in [true, false] {
+        let mut world = World::new(25);
+        world.add_client(with_times([7, 9]));
+        world.add_client(if viewer_knows_them { with_times([12, 6]) } else { standard_client() });
+        world.plan(&[0, 1], &[(0, 1), (1, 0)]);
+        world.offer(0, &[Audio, Video]).unwrap();
+        world.offer(1, &[Audio, Video]).unwrap();
+        world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected) && w.events.len() == 2);
+        // The client's wall clock, as its sender reports have it.
+        #[expect(clippy::disallowed_methods, reason = "str0m's reports tell the machine's time")]
+        let clock = |world: &World| SystemTime::now() + (world.now - Instant::now());
+        world.talk(150);
+        world.clients[1].received.clear();
+        let began = clock(&world);
+        for (after, offset) in [(0, None), (0, Some(5)), (1000, None), (3_600_000, None)] {
+            let capture_time = began + Duration::from_millis(after + 1000 * offset.unwrap_or(0));
+            let clock_offset = offset.map(|seconds| (seconds as i64) << 32);
+            world.clients[0].said = ExtensionValues {
+                play_delay_min: Some(ms(20)),
+                play_delay_max: Some(ms(250)),
+                abs_capture_time: Some(AbsCaptureTime { capture_time, clock_offset }),
+                ..ExtensionValues::default()
+            };
+            world.talk(1);
+        }
+        world.run_for(Duration::from_millis(50));
+        let packets = &world.clients[1].received;
+        let delays =
+            packets.iter().map(|p| (p.header.ext_vals.play_delay_min, p.header.ext_vals.play_delay_max));
+        let both = if viewer_knows_them { (Some(ms(20)), Some(ms(250))) } else { (None, None) };
+        assert_eq!(delays.collect::<Vec<_>>(), vec![both; 8]);
+        let captured = packets.iter().filter_map(|p| p.header.ext_vals.abs_capture_time);
+        let captured: Vec<AbsCaptureTime> = captured.collect();
+        if !viewer_knows_them {
+            assert_eq!(captured, []);
+            continue;
+        }
+        assert!(captured.iter().all(|captured| captured.clock_offset.is_none()));
+        let times: Vec<SystemTime> = captured.iter().map(|captured| captured.capture_time).collect();
+        // Sound and picture of one moment, twice, then of a second later; nobody believes an hour.
+        let since = |time: &SystemTime| time.duration_since(times[0]).unwrap().as_micros();
+        let apart: Vec<u128> = times.iter().map(since).collect();
+        assert_eq!(apart.len(), 6);
+        assert!(apart[..4].iter().all(|apart| *apart < 10), "{apart:?}");
+        assert!(apart[4..].iter().all(|apart| apart.abs_diff(1_000_000) < 10), "{apart:?}");
+        let away = began.duration_since(times[0]).unwrap();
+        assert!(away > Duration::from_secs(365 * 86_400), "the publisher's own clock does not pass");
+    }
+}
+
+#[test]
+fn extensions_that_are_to_be_encrypted_are_not_answered_and_the_call_goes_on() {
+    let mut world = World::new(26);
+    for n in 0..2 {
+        world.add_client(standard_client());
+        world.extra_offer_line = [
+            "a=extmap:9 urn:ietf:params:rtp-hdrext:encrypt http://www.webrtc.org/experiments/rtp-hdrext/corruption-detection\r\n",
+            "a=extmap:8 urn:ietf:params:rtp-hdrext:encrypt urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n",
+            "a=extmap:7 http://www.webrtc.org/experiments/rtp-hdrext/corruption-detection\r\n",
+        ]
+        .concat();
+        world.plan(&(0..=n).collect::<Vec<_>>(), &[]);
+        world.offer(n, &[Audio, Video]).unwrap();
+        let answer = &world.clients[n].answer;
+        assert!(answer.contains("abs-send-time") && !answer.contains("encrypt"), "{answer}");
+        assert!(!answer.contains("corruption-detection"), "{answer}");
+    }
+    world.plan(&[0, 1], &[(0, 1), (1, 0)]);
+    world.run_until("both connect", |w| w.clients.iter().all(|c| c.connected) && w.events.len() == 2);
+    world.talk(5);
+    world.run_for(Duration::from_millis(20));
+    assert_eq!((world.clients[1].heard(Audio).len(), world.clients[1].heard(Video).len()), (5, 5));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct ExtensionIds {
     pub orientation: Option<NonZeroU8>,
     /// How long to wait before it is played (WebRTC's playout-delay).
     pub playout_delay: Option<NonZeroU8>,
+    /// When it was captured (WebRTC's abs-capture-time).
+    pub capture_time: Option<NonZeroU8>,
     /// See [`DEPENDENCY_DESCRIPTOR_URI`].
     pub descriptor: Option<NonZeroU8>,
 }
@@ -50,6 +52,7 @@ impl ExtensionIds {
             audio_level: id(Extension::AudioLevel),
             orientation: id(Extension::VideoOrientation),
             playout_delay: id(Extension::PlayoutDelay),
+            capture_time: id(Extension::AbsoluteCaptureTime),
             descriptor: descriptor.and_then(|(id, _)| NonZeroU8::new(id)),
         }
     }
@@ -65,6 +68,7 @@ impl ExtensionIds {
             audio_level: self.audio_level.or(other.audio_level),
             orientation: self.orientation.or(other.orientation),
             playout_delay: self.playout_delay.or(other.playout_delay),
+            capture_time: self.capture_time.or(other.capture_time),
             descriptor: self.descriptor.or(other.descriptor),
         }
     }
@@ -80,6 +84,8 @@ pub struct Extensions {
     pub orientation: Option<[u8; 1]>,
     /// Shortest and longest, 12 bits each, in units of 10 ms.
     pub playout_delay: Option<[u8; 3]>,
+    /// In 32.32 fixed point seconds, on the clock of the sender reports that it comes with: the publisher's, and to a viewer its leg's own.
+    pub capture_time: Option<[u8; 8]>,
     /// There is a dependency descriptor (AV1 RTP specification, appendix A); its bytes are kept with the payload's.
     pub has_descriptor: bool,
 }
@@ -116,12 +122,31 @@ impl Extensions {
                 id if id == ids.orientation => {
                     passed.orientation = value.try_into().ok().map(|[byte]: [u8; 1]| [byte & ROTATION]);
                 }
-                id if id == ids.playout_delay => passed.playout_delay = value.try_into().ok(),
+                id if id == ids.playout_delay => passed.playout_delay = playout_delay(value),
+                id if id == ids.capture_time => passed.capture_time = capture_time(value),
                 _ => {}
             }
         }
         (passed, found)
     }
+}
+
+/// The longest must not be shorter than the shortest.
+fn playout_delay(value: &[u8]) -> Option<[u8; 3]> {
+    let value @ [a, b, c]: [u8; 3] = value.try_into().ok()?;
+    let shortest = u16::from(a) << 4 | u16::from(b >> 4);
+    let longest = u16::from(b & 0x0f) << 8 | u16::from(c);
+    (shortest <= longest).then_some(value)
+}
+
+/// The time alone, or followed by how far the clock that it is on is ahead of the sender's: then it is not the sender's own, as where that one mixes.
+fn capture_time(value: &[u8]) -> Option<[u8; 8]> {
+    let (time, ahead) = value.split_first_chunk::<8>()?;
+    let ahead = match ahead {
+        [] => 0,
+        ahead => u64::from_be_bytes(ahead.try_into().ok()?),
+    };
+    Some(u64::from_be_bytes(*time).wrapping_sub(ahead).to_be_bytes())
 }
 
 /// What this hop says of itself to a viewer.
@@ -131,4 +156,33 @@ pub(crate) struct OwnValues<'a> {
     /// 6.18 fixed point seconds.
     pub(crate) send_time: Option<[u8; 3]>,
     pub(crate) transport_number: Option<[u8; 2]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_playout_delay_of_another_length_or_the_wrong_way_round_is_left_out() {
+        assert_eq!(
+            playout_delay(&[0x00, 0xa0, 0x0a]),
+            Some([0x00, 0xa0, 0x0a]),
+            "100 ms, no less and no more"
+        );
+        assert_eq!(playout_delay(&[0, 0, 0]), Some([0, 0, 0]));
+        assert_eq!(playout_delay(&[0x00, 0xb0, 0x0a]), None);
+        assert_eq!((playout_delay(&[]), playout_delay(&[0, 0]), playout_delay(&[0; 4])), (None, None, None));
+    }
+
+    #[test]
+    fn a_capture_time_is_that_of_the_senders_clock() {
+        let at = |seconds: u64| (seconds << 32).to_be_bytes();
+        assert_eq!(capture_time(&at(1000)), Some(at(1000)));
+        assert_eq!(capture_time(&[at(1000), at(3)].concat()), Some(at(997)));
+        let behind = (3_u64 << 32).wrapping_neg().to_be_bytes();
+        assert_eq!(capture_time(&[at(1000), behind].concat()), Some(at(1003)));
+        for len in (0..40).filter(|len| ![8, 16].contains(len)) {
+            assert_eq!(capture_time(&vec![1; len]), None, "{len} bytes");
+        }
+    }
 }

@@ -70,6 +70,7 @@ pub(super) fn ids() -> ExtensionIds {
         audio_level: id(1),
         orientation: id(13),
         playout_delay: id(5),
+        capture_time: id(6),
         descriptor: id(8),
     }
 }
@@ -256,6 +257,7 @@ pub(crate) fn packet(now: Instant, sequence_number: u64) -> Write {
         captured: now,
         clock_rate: 90_000,
         extensions: Extensions::default(),
+        capture_time: None,
         descriptor: 0..0,
         payload: 0..8,
         is_repaired: true,

@@ -146,6 +146,7 @@ impl Outgoing<'_> {
             (ids.audio_level, self.extensions.audio_level.as_ref().map(<[u8; 1]>::as_slice)),
             (ids.orientation, self.extensions.orientation.as_ref().map(<[u8; 1]>::as_slice)),
             (ids.playout_delay, self.extensions.playout_delay.as_ref().map(<[u8; 3]>::as_slice)),
+            (ids.capture_time, self.extensions.capture_time.as_ref().map(<[u8; 8]>::as_slice)),
             (ids.descriptor, self.extensions.has_descriptor.then_some(self.descriptor)),
         ];
         let own = [
@@ -189,6 +190,7 @@ mod tests {
                 audio_level: Some([0x94]),
                 orientation: Some([2]),
                 playout_delay: Some([1, 2, 3]),
+                capture_time: Some([1, 2, 3, 4, 5, 6, 7, 8]),
                 has_descriptor: true,
             };
             let own =

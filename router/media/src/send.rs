@@ -34,6 +34,8 @@ pub struct Write {
     pub clock_rate: u32,
     /// The publisher's, as far as they may pass.
     pub extensions: Extensions,
+    /// When the publisher says that it was captured: said once more, on the clock of our own reports.
+    pub capture_time: Option<Instant>,
     /// Where its dependency descriptor is in the batch's bytes.
     pub descriptor: Range<usize>,
     /// Where its payload is in the batch's bytes.
@@ -199,13 +201,14 @@ impl Sender {
             return None;
         }
         let (number, timestamp) = (write.sequence_number, write.timestamp);
+        let capture_time = write.capture_time.map(|at| clock.at(at).to_be_bytes());
         let wrapped_as = write.redundant.filter(|_| track.redundancy.is_due(number, timestamp));
         let sent = Sent {
             number,
             payload_type: wrapped_as.unwrap_or(write.payload_type),
             marker: write.marker,
             timestamp,
-            extensions: write.extensions,
+            extensions: Extensions { capture_time, ..write.extensions },
             descriptor,
             payload,
             renumbered: write.renumbered,

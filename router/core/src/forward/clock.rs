@@ -17,6 +17,12 @@ pub(crate) struct PublisherClock {
 }
 
 impl PublisherClock {
+    /// When this time on the publisher's clock (32.32) is, which it says of a packet that arrived now; `None` if that is not to be believed.
+    pub(crate) fn moment(&mut self, arrival: Instant, ntp: u64) -> Option<Instant> {
+        let anchor = *self.anchor.get_or_insert((ntp, arrival));
+        moment(anchor, ntp).filter(|at| (*at).max(arrival) - (*at).min(arrival) <= MAX_DISTANCE)
+    }
+
     /// When the packet with this RTP timestamp was captured; its arrival, as long as no sender report came.
     pub(crate) fn captured(
         &mut self,
@@ -40,17 +46,21 @@ impl PublisherClock {
 }
 
 fn captured_at(
-    (ntp, at): (u64, Instant),
+    anchor: (u64, Instant),
     timestamp: u32,
     clock_rate: u64,
     report: &SenderReport,
 ) -> Option<Instant> {
     let ticks = timestamp.wrapping_sub(report.timestamp).cast_signed();
     let since_report = Duration::from_micros(u64::from(ticks.unsigned_abs()) * 1_000_000 / clock_rate.max(1));
-    let since = report.ntp.wrapping_sub(ntp).cast_signed();
-    let away = ntp_duration(since.unsigned_abs());
-    let reported_at = if since < 0 { at.checked_sub(away)? } else { at.checked_add(away)? };
+    let reported_at = moment(anchor, report.ntp)?;
     if ticks < 0 { reported_at.checked_sub(since_report) } else { reported_at.checked_add(since_report) }
+}
+
+fn moment((ntp, at): (u64, Instant), when: u64) -> Option<Instant> {
+    let since = when.wrapping_sub(ntp).cast_signed();
+    let away = ntp_duration(since.unsigned_abs());
+    if since < 0 { at.checked_sub(away) } else { at.checked_add(away) }
 }
 
 #[cfg(test)]
@@ -73,6 +83,22 @@ mod tests {
         assert_eq!((audio, video), (ms(10), ms(10)));
         let a_second_on = clock.captured(ms(1200), 990_000, 90_000, Some(&report(1000, 900_000)));
         assert_eq!(a_second_on, ms(1010));
+    }
+
+    #[test]
+    fn a_capture_time_is_on_the_clock_of_the_reports_and_an_absurd_one_is_none() {
+        let t0 = Instant::now();
+        let ms = |n| t0 + Duration::from_millis(n);
+        let mut clock = PublisherClock::default();
+        assert_eq!(clock.captured(ms(10), 48_000, 48_000, Some(&report(1000, 48_000))), ms(10));
+        assert_eq!(clock.moment(ms(1200), 1001 << 32), Some(ms(1010)));
+        assert_eq!(clock.moment(ms(3000), 1001 << 32 | 1 << 31), Some(ms(1510)));
+        for hostile in [0, u64::MAX, 1012 << 32, 1 << 63] {
+            assert_eq!(clock.moment(ms(500), hostile), None);
+        }
+        let mut clock = PublisherClock::default();
+        assert_eq!(clock.moment(ms(20), 7 << 32), Some(ms(20)), "before any report, when it arrived");
+        assert_eq!(clock.captured(ms(60), 0, 90_000, Some(&report(7, 0))), ms(20), "and reports agree");
     }
 
     #[test]

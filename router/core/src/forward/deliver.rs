@@ -8,7 +8,7 @@ use super::selector::Verdict;
 use super::{Delivery, Forward, SourceId};
 use crate::counters::{Counters, DropReason};
 use crate::demux::LegKey;
-use duocast_media::{Packet, Renumbered, Write};
+use duocast_media::{Extensions, Packet, Renumbered, Write};
 
 /// A packet, and what is to be known of it for each viewer.
 struct Way<'a> {
@@ -141,6 +141,7 @@ impl Forward {
         let place = place.ok_or(DropReason::TooLate)?;
         let renumbered = if is_layered { view.pictures.place(&packet.frame) } else { Renumbered::default() };
         let captured = clock.captured(arrival, timestamp, rate, packet.report.as_ref());
+        let capture_time = packet.extensions.capture_time.map(u64::from_be_bytes);
         let write = Write {
             payload_type: *mapping.to,
             marker,
@@ -148,7 +149,8 @@ impl Forward {
             timestamp: place.timestamp,
             captured,
             clock_rate,
-            extensions: packet.extensions,
+            extensions: Extensions { capture_time: None, ..packet.extensions },
+            capture_time: capture_time.and_then(|at| clock.moment(arrival, at)),
             descriptor: packet.descriptor.clone(),
             payload,
             is_repaired: kind.is_video() && mapping.repaired,

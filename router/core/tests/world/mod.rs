@@ -70,6 +70,8 @@ pub struct Client {
     pub is_mute: bool,
     /// Sent with each video packet.
     pub descriptor: Option<Vec<u8>>,
+    /// Sent with each packet.
+    pub said: ExtensionValues,
     pub offer: String,
     pub answer: String,
     pub mids: BTreeMap<MediaKindKey, Mid>,
@@ -248,6 +250,7 @@ impl World {
             closed: false,
             is_mute: false,
             descriptor: None,
+            said: ExtensionValues::default(),
             offer: String::new(),
             answer: String::new(),
             mids: BTreeMap::new(),
@@ -367,7 +370,7 @@ impl World {
         let mut values = ExtensionValues {
             audio_level: (!is_video).then_some(-20),
             voice_activity: (!is_video).then_some(true),
-            ..Default::default()
+            ..client.said.clone()
         };
         if let Some(descriptor) = client.descriptor.clone().filter(|_| is_video) {
             values.user_values.set(Descriptor(descriptor));
