@@ -339,3 +339,29 @@ fn who_has_no_room_for_even_the_smallest_picture_is_told_and_hears_on() {
     let made_up = made_up_sound(&world, 1);
     assert!(made_up <= 15.0, "{made_up} % {told}");
 }
+
+#[test]
+fn a_viewer_that_vanishes_costs_no_key_frames_and_gets_its_picture_back_with_one() {
+    for seconds in [2, 5, 10] {
+        let (mut world, mut camera) = filmed(24, 1);
+        world.film(0, &mut camera, 6 * SECOND);
+        let asked = |world: &World| world.clients[0].keyframe_requests.len();
+        assert_eq!(last_of(&world, 1).encoding, 2);
+        let before = asked(&world);
+        world.cut_off = Some(1);
+        world.film(0, &mut camera, seconds * SECOND);
+        let meanwhile = asked(&world) - before;
+        world.cut_off = None;
+        let back_at = world.now;
+        world.film(0, &mut camera, 4 * SECOND);
+        let shown = pictures(Simulcast, &world, 1);
+        let first = shown.iter().find(|picture| picture.at > back_at).map(|picture| picture.at - back_at);
+        let told = format!("{seconds} s: {meanwhile} asked for, {first:?} until there is a picture");
+        // As the estimate falls, smaller pictures are begun with: once each.
+        assert!(meanwhile <= 2, "{told}");
+        assert!(asked(&world) - before <= 6, "{told}");
+        // After two seconds there is room for one, after more it is tried first.
+        let within = Duration::from_secs(if seconds == 2 { 1 } else { 4 });
+        assert!(first.is_some_and(|first| first < within), "{told}");
+    }
+}

@@ -485,13 +485,18 @@ impl MediaPlane {
         let (sender, with) = (&mut self.sender, (&contexts.outbound, &self.clock));
         let Some(bandwidth) = &mut self.bandwidth else {
             while sender.held_since().is_some() && sink.send(|out| sender.release(now, with, None, out)) {}
-            return;
+            return sender.go_on(&mut self.given_up);
         };
-        // Without a path nothing that waits would ever go, and its time would come again and again.
-        let is_lost = bandwidth.take_collapse() || (sink.path.is_none() && sender.held_since().is_some());
-        sender.give_up(now, is_lost, &mut self.given_up);
-        if is_lost {
+        let (is_collapse, has_path) = (bandwidth.take_collapse(), sink.path.is_some());
+        if is_collapse || (!has_path && sender.held_since().is_some()) {
             self.again.clear();
+        }
+        // Without a path nothing that waits would ever go, and its time would come again and again.
+        sender.give_up(now, has_path);
+        if is_collapse {
+            sender.begin_anew(&mut self.given_up);
+        } else if has_path && bandwidth.is_open(now) {
+            sender.go_on(&mut self.given_up);
         }
         while bandwidth.lets_pass(now)
             && let Some((ssrc, number)) = self.again.pop_front()

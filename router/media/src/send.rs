@@ -85,6 +85,8 @@ pub(crate) struct SendTrack {
     redundancy: Redundancy,
     /// Something that was to wait found no room.
     is_broken: bool,
+    /// What was sent was given up, and begins anew once the path lets pass again: until then nothing more waits.
+    is_resting: bool,
     packets: u32,
     octets: u32,
     last: Option<Last>,
@@ -103,7 +105,7 @@ struct Last {
 pub(crate) struct Written {
     /// It is the track's first.
     pub(crate) is_first: bool,
-    /// It waits: nothing was appended.
+    /// It waits, or is left out of what was given up: nothing was appended.
     pub(crate) is_held: bool,
 }
 
@@ -153,6 +155,7 @@ impl Sender {
                     history: History::default(),
                     redundancy: Redundancy::default(),
                     is_broken: false,
+                    is_resting: false,
                     packets: 0,
                     octets: 0,
                     last: None,
@@ -219,7 +222,9 @@ impl Sender {
             track.history.give_up();
         }
         let is_held = write.is_repaired && (is_late || (is_waiting && !write.begins));
-        if is_held {
+        if is_held && track.is_resting {
+            // It would only be late as well.
+        } else if is_held {
             // What finds no room breaks what waits: that is given up and begun anew, and so is this.
             track.is_broken |= !track.history.hold(now, &sent);
         } else if !track.seal(&sent, wraps, now, (keys, clock), bandwidth, out) {
@@ -287,16 +292,33 @@ impl Sender {
         is_sealed
     }
 
-    /// Gives up what waits for longer than it may, or all of what was sent of pictures if `is_collapse`, and says on which m-lines.
-    pub(crate) fn give_up(&mut self, now: Instant, is_collapse: bool, given_up: &mut Vec<Mid>) {
-        for track in self.tracks.iter_mut().filter(|track| track.repair_ssrc.is_some()) {
-            let is_late = |since| now.saturating_duration_since(since) >= HELD_FOR;
+    /// Gives up what waits for longer than it may, or all that waits if the viewer has no path. A key frame would wait as long: the track rests until
+    /// [`Sender::go_on`].
+    pub(crate) fn give_up(&mut self, now: Instant, has_path: bool) {
+        for track in &mut self.tracks {
+            let is_late = |since| !has_path || now.saturating_duration_since(since) >= HELD_FOR;
             let is_late = track.history.held_since().is_some_and(is_late);
-            if std::mem::take(&mut track.is_broken) || is_late || is_collapse {
+            if std::mem::take(&mut track.is_broken) || is_late {
                 track.history.give_up();
-                if !given_up.contains(&track.mid) {
-                    given_up.push(track.mid);
-                }
+                track.is_resting = true;
+            }
+        }
+    }
+
+    /// Gives up all that was sent of pictures: the path carries far less, and a smaller one is to begin at once.
+    pub(crate) fn begin_anew(&mut self, given_up: &mut Vec<Mid>) {
+        for track in self.tracks.iter_mut().filter(|track| track.repair_ssrc.is_some()) {
+            track.history.give_up();
+            (track.is_broken, track.is_resting) = (false, true);
+        }
+        self.go_on(given_up);
+    }
+
+    /// The path lets pass again: says on which m-lines a picture is to begin.
+    pub(crate) fn go_on(&mut self, given_up: &mut Vec<Mid>) {
+        for track in &mut self.tracks {
+            if std::mem::take(&mut track.is_resting) && !given_up.contains(&track.mid) {
+                given_up.push(track.mid);
             }
         }
     }

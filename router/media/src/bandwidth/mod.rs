@@ -272,6 +272,11 @@ impl Bandwidth {
         Some(self.began + Duration::from_micros(at))
     }
 
+    /// No queue stands on the way, as far as is known.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        self.rate.bits().is_none() || !self.is_queued(self.micros(now))
+    }
+
     /// Since when the first packet waits that may not pass.
     pub(crate) fn note_held(&mut self, since: Option<Instant>) {
         self.held_since = since.map(|since| self.micros(since));
