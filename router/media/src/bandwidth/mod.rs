@@ -41,6 +41,10 @@ const MAX_CLOCK_CHANGE: i64 = 3_000_000;
 /// for longer, lower takes a pause of reports for one.
 const SILENT_AFTER: u64 = 1_000_000;
 
+/// If nothing was done for this long, in microseconds, while something was on its way, this machine stood still: a leg is visited every
+/// [`SILENT_AFTER`] then. Higher takes pauses of ours for queues, lower takes a slow worker for one.
+const STOOD_STILL: u64 = 1_500_000;
+
 /// A queue that grew is emptied within this time, in seconds: as long, that much less is sent. Higher keeps sound late for
 /// longer, lower stops video for it.
 const DRAIN_WITHIN: f64 = 0.5;
@@ -112,6 +116,9 @@ pub(crate) struct Bandwidth {
     waits_since: u64,
     /// When anything was sent last.
     sent_at: u64,
+    /// When anything was done last, and when time went on after it stood still.
+    seen_at: u64,
+    went_on_at: u64,
     overused_at: Option<u64>,
     /// The queue that grew is not empty yet.
     is_draining: bool,
@@ -167,6 +174,8 @@ impl Bandwidth {
             limit: None,
             waits_since: 0,
             sent_at: 0,
+            seen_at: 0,
+            went_on_at: 0,
             overused_at: None,
             is_draining: false,
             queued: 0.0,
@@ -190,6 +199,7 @@ impl Bandwidth {
             return self.sent.skip();
         }
         let now = self.micros(now);
+        self.note_time(now);
         self.sent_at = now;
         if self.sent.bytes_in_flight() == 0 {
             self.waits_since = now;
@@ -207,6 +217,7 @@ impl Bandwidth {
     /// A report on what arrived. Believed as far as it speaks of packets that were sent lately.
     pub(crate) fn take_report(&mut self, now: Instant, report: &Twcc<'_>) {
         let now = self.micros(now);
+        self.note_time(now);
         let Some(base) = self.sent.find(report.base_sequence_number()) else { return };
         let mut arrived_at = self.receiver_time(now, report.reference_time());
         let mut number = base;
@@ -240,8 +251,8 @@ impl Bandwidth {
         if let Some(sent_at) = last_sent_at {
             self.round_trip.measure(now, now.saturating_sub(sent_at));
         }
-        let waits_since = self.sent.waits_since(now);
-        let late = waits_since.map_or(0, |at| now.saturating_sub(at + self.round_trip.shortest()));
+        let late =
+            self.first_waits_since(now).map_or(0, |at| now.saturating_sub(at + self.round_trip.shortest()));
         let bits = self.rate.bits().unwrap_or_default();
         let finding = self.queue.take_report(now, late, news, bits).filter(|_| bits > 0.0);
         self.conclude(now, finding);
@@ -319,6 +330,7 @@ impl Bandwidth {
     /// Does what is due; true if a packet of padding is to be sent, and then asked again.
     pub(crate) fn wants_padding(&mut self, now: Instant) -> bool {
         let now = self.micros(now);
+        self.note_time(now);
         let Some(bits) = self.rate.bits() else { return false };
         if self.probes.id() != 0 && self.is_queued(now) {
             self.probes.give_up(now);
@@ -446,7 +458,23 @@ impl Bandwidth {
 
     /// A queue stands on the way, as far as is known.
     fn is_queued(&self, now: u64) -> bool {
-        self.queue.is_standing(now, self.sent.waits_since(now), self.round_trip.shortest())
+        self.queue.is_standing(now, self.first_waits_since(now), self.round_trip.shortest())
+    }
+
+    /// Since when the first packet is on its way that no report covered. How long this machine stood still does not count: what was sent before
+    /// counts from then on.
+    fn first_waits_since(&self, now: u64) -> Option<u64> {
+        self.sent.waits_since(now).map(|at| at.max(self.went_on_at))
+    }
+
+    /// Something is done at `now`.
+    fn note_time(&mut self, now: u64) {
+        let before = std::mem::replace(&mut self.seen_at, now);
+        if self.sent.bytes_in_flight() > 0 && now.saturating_sub(before) >= STOOD_STILL {
+            (self.went_on_at, self.waits_since) = (now, now);
+            self.queue.forget();
+            self.probes.give_up(now);
+        }
     }
 
     /// Bytes per second that pictures may go at, as far as something is known.
@@ -488,6 +516,7 @@ impl Bandwidth {
                 } else {
                     self.groups.forget();
                     self.throughput.forget();
+                    self.queue.forget();
                     i64::from(reference)
                 }
             }

@@ -129,6 +129,11 @@ impl Queue {
         None
     }
 
+    /// Time has jumped, here or on the receiver's clock: what was seen of a queue before does not go on after it.
+    pub(super) fn forget(&mut self) {
+        (self.standing, self.reported_at) = (None, None);
+    }
+
     /// Pictures are to wait. `waits_since`: when the first packet was sent that no report told of.
     pub(super) fn is_standing(&self, now: u64, waits_since: Option<u64>, round_trip: u64) -> bool {
         self.standing.is_some()
@@ -243,6 +248,18 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].1, Finding::NotOurs);
         assert!(!queue.is_standing(0, None, 0));
+    }
+
+    #[test]
+    fn after_a_jump_of_time_a_queue_is_looked_at_anew() {
+        let grows = |n: u64| if n < 100 { n % 8 } else { 70 + 40 * (n - 100) };
+        let (mut queue, _) = after(101, grows);
+        assert!(queue.stands());
+        queue.forget();
+        assert!(!queue.is_standing(0, None, 0));
+        let now = 10_000 * MS;
+        let news = News { last: Some(now.cast_signed()), bytes: 1900, expected: 2, lost: 0 };
+        assert_eq!(queue.take_report(now, 200 * MS, news, 1.6e6), None, "nothing came out of it yet");
     }
 
     #[test]

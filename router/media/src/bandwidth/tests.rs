@@ -413,3 +413,36 @@ fn where_nothing_else_is_sent_a_packet_of_a_picture_asks_now_and_then_whether_th
     let late = passes[450..].iter().filter(|passes| **passes).count();
     assert!((1..=6).contains(&late), "{late} packets in the second half of it");
 }
+
+/// The least estimate of two seconds after a machine stood still for so many, with a queue that had just been noticed or without.
+fn least_after_standing_still(is_queued: bool, seconds: u64) -> f64 {
+    let mut simulation = Simulation::new(bottleneck(4e6), FULL);
+    simulation.run(10_000);
+    if is_queued {
+        simulation.path.free_at = simulation.now + 150 * MS;
+        let is_noticed = (0..300).any(|_| {
+            simulation.step();
+            simulation.bandwidth.queue.stands()
+        });
+        assert!(is_noticed);
+    }
+    simulation.now += seconds * 1000 * MS;
+    let mut least = f64::MAX;
+    for _ in 0..2000 {
+        simulation.step();
+        least = least.min(simulation.estimate());
+    }
+    assert!(simulation.bandwidth.is_open(simulation.instant()) && !simulation.bandwidth.queue.stands());
+    least
+}
+
+#[test]
+fn a_machine_that_stood_still_takes_its_own_pause_for_no_queue() {
+    for is_queued in [false, true] {
+        let without = least_after_standing_still(is_queued, 0);
+        for seconds in [2, 60] {
+            let least = least_after_standing_still(is_queued, seconds);
+            assert!(least > 0.9 * without, "{is_queued}, {seconds} s: {least}, not {without}");
+        }
+    }
+}
