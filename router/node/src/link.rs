@@ -363,9 +363,9 @@ fn leg_answer(request_id: u64, result: Result<String, OfferError>) -> ToControl 
 
 fn leg_changed(event: Event) -> ToControl {
     let Event::LegChanged { call, leg, state } = event;
+    let without_pictures = state == LegState::WithoutPictures;
     let state = match state {
-        LegState::Connected => v1::LegState::Connected,
-        LegState::WithoutPictures => v1::LegState::WithoutPictures,
+        LegState::Connected | LegState::WithoutPictures => v1::LegState::Connected,
         LegState::Stalled => v1::LegState::Stalled,
         LegState::Closed => v1::LegState::Closed,
     };
@@ -373,5 +373,26 @@ fn leg_changed(event: Event) -> ToControl {
         call_id: call.to_string(),
         leg_id: leg.to_string(),
         state: state.into(),
+        without_pictures,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_gets_no_pictures_is_connected_to_a_control_plane_that_knows_nothing_of_that() {
+        let told = |state| {
+            let (call, leg) = (CallId::from_u128(1), LegId::from_u128(2));
+            match leg_changed(Event::LegChanged { call, leg, state }) {
+                ToControl::LegChanged(changed) => (changed.state(), changed.without_pictures),
+                _ => panic!("another message"),
+            }
+        };
+        assert_eq!(told(LegState::WithoutPictures), (v1::LegState::Connected, true));
+        assert_eq!(told(LegState::Connected), (v1::LegState::Connected, false));
+        assert_eq!(told(LegState::Stalled), (v1::LegState::Stalled, false));
+        assert_eq!(told(LegState::Closed), (v1::LegState::Closed, false));
+    }
 }

@@ -197,8 +197,8 @@ fn said(word: FromNode) -> Result<Option<NodeSaid>, InvalidId> {
         FromNode::LegAnswer(answer) => Some(leg_answer(answer)),
         FromNode::LegChanged(changed) => {
             let report = match changed.state() {
+                v1::LegState::Connected if changed.without_pictures => LegReport::WithoutPictures,
                 v1::LegState::Connected => LegReport::Connected,
-                v1::LegState::WithoutPictures => LegReport::WithoutPictures,
                 v1::LegState::Stalled => LegReport::Stalled,
                 v1::LegState::Closed => LegReport::Closed,
                 v1::LegState::Unspecified => {

@@ -28,7 +28,7 @@ async fn a_device_whose_way_carries_no_picture_is_told() {
     let (_alice, mut bob, call) = live(&world).await;
     let seen = node.until("the plan", |seen| seen.plans.contains_key(&call.call_id)).await;
     let leg = seen.plans[&call.call_id].legs[1].leg_id.clone();
-    node.leg(&call, &leg, LegState::WithoutPictures).await;
+    node.leg_without_pictures(&call, &leg).await;
     bob.call("pictures are left out", |c| c.without_pictures).await;
     node.leg(&call, &leg, LegState::Connected).await;
     bob.call("and come again", |c| !c.without_pictures).await;
@@ -233,7 +233,8 @@ async fn nonsense_from_a_node_is_dropped_and_the_link_goes_on() {
     let node = world.node("n1").await;
     let (alice, mut bob, call) = world.ringing().await;
     let changed = |call_id: &str, leg_id: &str, state: i32| {
-        Says::LegChanged(v1::LegChanged { call_id: call_id.into(), leg_id: leg_id.into(), state })
+        let (call_id, leg_id, without_pictures) = (call_id.into(), leg_id.into(), true);
+        Says::LegChanged(v1::LegChanged { call_id, leg_id, state, without_pictures })
     };
     let unknown = "0".repeat(32);
     for nonsense in [

@@ -85,7 +85,15 @@ impl Node {
 
     pub(crate) async fn leg(&self, call: &v1::Call, leg_id: &str, state: v1::LegState) {
         let (call_id, leg_id) = (call.call_id.clone(), leg_id.to_owned());
-        self.says(Says::LegChanged(v1::LegChanged { call_id, leg_id, state: state.into() })).await;
+        let (state, without_pictures) = (state.into(), false);
+        self.says(Says::LegChanged(v1::LegChanged { call_id, leg_id, state, without_pictures })).await;
+    }
+
+    /// A leg is connected, and its client's way carries no picture.
+    pub(crate) async fn leg_without_pictures(&self, call: &v1::Call, leg_id: &str) {
+        let (call_id, leg_id) = (call.call_id.clone(), leg_id.to_owned());
+        let (state, without_pictures) = (v1::LegState::Connected.into(), true);
+        self.says(Says::LegChanged(v1::LegChanged { call_id, leg_id, state, without_pictures })).await;
     }
 
     /// The connection breaks.
@@ -158,7 +166,8 @@ async fn answer(offer: v1::LegOffer, habit: Habit, say: &mpsc::Sender<v1::NodeTo
     let _ = say.send(v1::NodeToControl { kind: Some(Says::LegAnswer(answer)) }).await;
     if connected {
         let state = v1::LegState::Connected.into();
-        let changed = v1::LegChanged { call_id: offer.call_id, leg_id: offer.leg_id, state };
+        let changed =
+            v1::LegChanged { call_id: offer.call_id, leg_id: offer.leg_id, state, without_pictures: false };
         let _ = say.send(v1::NodeToControl { kind: Some(Says::LegChanged(changed)) }).await;
     }
 }
