@@ -139,16 +139,17 @@ impl Broadcast {
     pub(crate) fn next_plan(&mut self, now: UnixMillis) -> RoutePlan {
         self.generation = next_generation(self.generation, now);
         if self.is_over {
-            return RoutePlan::teardown(self.id, self.generation);
+            return RoutePlan::teardown(self.id, self.generation).with_audience();
         }
         let legs: Vec<LegId> = self.legs().collect();
         let host = self.host.leg.as_ref().map(|leg| leg.id);
         let routes =
             legs.iter().filter_map(|to| Some(Route { from: host.filter(|from| from != to)?, to: *to }));
         let routes = routes.collect();
-        RoutePlan::new(self.id, self.generation, legs, routes).expect(
+        let plan = RoutePlan::new(self.id, self.generation, legs, routes).expect(
             "legs are unique (fresh ids), at most MAX_VIEWERS and the host's, routes join two of them",
-        )
+        );
+        plan.with_audience()
     }
 
     pub(crate) fn view(&self, session: SessionId, ended: Option<BroadcastEnd>) -> BroadcastView {

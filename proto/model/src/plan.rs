@@ -31,8 +31,8 @@ pub struct Route {
     pub to: LegId,
 }
 
-/// Most legs in one plan: all of them live on one worker of a node. Higher lets more people view one publisher and gives one
-/// core more to do for it, lower ends audiences sooner.
+/// Most legs in one plan. Higher lets more people view one publisher and gives a node more to do for it at once, lower ends
+/// audiences sooner.
 pub const MAX_LEGS_PER_PLAN: usize = 256;
 
 /// Most routes in one plan: everybody views one publisher and is viewed by it. Higher lets many publish to many.
@@ -45,6 +45,7 @@ pub struct RoutePlan {
     generation: Generation,
     legs: Vec<LegId>,
     routes: Vec<Route>,
+    has_audience: bool,
 }
 
 impl RoutePlan {
@@ -75,12 +76,18 @@ impl RoutePlan {
         if !routes.iter().all(|r| is_known(&r.from) && is_known(&r.to)) {
             return Err(PlanError::RouteWithoutLeg);
         }
-        Ok(Self { call, generation, legs, routes })
+        Ok(Self { call, generation, legs, routes, has_audience: false })
     }
 
     /// The order to forget the call: no legs, no routes.
     pub fn teardown(call: CallId, generation: Generation) -> Self {
-        Self { call, generation, legs: Vec::new(), routes: Vec::new() }
+        Self { call, generation, legs: Vec::new(), routes: Vec::new(), has_audience: false }
+    }
+
+    /// The same for an audience that may be many: a node may have its legs on several of its cores.
+    #[must_use]
+    pub fn with_audience(self) -> Self {
+        Self { has_audience: true, ..self }
     }
 
     /// Which call.
@@ -101,6 +108,11 @@ impl RoutePlan {
     /// Who is heard by whom; empty before the call is accepted.
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// True if its legs may be many.
+    pub fn has_audience(&self) -> bool {
+        self.has_audience
     }
 
     /// True if the call is to be forgotten.
@@ -137,8 +149,8 @@ pub enum PlanError {
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooManyLegs => "the plan has more legs than one worker takes",
-            Self::TooManyRoutes => "the plan has more routes than one worker takes",
+            Self::TooManyLegs => "the plan has more legs than a node takes",
+            Self::TooManyRoutes => "the plan has more routes than a node takes",
             Self::LegTwice => "the plan names a leg twice",
             Self::RouteTwice => "the plan names a route twice",
             Self::RouteToItself => "the plan routes a leg to itself",

@@ -42,7 +42,9 @@ impl TryFrom<v1::RoutePlan> for model::RoutePlan {
             .iter()
             .map(|r| Ok(Route { from: r.from_leg_id.parse()?, to: r.to_leg_id.parse()? }))
             .collect::<Result<Vec<_>, InvalidId>>()?;
-        model::RoutePlan::new(call, Generation(wire.generation), legs, routes).map_err(WireError::Plan)
+        let plan = model::RoutePlan::new(call, Generation(wire.generation), legs, routes);
+        let plan = plan.map_err(WireError::Plan)?;
+        Ok(if wire.has_audience { plan.with_audience() } else { plan })
     }
 }
 
@@ -57,6 +59,7 @@ impl From<&model::RoutePlan> for v1::RoutePlan {
                 .iter()
                 .map(|r| v1::Route { from_leg_id: r.from.to_string(), to_leg_id: r.to.to_string() })
                 .collect(),
+            has_audience: plan.has_audience(),
         }
     }
 }
@@ -215,8 +218,10 @@ mod tests {
             vec![Route { from: a, to: b }, Route { from: b, to: a }],
         )
         .unwrap();
-        let back = model::RoutePlan::try_from(v1::RoutePlan::from(&plan)).unwrap();
-        assert_eq!(back, plan);
+        for plan in [plan.clone(), plan.with_audience()] {
+            let back = model::RoutePlan::try_from(v1::RoutePlan::from(&plan)).unwrap();
+            assert_eq!(back, plan);
+        }
     }
 
     #[test]

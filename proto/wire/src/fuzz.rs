@@ -67,6 +67,7 @@ mod tests {
             generation: 7,
             legs: [id(2), id(3)].map(|leg_id| v1::LegPlan { leg_id }).into(),
             routes: vec![v1::Route { from_leg_id: id(2), to_leg_id: id(3) }],
+            has_audience: true,
         };
         let offer =
             v1::LegOffer { request_id: 1, call_id: id(1), leg_id: id(2), sdp_offer: "v=0\r\n".into() };
