@@ -1,5 +1,6 @@
 //! One worker's data plane: its legs, calls and routes.
 
+mod across;
 mod orders;
 mod types;
 
@@ -15,9 +16,11 @@ use crate::counters::{Counters, DropReason, LegCounters};
 use crate::demux::{Classified, Demux, LegKey, Standing};
 use crate::forward::{Delivery, Forward, Wanted};
 use crate::leg::{Leg, LegOutput, Progress};
+use crate::place::Place;
 use crate::timers::Timers;
 use crate::wire::{Datagram, Link, Path, Transmit, Transport};
 
+use self::across::Across;
 pub use types::{Event, LegState, PlanOutcome, Reason, ShardConfig, TransportCounts};
 
 /// Most calls that a shard knows. At the bound a plan of a new call is refused. Higher costs memory for calls without
@@ -34,21 +37,28 @@ const MAX_ROUNDS: usize = 3;
 /// See the [crate] documentation for the calling order.
 pub struct Shard {
     config: ShardConfig,
+    place: Place,
     calls: HashMap<CallId, Call>,
     ended: VecDeque<(CallId, Generation)>,
     slots: Vec<Slot>,
     free: Vec<LegKey>,
     demux: Demux,
     forward: Forward,
+    across: Across,
     timers: Timers,
     counters: Counters,
     changed: VecDeque<LegKey>,
     scratch: Scratch,
 }
 
+#[derive(Default)]
 struct Call {
     generation: Generation,
     legs: Vec<(LegId, LegKey)>,
+    /// Legs on other shards that legs here view.
+    stubs: Vec<(LegId, LegKey)>,
+    /// Other shards have legs of it too.
+    is_spread: bool,
 }
 
 /// A leg that a plan names; with a client once an offer was answered.
@@ -85,16 +95,23 @@ struct Scratch {
 duocast_model::assert_not_impl!(Shard: std::fmt::Debug, std::fmt::Display);
 
 impl Shard {
-    /// An empty shard.
+    /// An empty shard, the only one of its node.
     pub fn new(config: ShardConfig) -> Self {
+        Self::at(Place::ALONE, config)
+    }
+
+    /// An empty shard, one of several.
+    pub fn at(place: Place, config: ShardConfig) -> Self {
         Self {
             config,
+            place,
             calls: HashMap::new(),
             ended: VecDeque::new(),
             slots: Vec::new(),
             free: Vec::new(),
             demux: Demux::default(),
             forward: Forward::default(),
+            across: Across::new(place),
             timers: Timers::default(),
             counters: Counters::default(),
             changed: VecDeque::new(),
@@ -130,9 +147,9 @@ impl Shard {
         self.demux.leg_at(path.source()).is_some()
     }
 
-    /// Calls that have a plan.
+    /// Calls that have a plan. One that is spread counts on one shard alone.
     pub fn call_count(&self) -> usize {
-        self.calls.len()
+        self.calls.iter().filter(|(id, call)| !call.is_spread || self.place.counts(**id)).count()
     }
 
     /// Totals of one leg; `None` if it has no client.
@@ -297,6 +314,7 @@ impl Shard {
         }
         for packet in out.media.drain(..) {
             self.counters.audio_recovered += u64::from(packet.is_recovered);
+            self.across.pass(key, &packet, &out.bytes);
             self.forward.handle_packet(key, &packet, &mut self.counters, deliveries);
         }
         keyframe_requests.extend(out.keyframe_requests.drain(..).map(|mid| (key, mid)));
@@ -364,6 +382,9 @@ impl Shard {
             self.forward.handle_keyframe_request(now, viewer, mid, &mut self.counters);
         }
         while let Some(ask) = self.forward.poll_keyframe() {
+            if self.across.ask(&ask) {
+                continue;
+            }
             let mut asked = false;
             self.visit(now, ask.leg, |leg, out| asked = leg.request_keyframe(ask.mid, ask.encoding, out));
             self.counters.keyframes_requested += u64::from(asked);
@@ -400,7 +421,7 @@ impl Shard {
         slot.seen = Some(progress);
         match progress {
             Progress::Connecting => {}
-            Progress::Connected | Progress::Stalled => self.forward.set_live(now, key, true),
+            Progress::Connected | Progress::Stalled => self.set_live(now, key, true),
             Progress::Closed => self.end_leg(now, key),
         }
         self.mark_changed(key);
@@ -451,6 +472,7 @@ impl Shard {
         self.visit(now, key, |leg, out| leg.close(now, out));
         self.demux.forget(key);
         self.forward.remove(key);
+        self.across.forget(key);
         self.timers.set(key.0, None);
         if let Some(slot) = self.slots.get_mut(key.0 as usize) {
             slot.owner = None;
@@ -463,7 +485,7 @@ impl Shard {
     /// The leg is dead; it stays in its plan, and a new offer revives it.
     fn end_leg(&mut self, now: Instant, key: LegKey) {
         self.demux.forget(key);
-        self.forward.set_live(now, key, false);
+        self.set_live(now, key, false);
         self.timers.set(key.0, None);
         if let Some(slot) = self.slots.get_mut(key.0 as usize) {
             slot.leg = None;
@@ -473,9 +495,17 @@ impl Shard {
         self.mark_changed(key);
     }
 
+    /// Ends a leg's call, on all shards that have legs of it.
     fn end_call_of(&mut self, now: Instant, key: LegKey) {
-        let call = self.slot(key).and_then(|slot| slot.owner).map(|(call, _)| call);
-        let legs = call.and_then(|call| self.calls.get(&call)).map(|call| call.legs.clone());
+        let Some((call, _)) = self.slot(key).and_then(|slot| slot.owner) else { return };
+        if self.calls.get(&call).is_some_and(|call| call.is_spread) {
+            self.across.tell_ended(call);
+        }
+        self.end_legs_of(now, call);
+    }
+
+    fn end_legs_of(&mut self, now: Instant, call: CallId) {
+        let legs = self.calls.get(&call).map(|call| call.legs.clone());
         for (_, key) in legs.unwrap_or_default() {
             if self.slot(key).is_some_and(|slot| slot.leg.is_some()) {
                 self.end_leg(now, key);

@@ -35,7 +35,10 @@ impl Forward {
             return counters.drop_packet(DropReason::NotRouted);
         };
         if leg.publishes.get(index).is_none_or(|published| published.links.is_empty()) {
-            return counters.drop_packet(DropReason::NotRouted);
+            if !leg.is_viewed_elsewhere {
+                counters.drop_packet(DropReason::NotRouted);
+            }
+            return;
         }
         self.note_layer(from, index, packet);
         let Some(leg) = self.legs.get_mut(&from) else { return };

@@ -12,6 +12,11 @@ use crate::demux::LegKey;
 /// meant to heal; less often leaves a viewer frozen for longer.
 pub(crate) const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A wish from another shard that comes so soon after a request is answered by that: it was made for the same reason and took longer.
+/// Higher leaves out one that came after a quick publisher's answer, so that its viewer must ask again; lower asks twice for what all
+/// viewers miss.
+const JUST_ASKED: Duration = Duration::from_millis(5);
+
 /// Paces the requests for one encoding of a track.
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
@@ -44,6 +49,11 @@ impl Pacer {
                 Wish::Ask
             }
         }
+    }
+
+    /// The publisher was asked a moment ago, and cannot have answered.
+    fn has_just_asked(&self, now: Instant) -> bool {
+        self.asked_at.is_some_and(|at| now.saturating_duration_since(at) < JUST_ASKED)
     }
 
     /// A wish would be passed on at once.
@@ -80,6 +90,24 @@ impl Forward {
             if self.wish(now, publisher, index, encoding) == Some(Wish::Merged) {
                 counters.keyframes_merged += 1;
             }
+        }
+    }
+
+    /// Viewers on another shard want a keyframe of one encoding of a track. Counts what is merged.
+    pub(crate) fn handle_wish_from_elsewhere(
+        &mut self,
+        now: Instant,
+        publisher: LegKey,
+        mid: Mid,
+        encoding: u8,
+        counters: &mut Counters,
+    ) {
+        let published = self.legs.get(&publisher).map(|leg| &leg.publishes[..]).unwrap_or_default();
+        let Some(index) = published.iter().position(|p| p.track.mid == mid) else { return };
+        let pacer = published[index].pacers.get(usize::from(encoding));
+        let is_answered = pacer.is_some_and(|pacer| pacer.has_just_asked(now));
+        if is_answered || self.wish(now, publisher, index, encoding) == Some(Wish::Merged) {
+            counters.keyframes_merged += 1;
         }
     }
 
@@ -153,8 +181,10 @@ impl Forward {
     }
 
     pub(super) fn wish(&mut self, now: Instant, key: LegKey, index: usize, encoding: u8) -> Option<Wish> {
-        let published = self.legs.get_mut(&key)?.publishes.get_mut(index)?;
-        if !published.track.kind.is_video() || published.links.is_empty() {
+        let leg = self.legs.get_mut(&key)?;
+        let published = leg.publishes.get_mut(index)?;
+        let is_viewed = leg.is_viewed_elsewhere || !published.links.is_empty();
+        if !published.track.kind.is_video() || !is_viewed {
             return None;
         }
         let wish = published.pacers.get_mut(usize::from(encoding))?.wish(now);

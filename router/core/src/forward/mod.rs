@@ -104,6 +104,8 @@ struct Leg {
     /// Who hears this leg, in order, and whom it hears.
     to: Vec<LegKey>,
     from: Vec<LegKey>,
+    /// Somebody on another shard views it.
+    is_viewed_elsewhere: bool,
     /// The client is connected: it can be written to.
     live: bool,
     /// What its path carries, as far as it was asked and is known, and for what it was asked.
@@ -226,6 +228,24 @@ impl Forward {
             self.legs.entry(*key).or_default().to.sort_unstable();
             self.link_publisher(now, *key, None);
         }
+    }
+
+    /// Somebody on another shard views this leg, or nobody does any more.
+    pub(crate) fn set_viewed_elsewhere(&mut self, key: LegKey, is_viewed: bool) {
+        if let Some(leg) = self.legs.get_mut(&key) {
+            leg.is_viewed_elsewhere = is_viewed;
+        }
+    }
+
+    /// Whether a viewer of this leg can be written to.
+    pub(crate) fn is_viewed(&self, key: LegKey) -> bool {
+        let viewers = self.legs.get(&key).map(|leg| &leg.to[..]).unwrap_or_default();
+        viewers.iter().any(|viewer| self.legs.get(viewer).is_some_and(|viewer| viewer.live))
+    }
+
+    /// Whom a leg hears.
+    pub(crate) fn heard_by(&self, key: LegKey) -> &[LegKey] {
+        self.legs.get(&key).map(|leg| &leg.from[..]).unwrap_or_default()
     }
 
     /// The leg and its routes are gone.

@@ -10,45 +10,69 @@ use super::{Call, MAX_CALLS, PlanOutcome, Shard, ShardConfig};
 use crate::demux::LegKey;
 use crate::leg::{Leg, Renegotiation};
 use crate::offer::{self, CheckedOffer, IceSecret, OfferError};
+use crate::place::Share;
 use duocast_media::{Demand, Estimate};
 
 impl Shard {
     /// Carries a plan out, whole: legs that it does not name are closed, routes that it does not name end.
     pub fn handle_plan(&mut self, now: Instant, plan: &RoutePlan) -> PlanOutcome {
+        let is_counted = !self.place.of.spreads(plan) || self.place.counts(plan.call());
         let known = self.known_generation(plan.call());
         let is_new_call = !self.calls.contains_key(&plan.call());
         let no_room = is_new_call && !plan.is_teardown() && self.calls.len() >= MAX_CALLS;
         if known.is_some_and(|known| plan.generation() <= known) || no_room {
-            self.counters.plans_refused += 1;
+            self.counters.plans_refused += u64::from(is_counted);
             return PlanOutcome { generation: known.unwrap_or_default(), applied: false };
         }
-        self.counters.plans_applied += 1;
-        let before = self.calls.remove(&plan.call()).map(|call| call.legs).unwrap_or_default();
-        let named: HashSet<LegId> = plan.legs().iter().copied().collect();
-        let (kept, gone): (Vec<_>, Vec<_>) = before.into_iter().partition(|(id, _)| named.contains(id));
-        for (_, key) in gone {
+        let share = self.place.share_of(plan);
+        self.counters.plans_applied += u64::from(is_counted);
+        let before = self.calls.remove(&plan.call()).unwrap_or_default();
+        let named: HashSet<LegId> = share.own.iter().copied().collect();
+        let (kept, gone): (Vec<_>, Vec<_>) = before.legs.into_iter().partition(|(id, _)| named.contains(id));
+        let heard: HashSet<LegId> = share.publishers.iter().map(|(id, _)| *id).collect();
+        let (stubs, silent): (Vec<_>, Vec<_>) =
+            before.stubs.into_iter().partition(|(id, _)| heard.contains(id));
+        for (_, key) in gone.into_iter().chain(silent) {
             self.free_slot(now, key);
         }
         if plan.is_teardown() {
             self.remember_ended(plan.call(), plan.generation());
         } else {
-            self.open_call(now, plan, kept.into_iter().collect());
+            self.open_call(now, plan, &share, kept.into_iter().collect(), stubs.into_iter().collect());
         }
         self.settle(now);
         PlanOutcome { generation: plan.generation(), applied: true }
     }
 
-    fn open_call(&mut self, now: Instant, plan: &RoutePlan, mut keys: HashMap<LegId, LegKey>) {
-        for id in plan.legs() {
-            keys.entry(*id).or_insert_with(|| self.take_slot(plan.call(), *id));
+    fn open_call(
+        &mut self,
+        now: Instant,
+        plan: &RoutePlan,
+        share: &Share,
+        mut own: HashMap<LegId, LegKey>,
+        mut elsewhere: HashMap<LegId, LegKey>,
+    ) {
+        for id in &share.own {
+            own.entry(*id).or_insert_with(|| self.take_slot(plan.call(), *id));
         }
-        let key = |id: &LegId| keys.get(id).copied();
+        for (id, worker) in &share.publishers {
+            elsewhere.entry(*id).or_insert_with(|| {
+                let key = self.take_slot(plan.call(), *id);
+                self.across.open_stub(key, *worker);
+                key
+            });
+        }
+        let from = |id: &LegId| own.get(id).or_else(|| elsewhere.get(id)).copied();
+        let to = |id: &LegId| own.get(id).copied();
         let routes: Vec<_> =
-            plan.routes().iter().filter_map(|r| Some((key(&r.from)?, key(&r.to)?))).collect();
-        let legs: Vec<_> = plan.legs().iter().filter_map(|id| Some((*id, key(id)?))).collect();
-        let keys: Vec<_> = legs.iter().map(|(_, key)| *key).collect();
+            plan.routes().iter().filter_map(|r| Some((from(&r.from)?, to(&r.to)?))).collect();
+        let legs: Vec<_> = share.own.iter().filter_map(|id| Some((*id, to(id)?))).collect();
+        let keys: Vec<_> = legs.iter().map(|(_, key)| *key).chain(elsewhere.values().copied()).collect();
         self.forward.set_routes(now, &keys, &routes);
-        self.calls.insert(plan.call(), Call { generation: plan.generation(), legs });
+        let stubs = elsewhere.into_iter().collect();
+        let (generation, is_spread) = (plan.generation(), share.is_spread);
+        self.calls.insert(plan.call(), Call { generation, legs, stubs, is_spread });
+        self.set_audiences(plan.call(), share);
     }
 
     /// Answers a client's offer for a leg that its plan names. A further offer of the same client restarts ICE or changes
@@ -140,6 +164,7 @@ impl Shard {
     fn put_leg(&mut self, key: LegKey, leg: Leg, answer: String) -> String {
         self.demux.forget(key);
         self.forward.restart(key);
+        self.across.restart(key);
         if let Some(slot) = self.slots.get_mut(key.0 as usize) {
             slot.leg = Some(leg);
             slot.is_ended = false;
@@ -154,6 +179,7 @@ impl Shard {
         let (user, tracks) = (leg.user(), leg.tracks());
         self.demux.set_user(key, &user);
         self.forward.set_tracks(now, key, tracks);
+        self.across.changed(key);
         self.touch(key);
     }
 
@@ -163,8 +189,8 @@ impl Shard {
         let unwanted: Vec<CallId> =
             self.calls.keys().filter(|call| !wanted.contains(call)).copied().collect();
         for call in unwanted {
-            let legs = self.calls.remove(&call).map(|call| call.legs).unwrap_or_default();
-            for (_, key) in legs {
+            let Call { legs, stubs, .. } = self.calls.remove(&call).unwrap_or_default();
+            for (_, key) in legs.into_iter().chain(stubs) {
                 self.free_slot(now, key);
             }
         }

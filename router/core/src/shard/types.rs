@@ -36,6 +36,14 @@ pub struct PlanOutcome {
     pub applied: bool,
 }
 
+impl PlanOutcome {
+    /// What became of a plan that several shards were given: it is applied once all have it.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { generation: self.generation.min(other.generation), applied: self.applied && other.applied }
+    }
+}
+
 /// A leg as control sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LegState {

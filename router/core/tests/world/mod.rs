@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the world")]
 
 pub mod layers;
+pub mod pair;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
 use duocast_router_core::{
-    Datagram, Event, IceSecret, LegState, Link, OfferError, Path, PlanOutcome, Shard, ShardConfig,
+    Datagram, Event, IceSecret, LegState, Link, OfferError, Path, PlanOutcome, Shard, ShardConfig, Workers,
 };
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::PayloadParams;
@@ -67,6 +68,8 @@ pub struct Client {
     pub raw: Vec<str0m::rtp::RawPacket>,
     pub connected: bool,
     pub closed: bool,
+    /// The worker that answered it.
+    pub worker: usize,
     pub is_mute: bool,
     /// Sent with each video packet.
     pub descriptor: Option<Vec<u8>>,
@@ -102,6 +105,8 @@ pub struct Bottleneck {
 pub struct World {
     pub now: Instant,
     pub shard: Shard,
+    /// The node's other shard, if it has one.
+    pub pair: Option<pair::Pair>,
     pub clients: Vec<Client>,
     pub events: Vec<(LegId, LegState)>,
     pub rng: Rng,
@@ -124,7 +129,7 @@ pub struct World {
     pub destinations: Vec<SocketAddr>,
     /// The last STUN answer of the shard, and where it went.
     pub last_answer: Option<(SocketAddr, Vec<u8>)>,
-    to_shard: Vec<(Instant, Path, Vec<u8>)>,
+    to_shard: Vec<(Instant, usize, Path, Vec<u8>)>,
     to_clients: Vec<(Instant, usize, Protocol, Vec<u8>)>,
     generation: u64,
 }
@@ -193,6 +198,7 @@ impl World {
         Self {
             now: Instant::now(),
             shard: Shard::new(config),
+            pair: None,
             clients: Vec::new(),
             events: Vec::new(),
             rng: Rng(seed),
@@ -248,6 +254,7 @@ impl World {
             raw: Vec::new(),
             connected: false,
             closed: false,
+            worker: 0,
             is_mute: false,
             descriptor: None,
             said: ExtensionValues::default(),
@@ -277,7 +284,9 @@ impl World {
         let legs = legs.iter().map(|n| leg(*n)).collect();
         let routes = routes.iter().map(|(from, to)| Route { from: leg(*from), to: leg(*to) }).collect();
         let plan = RoutePlan::new(call(), Generation(generation), legs, routes).unwrap();
-        let outcome = self.shard.handle_plan(self.now, &plan);
+        let (now, plan) = (self.now, if self.pair.is_some() { plan.with_audience() } else { plan });
+        let outcomes = self.shards().map(|shard| shard.handle_plan(now, &plan));
+        let outcome = outcomes.reduce(PlanOutcome::and).unwrap();
         self.flush();
         outcome
     }
@@ -341,7 +350,11 @@ impl World {
         client.offer = offer.to_sdp_string() + &self.extra_offer_line;
         client.pending = Some(pending);
         let secret = self.rng.secret();
-        let answer = self.shard.handle_offer(self.now, call(), leg, &self.clients[n].offer, &secret)?;
+        let workers = Workers(self.shards().count());
+        let worker = workers.of_leg(call(), leg, workers.0 > 1);
+        let (now, offer) = (self.now, self.clients[n].offer.clone());
+        let answer = self.shard_at(worker).handle_offer(now, call(), leg, &offer, &secret)?;
+        self.clients[n].worker = worker;
         let client = &mut self.clients[n];
         let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
         client.answer = answer;
@@ -455,13 +468,18 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.to_shard).into_iter().partition(|(at, ..)| *at <= self.now);
         self.to_shard = later;
-        let batch: Vec<Datagram<'_>> =
-            due.iter().map(|(_, path, bytes)| Datagram { path: *path, contents: bytes }).collect();
-        if !batch.is_empty() {
-            self.shard.handle_packets(self.now, &batch);
-        }
-        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
-            self.shard.handle_timeout(self.now);
+        self.cross();
+        let now = self.now;
+        for (worker, shard) in self.shards().enumerate() {
+            let of_worker = due.iter().filter(|(_, of, ..)| *of == worker);
+            let batch: Vec<Datagram<'_>> =
+                of_worker.map(|(_, _, path, bytes)| Datagram { path: *path, contents: bytes }).collect();
+            if !batch.is_empty() {
+                shard.handle_packets(now, &batch);
+            }
+            if shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                shard.handle_timeout(now);
+            }
         }
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.to_clients).into_iter().partition(|(at, ..)| *at <= self.now);
@@ -483,37 +501,43 @@ impl World {
                 }
                 let lost = is_media(&bytes) && self.rng.chance(self.loss_up);
                 let path = self.clients[n].path(proto).filter(|_| !lost && self.cut_off != Some(n));
-                self.to_shard.extend(path.map(|path| (self.now + DELAY, path, bytes)));
+                let worker = self.clients[n].worker;
+                self.to_shard.extend(path.map(|path| (self.now + DELAY, worker, path, bytes)));
             }
         }
         self.flush();
     }
 
     fn flush(&mut self) {
-        while let Some(transmit) = self.shard.poll_transmit() {
-            let to = transmit.path.remote;
-            self.destinations.push(to);
-            if transmit.contents[0] < 2 {
-                self.last_answer = Some((to, transmit.contents.to_vec()));
+        self.collect_crossings();
+        let other = self.pair.as_mut().map(|pair| &mut pair.shard);
+        for shard in [Some(&mut self.shard), other].into_iter().flatten() {
+            while let Some(transmit) = shard.poll_transmit() {
+                let to = transmit.path.remote;
+                self.destinations.push(to);
+                if transmit.contents[0] < 2 {
+                    self.last_answer = Some((to, transmit.contents.to_vec()));
+                }
+                let proto = match transmit.path.link {
+                    Link::Udp(_) => Protocol::Udp,
+                    Link::Tcp(_) => Protocol::Tcp,
+                };
+                let client = self.clients.iter().position(|c| c.path(proto) == Some(transmit.path));
+                if is_media(transmit.contents) && self.rng.chance(self.loss_down) {
+                    continue;
+                }
+                let Some(n) = client else { continue };
+                let narrow = self.bottleneck.as_mut().filter(|bottleneck| bottleneck.client == n);
+                let waits =
+                    narrow.map_or(Some(Duration::ZERO), |b| b.pass(self.now, transmit.contents.len()));
+                if let Some(waits) = waits {
+                    self.to_clients.push((self.now + waits + DELAY, n, proto, transmit.contents.to_vec()));
+                }
             }
-            let proto = match transmit.path.link {
-                Link::Udp(_) => Protocol::Udp,
-                Link::Tcp(_) => Protocol::Tcp,
-            };
-            let client = self.clients.iter().position(|c| c.path(proto) == Some(transmit.path));
-            if is_media(transmit.contents) && self.rng.chance(self.loss_down) {
-                continue;
+            while let Some(event) = shard.poll_event() {
+                let Event::LegChanged { leg, state, .. } = event;
+                self.events.push((leg, state));
             }
-            let Some(n) = client else { continue };
-            let narrow = self.bottleneck.as_mut().filter(|bottleneck| bottleneck.client == n);
-            let waits = narrow.map_or(Some(Duration::ZERO), |b| b.pass(self.now, transmit.contents.len()));
-            if let Some(waits) = waits {
-                self.to_clients.push((self.now + waits + DELAY, n, proto, transmit.contents.to_vec()));
-            }
-        }
-        while let Some(event) = self.shard.poll_event() {
-            let Event::LegChanged { leg, state, .. } = event;
-            self.events.push((leg, state));
         }
     }
 }
