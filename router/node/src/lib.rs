@@ -1,14 +1,17 @@
 //! The media plane's shell: worker threads, batched UDP, TCP where there is no UDP, the link to control.
 //!
 //! [`Router::bind`] opens the sockets, [`Router::run`] starts one thread per worker and keeps the link. A call lives on one
-//! worker, chosen by its id. The packet loop is `Worker::run` in `worker.rs`; all decisions are in `duocast-router-core`.
+//! worker, chosen by its id, an audience on all of them (`spread.rs`, `rings.rs`). The packet loop is `Worker::run` in `worker.rs`; all
+//! decisions are in `duocast-router-core`.
 
 mod addresses;
 mod command;
 mod link;
 pub mod metrics;
 mod pace;
+mod rings;
 mod shed;
+mod spread;
 mod sys;
 mod tcp;
 mod token;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 use std::thread;
 
 use duocast_model::NodeId;
-use duocast_router_core::ShardConfig;
+use duocast_router_core::{Place, Shard, ShardConfig, Workers};
 use duocast_transport::client::ChannelConfig;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,7 @@ pub use crate::token::TokenSource;
 
 use crate::command::{MAX_QUEUED_COMMANDS, MAX_QUEUED_REPORTS, WorkerHandle};
 use crate::link::Link;
+use crate::rings::Rings;
 use crate::tcp::{Listeners, Tcp};
 use crate::udp::Sockets;
 use crate::worker::Worker;
@@ -172,18 +176,22 @@ impl Router {
         let (died, mut deaths) = mpsc::channel(1);
         let max_legs = (self.config.leg_capacity as usize).div_ceil(self.workers.len());
         let max_connections = max_connections(max_legs, self.workers.len());
+        let of = Workers(self.workers.len());
+        let wakes: Vec<_> = self.workers.iter().map(|bound| Arc::clone(&bound.wake)).collect();
         let mut handles = Vec::new();
         let mut threads = Vec::new();
-        for (index, bound) in self.workers.into_iter().enumerate() {
+        for ((worker, bound), rings) in self.workers.into_iter().enumerate().zip(Rings::mesh(&wakes)) {
             let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
             let handle = WorkerHandle::new(commands, Arc::clone(&bound.wake));
             let Bound { sockets, listeners, announced, announced_tcp, wake } = bound;
             let tcp = listeners.map(|listeners| Tcp::new(listeners, max_connections)).transpose();
             let tcp = tcp.map_err(RouterError::Spawn)?;
-            let shard = ShardConfig { announced, announced_tcp, max_legs };
+            let config = ShardConfig { announced, announced_tcp, max_legs };
+            let shard = Shard::at(Place { worker, of }, config);
             let load = handle.load();
-            let worker = Worker::new(index, shard, (sockets, tcp), wake, queue, reports.clone(), load);
-            let thread = spawn_worker(index, died.clone(), move || worker.run());
+            let link = (queue, reports.clone(), load);
+            let body = Worker::new(worker, shard, (sockets, tcp), wake, rings, link);
+            let thread = spawn_worker(worker, died.clone(), move || body.run());
             threads.push(thread.map_err(RouterError::Spawn)?);
             handles.push(handle);
         }

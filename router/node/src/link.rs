@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use duocast_model::{CallId, InvalidId, LegId, NodeId, RoutePlan};
+use duocast_model::{CallId, Generation, InvalidId, LegId, NodeId, RoutePlan};
 use duocast_router_core::{Event, IceSecret, LegState, OfferError, PlanOutcome};
 use duocast_transport::client::{Channel, ChannelConfig};
 use duocast_wire::v1;
 use duocast_wire::v1::node_service_client::NodeServiceClient;
 use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use rand::Rng as _;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +25,7 @@ use v1::node_to_control::Kind as ToControl;
 use crate::RouterConfig;
 use crate::command::{Command, Offer, Report, WorkerGone, WorkerHandle};
 use crate::metrics;
+use crate::spread::Spread;
 use crate::token::{TokenError, TokenSource};
 
 /// First pause after a failed attempt; each further one is twice as long, up to [`MAX_PAUSE`]. Half of it is random, so that
@@ -60,6 +62,7 @@ pub(crate) struct Link {
     control: ChannelConfig,
     token: TokenSource,
     workers: Vec<WorkerHandle>,
+    spread: Spread,
     reports: mpsc::Receiver<Report>,
     is_up: watch::Sender<bool>,
 }
@@ -134,6 +137,7 @@ impl Link {
             leg_capacity: config.leg_capacity,
             control: config.control.clone(),
             token: config.token.clone(),
+            spread: Spread::over(workers.len()),
             workers,
             reports,
             is_up,
@@ -297,9 +301,20 @@ impl Session<'_> {
         if let Some(named) = &mut self.named {
             named.insert(call);
         }
-        let (answer, answered) = oneshot::channel();
-        self.worker_of(call).send(Command::Plan { plan, answer }).await?;
-        self.answers.push(Box::pin(async move { Some(plan_result(call, answered.await.ok()?)) }));
+        let refused = PlanOutcome { generation: Generation::default(), applied: false };
+        let Some((plan, of)) = self.link.spread.workers_of(plan) else {
+            return self.send(plan_result(call, refused)).await;
+        };
+        let mut outcomes = Vec::new();
+        for worker in &self.link.workers[of] {
+            let (answer, answered) = oneshot::channel();
+            worker.send(Command::Plan { plan: plan.clone(), answer }).await?;
+            outcomes.push(answered);
+        }
+        self.answers.push(Box::pin(async move {
+            let outcomes = try_join_all(outcomes).await.ok()?;
+            Some(plan_result(call, outcomes.into_iter().reduce(PlanOutcome::and)?))
+        }));
         Ok(())
     }
 
@@ -311,24 +326,20 @@ impl Session<'_> {
         };
         let offer = Offer { call, leg, sdp: wire.sdp_offer, secret: IceSecret(rand::rng().random()) };
         let (answer, answered) = oneshot::channel();
-        self.worker_of(call).send(Command::Offer { offer, answer }).await?;
+        let worker = self.link.spread.worker_of(call, leg);
+        self.link.workers[worker].send(Command::Offer { offer, answer }).await?;
         self.answers.push(Box::pin(async move { Some(leg_answer(request_id, answered.await.ok()?)) }));
         Ok(())
     }
 
     async fn take_synced(&mut self) -> Result<(), LinkError> {
         let Some(named) = self.named.take() else { return Ok(()) };
+        self.link.spread.keep(&named);
         let wanted = Arc::new(named);
         for worker in &self.link.workers {
             worker.send(Command::Synced { wanted: Arc::clone(&wanted) }).await?;
         }
         Ok(())
-    }
-
-    /// A call's random id spreads calls evenly, and says the same after any restart of the link.
-    fn worker_of(&self, call: CallId) -> &WorkerHandle {
-        let index = call.as_u128() % self.link.workers.len() as u128;
-        &self.link.workers[index as usize]
     }
 
     fn stats(&self) -> v1::NodeStats {

@@ -7,6 +7,7 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use duocast_router_core::{Counters, DropReason, Shard, TransportCounts};
 
 use crate::command::Load;
+use crate::rings::RingCounters;
 use crate::shed::Shed;
 use crate::sys;
 use crate::tcp::{Closed, Tcp, TcpCounters};
@@ -30,6 +31,14 @@ pub fn describe() {
     count(
         "duocast_router_video_shed_total",
         "Packets of video that were dropped unread because the worker could not keep up: there are too many calls for it.",
+    );
+    count(
+        "duocast_router_ring_packets_total",
+        "Packets of publishers that went to another worker, for the viewers that it has.",
+    );
+    count(
+        "duocast_router_ring_full_total",
+        "Packets of publishers that did not get to another worker, because it was behind and the ring to it full: its viewers miss them.",
     );
     count("duocast_router_send_failures_total", "Datagrams that the kernel did not take.");
     count("duocast_router_keyframes_requested_total", "Keyframe requests sent to publishers.");
@@ -109,6 +118,7 @@ pub(crate) struct Published {
     counters: Counters,
     send_failures: u64,
     shed: u64,
+    rings: RingCounters,
     tcp: TcpCounters,
     cpu: Duration,
     at: Instant,
@@ -121,6 +131,7 @@ impl Published {
             counters: Counters::default(),
             send_failures: 0,
             shed: 0,
+            rings: RingCounters::default(),
             tcp: TcpCounters::default(),
             cpu: Duration::ZERO,
             at: Instant::now(),
@@ -178,6 +189,14 @@ impl Published {
     pub(crate) fn publish_shed(&mut self, shed: &Shed) {
         let before = std::mem::replace(&mut self.shed, shed.dropped());
         counter!("duocast_router_video_shed_total").increment(shed.dropped() - before);
+    }
+
+    /// The same for what went to other workers.
+    pub(crate) fn publish_rings(&mut self, new: RingCounters) {
+        let old = std::mem::replace(&mut self.rings, new);
+        counter!("duocast_router_ring_packets_total").increment(new.passed - old.passed);
+        counter!("duocast_router_ring_full_total").increment(new.lost - old.lost);
+        counter!("duocast_router_video_shed_total").increment(new.shed - old.shed);
     }
 
     /// The same for TCP; `None` where there is none.

@@ -22,14 +22,20 @@ impl Shed {
     /// A turn at `now` found these datagrams; `is_full`: more wait. Takes the video out of them if that has been so for too
     /// long.
     pub(crate) fn lighten(&mut self, now: Instant, is_full: bool, datagrams: &mut Vec<Datagram<'_>>) {
-        let since = *self.behind_since.get_or_insert(now);
-        if !is_full {
-            self.behind_since = None;
-        } else if now.saturating_duration_since(since) >= BEHIND_MAX {
+        if self.is_behind(now, is_full) {
             let before = datagrams.len();
             datagrams.retain(|datagram| !datagram.is_video());
             self.dropped += (before - datagrams.len()) as u64;
         }
+    }
+
+    /// A turn at `now` begins, and `is_full`: more waits than it takes. True if that has been so for too long.
+    pub(crate) fn is_behind(&mut self, now: Instant, is_full: bool) -> bool {
+        let since = *self.behind_since.get_or_insert(now);
+        if !is_full {
+            self.behind_since = None;
+        }
+        is_full && now.saturating_duration_since(since) >= BEHIND_MAX
     }
 
     /// Packets of video that were dropped.

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duocast_router_core::{Shard, ShardConfig, Transport};
+use duocast_router_core::{Shard, Transport};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::command::{Command, Load, Report};
 use crate::metrics::Published;
 use crate::pace::Pace;
+use crate::rings::Rings;
 use crate::shed::Shed;
 use crate::sys::Wake;
 use crate::tcp::Tcp;
@@ -33,6 +34,7 @@ pub(crate) struct Worker {
     sockets: Sockets,
     tcp: Option<Tcp>,
     wake: Arc<Wake>,
+    rings: Rings,
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Sender<Report>,
     load: Arc<Load>,
@@ -45,18 +47,18 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         index: usize,
-        shard: ShardConfig,
+        shard: Shard,
         (sockets, tcp): (Sockets, Option<Tcp>),
         wake: Arc<Wake>,
-        commands: mpsc::Receiver<Command>,
-        reports: mpsc::Sender<Report>,
-        load: Arc<Load>,
+        rings: Rings,
+        (commands, reports, load): (mpsc::Receiver<Command>, mpsc::Sender<Report>, Arc<Load>),
     ) -> Self {
         Self {
-            shard: Shard::new(shard),
+            shard,
             sockets,
             tcp,
             wake,
+            rings,
             commands,
             reports,
             load,
@@ -75,9 +77,11 @@ impl Worker {
         while !self.load.stop.load(Ordering::Acquire) {
             let other = self.tcp.as_ref().map(Tcp::as_fd);
             let tcp_is_ready = self.sockets.wait(other, &self.wake, Some(self.time_to_sleep()));
+            self.rings.awake();
             inbox.fill(&self.sockets);
             let now = Instant::now();
             self.take_commands(now);
+            let crossed = self.rings.take(now, &mut self.shard);
             let mut datagrams = inbox.datagrams();
             let received = datagrams.len();
             self.shed.lighten(now, inbox.is_full(), &mut datagrams);
@@ -88,12 +92,13 @@ impl Worker {
             if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.shard.handle_timeout(now);
             }
+            self.rings.give(&mut self.shard);
             self.send(now);
             self.report();
             self.publish(now);
-            let pause = pace.after_turn(now, received + over_tcp);
+            let pause = pace.after_turn(now, received + over_tcp + crossed);
             // With full slots more waits already: gathering would only let the kernel's buffer run over.
-            if !inbox.is_full() {
+            if !inbox.is_full() && !self.rings.has_more() {
                 thread::sleep(pause);
             }
         }
@@ -103,7 +108,7 @@ impl Worker {
     fn time_to_sleep(&self) -> Duration {
         let now = Instant::now();
         let deadline = self.shard.poll_timeout().map_or(self.publish_at, |(at, _)| at.min(self.publish_at));
-        deadline.saturating_duration_since(now).min(MAX_SLEEP)
+        self.rings.sleep(deadline.saturating_duration_since(now).min(MAX_SLEEP))
     }
 
     fn take_commands(&mut self, now: Instant) {
@@ -180,6 +185,7 @@ impl Worker {
             self.published.publish(now, &self.shard, self.outbox.failures(), &self.load);
             self.published.publish_tcp(self.tcp.as_ref());
             self.published.publish_shed(&self.shed);
+            self.published.publish_rings(self.rings.counters());
         }
     }
 
