@@ -1,6 +1,6 @@
 //! What a forwarded packet costs in memory: `cargo bench -p duocast-router-core --bench forward [-- NAME] [--seconds N]`.
 //!
-//! Clients encrypt ahead; what is timed is the shard from received datagram to datagram ready to send, a turn of one
+//! Clients encrypt ahead; what is timed is the shard (of several: all of them, one after the other) from received datagram to datagram ready to send, a turn of one
 //! millisecond at a time. Both parties of a call send 50 packets of 120 B and 120 of 1100 B a second.
 #![allow(missing_docs, reason = "a benchmark has no users")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -17,14 +17,15 @@ use world::{Shape, World};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const SCENARIOS: [(&str, Shape); 7] = [
-    ("calls-1", Shape { calls: 1, viewers: 1, estimates: false }),
-    ("calls-50", Shape { calls: 50, viewers: 1, estimates: false }),
-    ("estimate-50", Shape { calls: 50, viewers: 1, estimates: true }),
-    ("calls-300", Shape { calls: 300, viewers: 1, estimates: false }),
-    ("calls-500", Shape { calls: 500, viewers: 1, estimates: false }),
-    ("fan-out-10", Shape { calls: 1, viewers: 10, estimates: false }),
-    ("fan-out-200", Shape { calls: 1, viewers: 200, estimates: false }),
+const SCENARIOS: [(&str, Shape); 8] = [
+    ("calls-1", Shape { calls: 1, viewers: 1, estimates: false, workers: 1 }),
+    ("calls-50", Shape { calls: 50, viewers: 1, estimates: false, workers: 1 }),
+    ("estimate-50", Shape { calls: 50, viewers: 1, estimates: true, workers: 1 }),
+    ("calls-300", Shape { calls: 300, viewers: 1, estimates: false, workers: 1 }),
+    ("calls-500", Shape { calls: 500, viewers: 1, estimates: false, workers: 1 }),
+    ("fan-out-10", Shape { calls: 1, viewers: 10, estimates: false, workers: 1 }),
+    ("fan-out-200", Shape { calls: 1, viewers: 200, estimates: false, workers: 1 }),
+    ("across-200", Shape { calls: 1, viewers: 200, estimates: false, workers: 2 }),
 ];
 
 /// Virtual time before anything counts: caches and buffers get their size.

@@ -1,4 +1,4 @@
-//! A shard and its clients in virtual time, one millisecond after the other: what arrives in one is handled in one go, as a
+//! A node's shards and their clients in virtual time, one millisecond after the other: what arrives in one is handled in one go, as a
 //! busy worker does.
 
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
-use duocast_router_core::{Datagram, Demand, IceSecret, Link, Path, Shard, ShardConfig};
+use duocast_router_core::{
+    Crossing, Datagram, Demand, IceSecret, Link, Path, Place, Shard, ShardConfig, Workers,
+};
 use str0m::change::SdpAnswer;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
@@ -36,12 +38,16 @@ pub(crate) struct Shape {
     pub(crate) viewers: usize,
     /// Every leg's path is estimated.
     pub(crate) estimates: bool,
+    /// Shards that the legs are spread over.
+    pub(crate) workers: usize,
 }
 
 pub(crate) struct World {
     now: Instant,
     turn: u64,
-    shard: Shard,
+    workers: Workers,
+    shards: Vec<Shard>,
+    pipe: Pipe,
     clients: Vec<Client>,
     /// What the clients sent since the last turn: who, and where in `sent_bytes`.
     sent: Vec<(usize, Range<usize>)>,
@@ -50,9 +56,17 @@ pub(crate) struct World {
     received_bytes: Vec<u8>,
 }
 
+/// What crosses between shards: from where, to where, what, and where in `bytes`.
+#[derive(Default)]
+struct Pipe {
+    sent: Vec<(usize, usize, Crossing, Range<usize>)>,
+    bytes: Vec<u8>,
+}
+
 struct Client {
     call: CallId,
     leg: LegId,
+    worker: usize,
     rtc: Rtc,
     address: SocketAddr,
     audio: Mid,
@@ -72,10 +86,14 @@ impl World {
             announced_tcp: Vec::new(),
             max_legs: shape.calls * legs_per_call,
         };
+        let workers = Workers(shape.workers);
+        let shard = |worker| counted(|| Shard::at(Place { worker, of: workers }, config.clone()));
         let mut world = Self {
             now,
             turn: 0,
-            shard: counted(|| Shard::new(config)),
+            workers,
+            shards: (0..shape.workers).map(shard).collect(),
+            pipe: Pipe { sent: Vec::with_capacity(1 << 12), bytes: Vec::with_capacity(1 << 20) },
             clients: Vec::new(),
             sent: Vec::new(),
             sent_bytes: Vec::new(),
@@ -87,7 +105,7 @@ impl World {
         }
         let demand = shape.estimates.then_some(Demand { wanted: WANTED });
         for (call, leg) in world.clients.iter().map(|client| (client.call, client.leg)) {
-            counted(|| world.shard.handle_demand(world.now, call, leg, demand));
+            counted(|| world.shards[0].handle_demand(world.now, call, leg, demand));
         }
         while !world.clients.iter().all(|client| client.is_connected) {
             world.send_media(false);
@@ -105,13 +123,17 @@ impl World {
         let routes = routes.map(|(from, to)| Route { from, to }).collect();
         let call = CallId::from_u128(call as u128);
         let plan = RoutePlan::new(call, Generation(1), legs.clone(), routes).expect("a valid plan");
-        assert!(counted(|| self.shard.handle_plan(self.now, &plan)).applied);
+        let plan = if is_pair { plan } else { plan.with_audience() };
+        for shard in &mut self.shards {
+            assert!(counted(|| shard.handle_plan(self.now, &plan)).applied);
+        }
         for leg in &legs {
-            self.add_client(call, *leg, is_pair || *leg == legs[0]);
+            let worker = self.workers.of_leg(call, *leg, self.workers.spreads(&plan));
+            self.add_client(call, *leg, worker, is_pair || *leg == legs[0]);
         }
     }
 
-    fn add_client(&mut self, call: CallId, leg: LegId, sends: bool) {
+    fn add_client(&mut self, call: CallId, leg: LegId, worker: usize, sends: bool) {
         let n = self.clients.len() as u32;
         let address = SocketAddr::from((u32::to_be_bytes(0x0a00_0000 + n), 5000));
         let config =
@@ -125,12 +147,14 @@ impl World {
         let mut secret = [0; 24];
         secret[..4].copy_from_slice(&n.to_be_bytes());
         let sdp = offer.to_sdp_string();
-        let answer = counted(|| self.shard.handle_offer(self.now, call, leg, &sdp, &IceSecret(secret)));
+        let shard = &mut self.shards[worker];
+        let answer = counted(|| shard.handle_offer(self.now, call, leg, &sdp, &IceSecret(secret)));
         let answer = SdpAnswer::from_sdp_string(&answer.expect("an answer")).expect("an SDP answer");
         rtc.sdp_api().accept_answer(pending, answer).expect("an accepted answer");
         self.clients.push(Client {
             call,
             leg,
+            worker,
             rtc,
             address,
             audio,
@@ -189,31 +213,66 @@ impl World {
     pub(crate) fn take_turn(&mut self) {
         counted(|| {
             let path = |remote| Path { link: Link::Udp(0), local: None, remote };
-            let batch = self.sent.iter().map(|(from, range)| {
-                let contents = &self.sent_bytes[range.clone()];
-                Datagram { path: path(self.clients[*from].address), contents }
-            });
-            let batch: Vec<Datagram<'_>> = batch.collect();
-            if !batch.is_empty() {
-                self.shard.handle_packets(self.now, &batch);
+            for worker in 0..self.shards.len() {
+                self.cross(worker);
+                let of_worker = self.sent.iter().filter(|(from, _)| self.clients[*from].worker == worker);
+                let batch = of_worker.map(|(from, range)| {
+                    let contents = &self.sent_bytes[range.clone()];
+                    Datagram { path: path(self.clients[*from].address), contents }
+                });
+                let batch: Vec<Datagram<'_>> = batch.collect();
+                let shard = &mut self.shards[worker];
+                if !batch.is_empty() {
+                    shard.handle_packets(self.now, &batch);
+                }
+                if shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+                    shard.handle_timeout(self.now);
+                }
             }
-            if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
-                self.shard.handle_timeout(self.now);
-            }
-            drop(batch);
+            // What the first have sent goes to the others in the same turn, as it does where each has its core.
+            (0..self.shards.len()).for_each(|worker| self.cross(worker));
             self.sent.clear();
             self.sent_bytes.clear();
             self.received.clear();
             self.received_bytes.clear();
-            while let Some(transmit) = self.shard.poll_transmit() {
-                let IpAddr::V4(ip) = transmit.path.remote.ip() else { continue };
-                let start = self.received_bytes.len();
-                self.received_bytes.extend_from_slice(transmit.contents);
-                let index = (u32::from(ip) - 0x0a00_0000) as usize;
-                self.received.push((index, start..self.received_bytes.len()));
+            for shard in &mut self.shards {
+                while let Some(transmit) = shard.poll_transmit() {
+                    let IpAddr::V4(ip) = transmit.path.remote.ip() else { continue };
+                    let start = self.received_bytes.len();
+                    self.received_bytes.extend_from_slice(transmit.contents);
+                    let index = (u32::from(ip) - 0x0a00_0000) as usize;
+                    self.received.push((index, start..self.received_bytes.len()));
+                }
+                while shard.poll_event().is_some() {}
             }
-            while self.shard.poll_event().is_some() {}
         });
+    }
+
+    /// Collects what all shards have for others, and gives one of them what is for it.
+    fn cross(&mut self, to: usize) {
+        let Self { now, shards, pipe: Pipe { sent, bytes }, .. } = self;
+        if shards.len() == 1 {
+            return;
+        }
+        for (from, shard) in shards.iter_mut().enumerate() {
+            while let Some(note) = shard.poll_note(to) {
+                sent.push((from, to, note, 0..0));
+            }
+            while let Some(passing) = shard.poll_passing() {
+                let start = bytes.len();
+                bytes.extend_from_slice(passing.contents);
+                sent.push((from, passing.to, passing.crossing, start..bytes.len()));
+            }
+        }
+        for from in 0..shards.len() {
+            let between = sent.iter().filter(|(of, at, ..)| (*of, *at) == (from, to));
+            let batch = between.map(|(_, _, crossing, range)| (crossing, [&bytes[range.clone()], &[]]));
+            shards[to].handle_crossings(*now, from, batch);
+        }
+        sent.retain(|(_, at, ..)| *at != to);
+        if sent.is_empty() {
+            bytes.clear();
+        }
     }
 
     /// Gives the clients what the last turn sent; their answers leave with the next.
@@ -231,8 +290,8 @@ impl World {
 
     /// Packets that were forwarded.
     pub(crate) fn forwarded(&self) -> u64 {
-        let counters = self.shard.counters();
-        counters.audio_forwarded + counters.video_forwarded
+        let counters = self.shards.iter().map(Shard::counters);
+        counters.map(|counters| counters.audio_forwarded + counters.video_forwarded).sum()
     }
 
     /// Packets of media that the clients sent.
@@ -241,7 +300,7 @@ impl World {
     }
 
     pub(crate) fn legs(&self) -> usize {
-        self.shard.leg_count()
+        self.shards.iter().map(Shard::leg_count).sum()
     }
 }
 
