@@ -211,3 +211,6 @@ impl Drop for LegLink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,9 +65,9 @@ impl Ports {
     /// A place for the leg of this key, which sends to a router on this machine's loopback: one that others share, if it can be.
     pub(super) fn share(&mut self, registry: &Registry, key: usize, has_video: bool) -> io::Result<Place> {
         let needs = needs(has_video);
-        let has_room = |port: &Port| {
-            port.is_shared && port.taken_bytes + needs <= port.bytes && port.legs.len() < LEGS_MAX
-        };
+        let has_place = |port: &Port| port.legs.len() < LEGS_MAX || port.legs.iter().any(Option::is_none);
+        let has_room =
+            |port: &Port| port.is_shared && port.taken_bytes + needs <= port.bytes && has_place(port);
         let found = self.ports.iter().position(|port| port.as_ref().is_some_and(has_room));
         let at = match found {
             Some(at) => at,

@@ -274,6 +274,18 @@ impl Worker {
         self.wheel.schedule(key, network_due.map_or(due, |at| at.min(due)));
     }
 
+    /// At a leg's end: what its conditions still hold leaves now.
+    fn send_what_is_under_way(&mut self, key: usize) {
+        let Some(Seat { network: Some(network), place, .. }) =
+            self.seats.get_mut(key).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        while let Some((destination, datagram)) = network.flush_transmit() {
+            self.report.unsent += self.ports.send(*place, destination, &datagram);
+        }
+    }
+
     fn take_commands(&mut self) {
         while let Ok(command) = self.inbox.try_recv() {
             self.obey(command);
@@ -313,13 +325,9 @@ impl Worker {
                     seat.leg.handle_close(clock::moment());
                 }
                 self.after(key);
-                if let Some(mut seat) = self.remove(key) {
-                    let network = seat.network.as_mut().map(|network| {
-                        while let Some((destination, datagram)) = network.flush_transmit() {
-                            self.report.unsent += self.ports.send(seat.place, destination, &datagram);
-                        }
-                        network.report()
-                    });
+                self.send_what_is_under_way(key);
+                if let Some(seat) = self.remove(key) {
+                    let network = seat.network.map(|network| network.report());
                     // Nobody waits for it when the run was broken off.
                     let _ = report.send((seat.leg.into_report(), network));
                 }
@@ -359,12 +367,11 @@ impl Worker {
     fn place(&mut self, key: usize, new: &NewLeg) -> Result<Place, LegError> {
         let local = local_towards(&new.answer, new.server_is_loopback)?;
         let registry = self.poll.registry();
-        let place = if new.network.is_none() && local.ip() == Ipv4Addr::LOCALHOST {
-            self.ports.share(registry, key, new.config.video.is_some())
-        } else {
-            self.ports.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)
-        };
-        Ok(place?)
+        let shares = new.network.is_none() && local.ip() == Ipv4Addr::LOCALHOST;
+        if shares && let Ok(place) = self.ports.share(registry, key, new.config.video.is_some()) {
+            return Ok(place);
+        }
+        Ok(self.ports.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)?)
     }
 
     fn remove(&mut self, key: usize) -> Option<Seat> {

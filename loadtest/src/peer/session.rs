@@ -196,7 +196,7 @@ impl Session {
         self.now = now;
         let is_taken = match Kind::of(datagram) {
             Some(Kind::Rtp) => self.take_media(arrived, datagram),
-            Some(Kind::Rtcp) => self.take_report(now, datagram),
+            Some(Kind::Rtcp) => self.take_report(arrived, datagram),
             Some(Kind::Stun | Kind::Dtls) => self.show_str0m(now, source, datagram),
             None => false,
         };
@@ -322,10 +322,10 @@ impl Session {
         true
     }
 
-    fn take_report(&mut self, now: Instant, datagram: &[u8]) -> bool {
+    fn take_report(&mut self, arrived: Instant, datagram: &[u8]) -> bool {
         let Self { media, report, keyframe_requests, outbox, router, .. } = self;
         let sink = &mut Sink { queue: outbox, path: *router };
-        let taken = media.receive_rtcp(now, datagram, report, keyframe_requests, sink);
+        let taken = media.receive_rtcp(arrived, datagram, report, keyframe_requests, sink);
         for _ in 0..std::mem::take(&mut self.keyframe_requests).len() {
             self.push(SessionEvent::KeyframeWanted);
         }

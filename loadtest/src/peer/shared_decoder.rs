@@ -11,7 +11,7 @@ use super::Speech;
 const SAME_FRAMES: u32 = 10;
 
 /// Frames that a decoder is given that has to be where the shared one is: Opus remembers little of what is longer ago. Higher is nearer to it, lower
-/// stops its thread for a shorter time, at 40 µs each.
+/// stops its thread for a shorter time, at 40 µs each: a hundred listeners that all miss the same moment have theirs stand still for 40 ms.
 const FRAMES_AGAIN: usize = 10;
 
 /// Opus for one listener of the shared speech. As long as the speech comes packet by packet as it was sent, what a decoder would give is known,

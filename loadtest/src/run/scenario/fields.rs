@@ -90,7 +90,7 @@ pub(crate) const FIELDS: &[Field] = &[
         key: "audio.decoders_max",
         allowed: Allowed::Whole { min: 0, max: 1_000_000 },
         default: "1000000",
-        meaning: "They are no more than this, spread evenly: each costs the generator 2 ms of CPU a second, and from some tens on they tell nothing new",
+        meaning: "They are no more than this, spread evenly: where packets get lost each costs the generator 2 ms of CPU a second, and from some tens on they tell nothing new",
     },
     Field {
         key: "audio.scored_receivers",
