@@ -341,6 +341,22 @@ fn who_has_no_room_for_even_the_smallest_picture_is_told_and_hears_on() {
 }
 
 #[test]
+fn who_asks_for_key_frames_while_its_own_way_carries_none_costs_the_others_none() {
+    let (mut world, mut camera) = filmed(25, 1);
+    world.film(0, &mut camera, 6 * SECOND);
+    world.deaf = Some(1);
+    world.film(0, &mut camera, SECOND);
+    let asked = |world: &World| world.clients[0].keyframe_requests.len();
+    let before = asked(&world);
+    for _ in 0..10 {
+        world.ask_keyframe(1);
+        world.film(0, &mut camera, SECOND / 10);
+    }
+    let meanwhile = asked(&world) - before;
+    assert!(meanwhile <= 1, "{meanwhile} for ten requests: the one for a smaller picture");
+}
+
+#[test]
 fn a_viewer_that_vanishes_costs_no_key_frames_and_gets_its_picture_back_with_one() {
     for seconds in [2, 5, 10] {
         let (mut world, mut camera) = filmed(24, 1);

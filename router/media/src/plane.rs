@@ -312,7 +312,8 @@ impl MediaPlane {
             }
             Said::Misses { .. } => {}
             Said::NeedsKeyframe { ssrc } => {
-                keyframe_requests.extend(sender.mid_of(ssrc).filter(|mid| !keyframe_requests.contains(mid)));
+                keyframe_requests
+                    .extend(sender.wants_keyframe(ssrc).filter(|mid| !keyframe_requests.contains(mid)));
             }
             Said::Time { ssrc, middle } => {
                 times.retain(|time| time.ssrc != ssrc);

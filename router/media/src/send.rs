@@ -168,9 +168,10 @@ impl Sender {
         &self.tracks
     }
 
-    /// The m-line that this SSRC is sent on.
-    pub(crate) fn mid_of(&self, ssrc: u32) -> Option<Mid> {
-        self.tracks.iter().find(|track| track.ssrc == ssrc).map(|track| track.mid)
+    /// The m-line that this SSRC is sent on, if a key frame that is asked for now would go out on it: one that begins anew once the path lets pass
+    /// has its own asked for then.
+    pub(crate) fn wants_keyframe(&self, ssrc: u32) -> Option<Mid> {
+        self.tracks.iter().find(|track| track.ssrc == ssrc && !track.is_resting).map(|track| track.mid)
     }
 
     /// A report of the viewer names this SSRC, of which it lost so many of 256 packets.

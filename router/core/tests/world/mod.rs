@@ -123,6 +123,8 @@ pub struct World {
     pub bottleneck: Option<Bottleneck>,
     /// This client's datagrams are lost, both ways.
     pub cut_off: Option<usize>,
+    /// Nothing reaches this client; what it sends comes through.
+    pub deaf: Option<usize>,
     /// Added to every offer, as a hostile client might.
     pub extra_offer_line: String,
     /// Where the shard sent something.
@@ -209,6 +211,7 @@ impl World {
             last_check: Vec::new(),
             bottleneck: None,
             cut_off: None,
+            deaf: None,
             extra_offer_line: String::new(),
             destinations: Vec::new(),
             last_answer: None,
@@ -484,7 +487,9 @@ impl World {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.to_clients).into_iter().partition(|(at, ..)| *at <= self.now);
         self.to_clients = later;
-        for (_, n, proto, bytes) in due.into_iter().filter(|(_, n, ..)| self.cut_off != Some(*n)) {
+        for (_, n, proto, bytes) in
+            due.into_iter().filter(|(_, n, ..)| self.cut_off != Some(*n) && self.deaf != Some(*n))
+        {
             self.clients[n].receive(self.now, proto, bytes);
         }
         for n in 0..self.clients.len() {
