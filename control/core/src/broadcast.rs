@@ -10,8 +10,8 @@ use duocast_model::{AccountId, CallId, Generation, LegId, NodeId, Route, RoutePl
 use crate::call::{Leg, next_generation};
 use crate::session::Person;
 
-/// Most people who view one broadcast; one more is refused. One worker encrypts for each of them: higher may be more than its
-/// core can do, lower ends audiences sooner. With the host's leg it must fit a plan.
+/// Most people who view one broadcast; one more is refused. Its router encrypts for each of them: higher may be more than its
+/// cores can do, lower ends audiences sooner. With the host's leg it must fit a plan.
 pub const MAX_VIEWERS: usize = 200;
 
 const _: () = assert!(MAX_VIEWERS < duocast_model::MAX_LEGS_PER_PLAN);

@@ -85,8 +85,10 @@ fn cpu_time() -> Duration {
 
 /// The clients run in between and push the shard's state out of the caches, so that a server of its own does better.
 fn run_idle() {
-    let mut world =
-        World::connected(Instant::now(), Shape { calls: IDLE_CALLS, viewers: 1, estimates: false });
+    let mut world = World::connected(
+        Instant::now(),
+        Shape { calls: IDLE_CALLS, viewers: 1, estimates: false, workers: 1 },
+    );
     let turns = IDLE_TIME.as_millis();
     let (mut all, mut busiest) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..turns / 1000 {

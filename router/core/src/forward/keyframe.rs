@@ -93,19 +93,20 @@ impl Forward {
         }
     }
 
-    /// Viewers on another shard want a keyframe of one encoding of a track. Counts what is merged.
+    /// Viewers on another shard want a keyframe of one encoding of a track. `begins`: what answered an earlier wish did not go to them. Counts what
+    /// is merged.
     pub(crate) fn handle_wish_from_elsewhere(
         &mut self,
         now: Instant,
         publisher: LegKey,
-        mid: Mid,
-        encoding: u8,
+        (mid, encoding): (Mid, u8),
+        begins: bool,
         counters: &mut Counters,
     ) {
         let published = self.legs.get(&publisher).map(|leg| &leg.publishes[..]).unwrap_or_default();
         let Some(index) = published.iter().position(|p| p.track.mid == mid) else { return };
         let pacer = published[index].pacers.get(usize::from(encoding));
-        let is_answered = pacer.is_some_and(|pacer| pacer.has_just_asked(now));
+        let is_answered = !begins && pacer.is_some_and(|pacer| pacer.has_just_asked(now));
         if is_answered || self.wish(now, publisher, index, encoding) == Some(Wish::Merged) {
             counters.keyframes_merged += 1;
         }

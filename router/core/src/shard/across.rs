@@ -241,7 +241,8 @@ impl Shard {
                 let Some(published) = self.across.published.get_mut(&key) else { return };
                 let audience = published.audiences.iter_mut().find(|audience| audience.worker == from);
                 let Some(audience) = audience else { return };
-                audience.is_viewing = *is_viewed;
+                let was_viewing = std::mem::replace(&mut audience.is_viewing, *is_viewed);
+                let begins = *is_viewed && !was_viewing;
                 if published.version != *version {
                     self.across.tell(from, Due::Publishes(key));
                 }
@@ -249,7 +250,7 @@ impl Shard {
                 for (mid, encodings) in keyframes {
                     for encoding in (0..8).filter(|encoding| encodings & (1 << encoding) != 0) {
                         let counters = &mut self.counters;
-                        self.forward.handle_wish_from_elsewhere(now, key, *mid, encoding, counters);
+                        self.forward.handle_wish_from_elsewhere(now, key, (*mid, encoding), begins, counters);
                     }
                 }
             }

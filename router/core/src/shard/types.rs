@@ -37,10 +37,16 @@ pub struct PlanOutcome {
 }
 
 impl PlanOutcome {
-    /// What became of a plan that several shards were given: it is applied once all have it.
+    /// What became of a plan that several shards were given: it is applied once all have it. Of those that refuse it the newest is named, which
+    /// the next plan must come after.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { generation: self.generation.min(other.generation), applied: self.applied && other.applied }
+        match (self.applied, other.applied) {
+            (true, true) => Self { generation: self.generation.min(other.generation), applied: true },
+            (true, false) => other,
+            (false, true) => self,
+            (false, false) => Self { generation: self.generation.max(other.generation), applied: false },
+        }
     }
 }
 
@@ -79,4 +85,19 @@ pub enum Reason {
     Leg,
     /// A keyframe request waited for its turn.
     Keyframe,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_shards_that_refuse_a_plan_the_newest_is_named() {
+        let outcome = |generation, applied| PlanOutcome { generation: Generation(generation), applied };
+        let (has_ten, has_nine, new) = (outcome(10, false), outcome(9, false), outcome(7, true));
+        for refused in [has_ten.and(new), new.and(has_ten), has_nine.and(has_ten).and(new)] {
+            assert_eq!((refused.generation, refused.applied), (Generation(10), false));
+        }
+        assert!(new.and(new).applied);
+    }
 }
