@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use dimpl::{Config, ConfigBuilder, Dtls};
 use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
     SrtpProfile,
@@ -65,9 +66,23 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(made)
 }
 
-/// DTLS as it is, but for the keys.
+/// DTLS as it is, but for the keys, and for what is made once and not for each leg: str0m's own provider makes a [`Config`] for each, and dimpl tries
+/// all of its cryptography whenever it makes one (key exchanges and signatures on three curves, some 2 ms).
 #[derive(Debug)]
 struct Tapped(&'static dyn DtlsProvider);
+
+/// As str0m's provider has it: ICE has shown that the client is where its packets come from, so that no cookie has to.
+fn dtls_config(mtu: Option<usize>) -> Result<Arc<Config>, DtlsImplError> {
+    static FIRST: OnceLock<(Option<usize>, Arc<Config>)> = OnceLock::new();
+    if let Some((_, config)) = FIRST.get().filter(|(its_mtu, _)| *its_mtu == mtu) {
+        return Ok(Arc::clone(config));
+    }
+    let builder = Config::builder().use_server_cookie(false);
+    let config = Arc::new(mtu.into_iter().fold(builder, ConfigBuilder::mtu).build()?);
+    // Another may have been first.
+    let _ = FIRST.set((mtu, Arc::clone(&config)));
+    Ok(config)
+}
 
 impl DtlsProvider for Tapped {
     fn generate_certificate(&self) -> Option<DtlsCert> {
@@ -81,7 +96,14 @@ impl DtlsProvider for Tapped {
         version: DtlsVersion,
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
-        let inner = self.0.new_dtls(cert, now, version, mtu)?;
+        let config = dtls_config(mtu).map_err(|error| CryptoError::Other(error.to_string()))?;
+        let certificate = cert.clone();
+        let inner = match version {
+            DtlsVersion::Dtls12 => Dtls::new_12(config, certificate, now),
+            DtlsVersion::Dtls13 => Dtls::new_13(config, certificate, now),
+            DtlsVersion::Auto => Dtls::new_auto(config, certificate, now),
+            _ => return Err(CryptoError::Other(format!("this DTLS is not known: {version}"))),
+        };
         let (keys, tap) = sync_channel(1);
         MADE.set(Some(KeyTap(tap)));
         Ok(Box::new(TappedInstance { inner, keys }))
@@ -93,7 +115,7 @@ impl DtlsProvider for Tapped {
 }
 
 struct TappedInstance {
-    inner: Box<dyn DtlsInstance>,
+    inner: Dtls,
     keys: SyncSender<Keys>,
 }
 
