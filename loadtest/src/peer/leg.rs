@@ -233,7 +233,7 @@ impl Leg {
         if !self.is_open {
             self.is_open = true;
             if self.config.direction != Direction::Sends {
-                let decoder = SharedDecoder::new(Arc::clone(&self.config.speech))?;
+                let decoder = SharedDecoder::new(Arc::clone(&self.config.speech), self.config.records)?;
                 self.listener = Some(Listener::with_decoder(at.now, self.sink(at), Box::new(decoder)));
             }
             self.start(at);

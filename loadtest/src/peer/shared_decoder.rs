@@ -21,6 +21,8 @@ pub(crate) struct SharedDecoder {
     speech: Arc<Speech>,
     own: Decoder,
     place: Place,
+    /// Somebody has a use for the samples.
+    is_heard: bool,
 }
 
 /// Where in the speech a listener is.
@@ -33,10 +35,11 @@ enum Place {
 }
 
 impl SharedDecoder {
-    /// Mono, and has heard nothing yet.
-    pub(crate) fn new(speech: Arc<Speech>) -> Result<Self, AudioError> {
+    /// Mono, and has heard nothing yet. Where the samples go to nobody (`is_heard` is false) those that are known are not copied: what is in their place
+    /// is whatever was there before.
+    pub(crate) fn new(speech: Arc<Speech>, is_heard: bool) -> Result<Self, AudioError> {
         let own = Decoder::new(Channels::Mono)?;
-        Ok(Self { speech, own, place: Place::Own { next: None, same: 0 } })
+        Ok(Self { speech, own, place: Place::Own { next: None, same: 0 }, is_heard })
     }
 
     /// Goes on with its own decoder: brings it to where the shared one is.
@@ -77,7 +80,9 @@ impl Decode for SharedDecoder {
                 && let Some((heard, room)) =
                     self.speech.heard(next).and_then(|heard| Some((heard, samples.get_mut(..heard.len())?)))
             {
-                room.copy_from_slice(heard);
+                if self.is_heard {
+                    room.copy_from_slice(heard);
+                }
                 self.place = Place::Shared { next: (next + 1) % self.speech.len() };
                 return Ok(heard.len());
             }
@@ -125,7 +130,7 @@ mod tests {
 
     impl Pair {
         fn new() -> Self {
-            let shared = SharedDecoder::new(speech()).unwrap();
+            let shared = SharedDecoder::new(speech(), true).unwrap();
             Self {
                 speech: speech(),
                 shared,
