@@ -21,21 +21,8 @@ const SECOND: usize = 25;
 /// Client 0 publishes, the others view; nobody is connected yet.
 fn announced(seed: u64, viewers: usize) -> World {
     let mut world = World::with_two_shards(seed);
-    for n in 0..=viewers {
-        world.add_client(standard_client());
-        if n > 0 {
-            world.mute(n);
-        }
-    }
-    plan(&mut world, viewers);
+    world.add_audience(viewers);
     world
-}
-
-/// The first `viewers` of the clients after the publisher view it.
-fn plan(world: &mut World, viewers: usize) {
-    let legs: Vec<_> = (0..=viewers).collect();
-    let routes: Vec<_> = (1..=viewers).map(|viewer| (0, viewer)).collect();
-    assert!(world.plan(&legs, &routes).applied);
 }
 
 fn all_connect(world: &mut World) {
@@ -124,7 +111,7 @@ fn who_joins_elsewhere_costs_one_key_frame_begins_with_it_and_the_others_miss_no
     world.film(0, &mut camera, 2 * SECOND);
     let before = camera.keys.clone();
     let newcomer = world.add_client(standard_client());
-    plan(&mut world, newcomer);
+    world.plan_audience(newcomer);
     world.offer(newcomer, &[Audio, Video]).unwrap();
     world.film(0, &mut camera, 2 * SECOND);
     assert_eq!(world.clients[newcomer].worker, 0);
@@ -184,10 +171,7 @@ fn what_is_lost_on_the_way_across_is_a_gap_there_and_the_next_key_frame_heals_it
 fn a_publisher_who_comes_anew_is_seen_again_at_once_on_both_shards() {
     let (mut world, mut camera) = filmed(7, 2);
     world.film(0, &mut camera, 2 * SECOND);
-    let again = world.add_client(standard_client());
-    world.clients.swap(0, again);
-    world.offer_simulcast(0, &RIDS).unwrap();
-    world.run_until("it connects", |w| w.clients[0].connected);
+    world.publisher_comes_anew(&RIDS);
     let (mut camera, began) = (Camera::new(&ENCODINGS), world.now);
     world.film(0, &mut camera, 2 * SECOND);
     for viewer in [1, 2] {
@@ -203,10 +187,7 @@ fn a_publisher_who_comes_anew_is_seen_again_at_once_on_both_shards() {
 fn a_publisher_who_comes_anew_is_asked_again_where_its_first_picture_is_lost_on_the_way_across() {
     let (mut world, mut camera) = filmed(18, 1);
     world.film(0, &mut camera, 2 * SECOND);
-    let again = world.add_client(standard_client());
-    world.clients.swap(0, again);
-    world.offer_simulcast(0, &RIDS).unwrap();
-    world.run_until("it connects", |w| w.clients[0].connected);
+    world.publisher_comes_anew(&RIDS);
     let mut camera = Camera::new(&ENCODINGS);
     world.pipe().loss = 100;
     world.film(0, &mut camera, 5);

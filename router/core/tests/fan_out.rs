@@ -12,23 +12,10 @@ const VIEWERS: usize = 20;
 /// Client 0 publishes, all others view; everybody is connected.
 fn on_air(seed: u64) -> World {
     let mut world = World::new(seed);
-    for n in 0..=VIEWERS {
-        world.add_client(standard_client());
-        if n > 0 {
-            world.mute(n);
-        }
-    }
-    plan(&mut world, VIEWERS);
+    world.add_audience(VIEWERS);
     (0..=VIEWERS).for_each(|n| world.offer(n, &[Audio, Video]).unwrap());
     world.run_until("all connect", |w| w.events.len() == VIEWERS + 1);
     world
-}
-
-/// The first `viewers` of the clients after the publisher view it.
-fn plan(world: &mut World, viewers: usize) {
-    let legs: Vec<_> = (0..=viewers).collect();
-    let routes: Vec<_> = (1..=viewers).map(|viewer| (0, viewer)).collect();
-    assert!(world.plan(&legs, &routes).applied);
 }
 
 fn expected(rounds: usize) -> Vec<String> {
@@ -66,7 +53,7 @@ fn who_joins_costs_one_key_frame_and_the_others_miss_nothing() {
     let before = world.clients[0].keyframe_requests.len();
     let newcomer = world.add_client(standard_client());
     world.mute(newcomer);
-    plan(&mut world, newcomer);
+    world.plan_audience(newcomer);
     world.offer(newcomer, &[Audio, Video]).unwrap();
     world.talk(60);
     world.run_for(Duration::from_millis(50));
@@ -83,7 +70,7 @@ fn who_leaves_is_sent_nothing_more_and_costs_the_others_nothing() {
     let mut world = on_air(4);
     world.talk(60);
     let before = world.clients[0].keyframe_requests.len();
-    plan(&mut world, VIEWERS - 1);
+    world.plan_audience(VIEWERS - 1);
     world.close(VIEWERS - 2);
     world.talk(30);
     world.run_for(Duration::from_millis(50));

@@ -138,11 +138,7 @@ fn pictures_are_repaired_on_the_way_up_and_on_the_way_down() {
 fn a_publisher_who_comes_anew_is_seen_again_at_once() {
     let (mut world, mut camera) = filmed(7, 1);
     world.film(0, &mut camera, 2 * SECOND);
-    let again = world.add_client(standard_client());
-    world.clients.swap(0, again);
-    // The page was loaded anew: the same leg, another client behind it.
-    world.offer_simulcast(0, &RIDS).unwrap();
-    world.run_until("it connects", |w| w.clients[0].connected);
+    world.publisher_comes_anew(&RIDS);
     let (mut camera, began) = (Camera::new(&ENCODINGS), world.now);
     world.film(0, &mut camera, 2 * SECOND);
     let shown = world.clients[1].decoded(0);

@@ -1,6 +1,7 @@
 //! A shard and str0m clients on virtual time: no socket, no clock but the world's.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of the world")]
 
+pub mod audience;
 pub mod layers;
 pub mod pair;
 
