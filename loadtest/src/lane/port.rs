@@ -42,6 +42,8 @@ pub(super) struct Place {
     pub(super) port: usize,
     /// The address that it sends from.
     pub(super) local: SocketAddr,
+    /// What the kernel's buffer must hold for it; 0 for one that does not share.
+    bytes: usize,
 }
 
 struct Port {
@@ -86,15 +88,15 @@ impl Ports {
     pub(super) fn change(&mut self, registry: &Registry, key: usize, place: Place) -> io::Result<Place> {
         let socket = Socket::new(UdpSocket::bind(SocketAddr::new(place.local.ip(), 0))?)?;
         let next = self.own(registry, key, socket)?;
-        self.leave(registry, place, false);
+        self.leave(registry, place);
         Ok(next)
     }
 
     /// The leg is gone. What it sent and was not flushed is lost.
-    pub(super) fn leave(&mut self, registry: &Registry, place: Place, has_video: bool) {
+    pub(super) fn leave(&mut self, registry: &Registry, place: Place) {
         let Some(Some(port)) = self.ports.get_mut(place.port) else { return };
         if port.is_shared {
-            port.taken_bytes -= needs(has_video);
+            port.taken_bytes -= place.bytes;
             if let Some(leg) = host_of(place.local.ip()).and_then(|host| port.legs.get_mut(host)) {
                 *leg = None;
             }
@@ -201,7 +203,7 @@ impl Ports {
         if port.is_shared {
             local.set_ip(address_of(host).into());
         }
-        Ok(Place { port: at, local })
+        Ok(Place { port: at, local, bytes: needs })
     }
 }
 
@@ -312,7 +314,7 @@ mod tests {
     fn who_is_gone_hears_nothing_and_leaves_its_place_to_another() {
         let mut world = World::new();
         let (first, second) = (world.share(1), world.share(2));
-        world.ports.leave(world.poll.registry(), first, false);
+        world.ports.leave(world.poll.registry(), first);
         world.router.send_to(b"late", first.local).unwrap();
         world.router.send_to(b"there", second.local).unwrap();
         assert_eq!(world.received(1), [(2, b"there".to_vec())]);
@@ -321,7 +323,7 @@ mod tests {
         world.router.send_to(b"new", third.local).unwrap();
         assert_eq!(world.received(1), [(3, b"new".to_vec())]);
         for place in [second, third] {
-            world.ports.leave(world.poll.registry(), place, false);
+            world.ports.leave(world.poll.registry(), place);
         }
         assert!(world.ports.numbers().is_empty(), "nobody needs the socket");
     }

@@ -67,7 +67,6 @@ pub(super) struct Worker {
 struct Seat {
     leg: Leg,
     place: Place,
-    has_video: bool,
     network: Option<Box<Network>>,
     state: watch::Sender<LegState>,
 }
@@ -345,16 +344,15 @@ impl Worker {
 
     fn add(&mut self, new: NewLeg, state: watch::Sender<LegState>) -> Result<(usize, u16), LegError> {
         let key = self.free.last().copied().unwrap_or(self.seats.len());
-        let has_video = new.config.video.is_some();
         let place = self.place(key, &new)?;
         let mut leg = Leg::new(*new.session, new.config);
         if let Err(error) = leg.handle_answer(clock::moment(), &new.answer, place.local) {
-            self.ports.leave(self.poll.registry(), place, has_video);
+            self.ports.leave(self.poll.registry(), place);
             return Err(error.into());
         }
         let steady_from = self.report.timings.steady.map(|(from, _)| from);
         let network = new.network.map(|config| Box::new(Network::new(&config, Instant::now(), steady_from)));
-        let seat = Some(Seat { leg, place, has_video, network, state });
+        let seat = Some(Seat { leg, place, network, state });
         match self.free.pop() {
             Some(_) => self.seats[key] = seat,
             None => self.seats.push(seat),
@@ -377,7 +375,7 @@ impl Worker {
     fn remove(&mut self, key: usize) -> Option<Seat> {
         self.flush();
         let seat = self.seats.get_mut(key)?.take()?;
-        self.ports.leave(self.poll.registry(), seat.place, seat.has_video);
+        self.ports.leave(self.poll.registry(), seat.place);
         self.mailboxes.set_open(key, false);
         while self.mailboxes.take(key).is_some() {}
         self.wheel.cancel(key);
