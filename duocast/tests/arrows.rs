@@ -23,7 +23,7 @@ fn shells_know_cores_and_cores_know_only_the_model() {
     let allowed: &[(&str, &[&str])] = &[
         ("duocast-model", &[]),
         ("duocast-wire", &["duocast-model"]),
-        ("duocast-transport", &[]),
+        ("duocast-transport", &["duocast-udp"]),
         ("duocast-control-core", &["duocast-model"]),
         ("duocast-media", &["duocast-model"]),
         ("duocast-router-core", &["duocast-model", "duocast-media"]),

@@ -115,6 +115,19 @@ impl Batch {
     }
 }
 
+/// Has the kernel hand over datagrams one by one, and not in runs that it joined (UDP GRO): for who has no room for 64 of them.
+///
+/// Errors: what the kernel says; one that cannot join refuses.
+pub fn take_apart(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    let len = size_of_val(&off) as libc::socklen_t;
+    // SAFETY: the option is an int, which is read during the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, (&raw const off).cast(), len)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Control messages (RFC 3542 section 20.2), one after the other.
 struct Controls<'a> {
     bytes: &'a mut [u8; CONTROL_BYTES],

@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::h2::H2Connection;
 use super::h3::H3Connection;
+use super::small_socket::SmallSockets;
 use super::{ChannelConfig, DoorChoice, RebindError, TlsStream, tcp};
 use crate::{Door, tls};
 
@@ -244,7 +245,7 @@ impl Quic {
             .datagram_receive_buffer_size(None);
         let mut client = quinn::ClientConfig::new(Arc::new(crypto));
         client.transport_config(Arc::new(transport));
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let runtime = Arc::new(SmallSockets);
         let socket = udp_socket().map_err(settings)?;
         let endpoint = quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime);
         Ok(Self { endpoint: endpoint.map_err(settings)?, client })

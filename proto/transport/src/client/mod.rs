@@ -5,6 +5,7 @@ mod connect;
 mod h2;
 mod h3;
 mod roots;
+mod small_socket;
 mod tcp;
 
 use std::future::Future;
