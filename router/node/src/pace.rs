@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a busy worker lets datagrams gather. Measured at 17,000 packets a second: 15 % less CPU for 1 ms more latency.
-/// Higher saves more CPU and adds latency to every packet, lower saves less.
+/// From the beginning of a busy worker's turn to that of the next, at least: meanwhile datagrams gather. Measured at 17,000 packets a second:
+/// 15 % less CPU for 1 ms more latency. Higher saves more CPU and adds latency to every packet, lower saves less.
 const TICK: Duration = Duration::from_millis(1);
 
 /// A worker that receives more datagrams a second than this is busy. Higher keeps latency lowest for longer, lower saves
@@ -26,17 +26,21 @@ impl Pace {
         Self { window_began: now, in_window: 0, is_busy: false }
     }
 
-    /// A turn at `now` handled this many datagrams. Says how long to wait before the next.
-    pub(crate) fn after_turn(&mut self, now: Instant, datagrams: usize) -> Duration {
+    /// A turn handled this many datagrams. Says how long to wait before the next.
+    pub(crate) fn after_turn(&mut self, began: Instant, ended: Instant, datagrams: usize) -> Duration {
         self.in_window += datagrams as u64;
-        let age = now.saturating_duration_since(self.window_began);
+        let age = began.saturating_duration_since(self.window_began);
         if age >= WINDOW {
             let per_second = self.in_window * 1000 / (age.as_millis() as u64).max(1);
             self.is_busy = per_second > BUSY_PER_SECOND;
             self.in_window = 0;
-            self.window_began = now;
+            self.window_began = began;
         }
-        if self.is_busy && datagrams > 0 { TICK } else { Duration::ZERO }
+        if self.is_busy && datagrams > 0 {
+            TICK.saturating_sub(ended.saturating_duration_since(began))
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -50,10 +54,19 @@ mod tests {
         let mut pace = Pace::new(t0);
         let mut waits = |from_ms: u64, per_ms: usize| {
             let at = |ms| t0 + Duration::from_millis(ms);
-            (from_ms..from_ms + 300).filter(|ms| !pace.after_turn(at(*ms), per_ms).is_zero()).count()
+            (from_ms..from_ms + 300).filter(|ms| !pace.after_turn(at(*ms), at(*ms), per_ms).is_zero()).count()
         };
         assert_eq!(waits(1, 2), 0);
         assert!(waits(301, 10) >= 200);
         assert!(waits(601, 1) <= 100);
+    }
+
+    #[test]
+    fn a_turn_that_took_long_is_followed_sooner_and_one_that_took_too_long_at_once() {
+        let t0 = Instant::now();
+        let mut pace = Pace::new(t0);
+        let took = |micros| t0 + WINDOW + Duration::from_micros(micros);
+        let mut waits = |micros| pace.after_turn(took(0), took(micros), 10_000).as_micros();
+        assert_eq!([waits(0), waits(300), waits(700), waits(1_500)], [1_000, 700, 300, 0]);
     }
 }

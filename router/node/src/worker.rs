@@ -96,7 +96,7 @@ impl Worker {
             self.send(now);
             self.report();
             self.publish(now);
-            let pause = pace.after_turn(now, received + over_tcp + crossed);
+            let pause = pace.after_turn(now, Instant::now(), received + over_tcp + crossed);
             // With full slots more waits already: gathering would only let the kernel's buffer run over.
             if !inbox.is_full() && !self.rings.has_more() {
                 thread::sleep(pause);
