@@ -142,6 +142,17 @@ pub(crate) fn wait<'a>(
     fds[1].revents != 0
 }
 
+/// Has the kernel back this memory with small pages, from now on. For what is used here and there only: with huge ones (2 MiB) all of it is there as
+/// soon as any of it is.
+pub(crate) fn use_small_pages(memory: &mut [u8]) {
+    const PAGE_BYTES: usize = 4096;
+    let skipped = memory.as_ptr().align_offset(PAGE_BYTES).min(memory.len());
+    let whole = &mut memory[skipped..];
+    let len = whole.len() / PAGE_BYTES * PAGE_BYTES;
+    // SAFETY: these pages are this slice's alone, and the advice changes nothing of what is in them. A kernel without huge pages refuses it.
+    let _ = unsafe { libc::madvise(whole.as_mut_ptr().cast(), len, libc::MADV_NOHUGEPAGE) };
+}
+
 /// CPU time that the calling thread has used.
 pub(crate) fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -189,5 +200,32 @@ unsafe fn ip_of(address: *const libc::sockaddr) -> Option<IpAddr> {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pages_keep_what_is_in_them_wherever_the_memory_begins_and_ends() {
+        let mut memory: Vec<u8> = (0..100_000).map(|n| n as u8).collect();
+        for (from, until) in [(0, 100_000), (1, 99_999), (4_097, 8_190), (10, 20), (5, 5)] {
+            use_small_pages(&mut memory[from..until]);
+        }
+        assert!(memory.iter().enumerate().all(|(n, byte)| *byte == n as u8));
+        // The kernel has noted it (proc_pid_smaps(5): nh), if it knows huge pages at all.
+        let page = memory.as_ptr() as usize + 50_000;
+        let (mut is_here, mut flags) = (false, None);
+        for line in std::fs::read_to_string("/proc/self/smaps").unwrap_or_default().lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let range = range.and_then(|(from, until)| {
+                Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(until, 16).ok()?)
+            });
+            is_here = range.map_or(is_here, |range| range.contains(&page));
+            flags = flags.or(line.strip_prefix("VmFlags:").filter(|_| is_here).map(str::to_owned));
+        }
+        let knows_huge_pages = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        assert!(!knows_huge_pages || flags.is_some_and(|flags| flags.split(' ').any(|flag| flag == "nh")));
     }
 }
