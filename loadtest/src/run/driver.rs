@@ -209,16 +209,15 @@ impl Run {
 
     /// Until the planned end, or an earlier one: shows progress, takes samples, notices a server that is gone.
     async fn watch_over(&mut self, calls: usize) {
-        let (mut task_lag, mut history) = (Histogram::default(), History::default());
+        let (probe, mut history) = (generator::LagProbe::start(), History::default());
         let Self { plan, shared, links, watch, samples, .. } = self;
         tokio::select! {
             _ = shared.stop.stopped() => {}
-            () = generator::probe_lag(&mut task_lag) => {}
             () = history.follow(shared.start, plan.stop_at, watch, &shared.live) => {}
             () = show_and_guard(shared, links, calls, plan) => {}
             () = samples.take(shared.start, plan, watch, &shared.live) => shared.stop.now(StopReason::Planned),
         }
-        self.samples.task_lag = task_lag;
+        self.samples.task_lag = probe.finish();
         self.samples.history = history;
         let now = Instant::now();
         for link in &self.links {

@@ -1,7 +1,10 @@
 //! How this program itself is doing: CPU, dropped datagrams, lateness.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::histogram::Histogram;
 
@@ -43,12 +46,32 @@ fn drops_in(table: &str, ports: &HashSet<u16>) -> u64 {
     table.lines().skip(1).filter_map(drops).sum()
 }
 
-/// Samples how late the runtime wakes a task. Runs until it is dropped; what it found is in `lag`.
-pub(crate) async fn probe_lag(lag: &mut Histogram) {
+/// Samples how late the runtime wakes a task where the clients' scripts run: as one of them, not in the task that waits for all.
+pub(crate) struct LagProbe {
+    lag: Arc<Mutex<Histogram>>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl LagProbe {
+    /// Begins. Must be called in a runtime.
+    pub(crate) fn start() -> Self {
+        let lag = Arc::new(Mutex::new(Histogram::default()));
+        let probe = probe_lag(Arc::clone(&lag));
+        Self { lag, task: AbortOnDropHandle::new(tokio::spawn(probe)) }
+    }
+
+    /// Ends, and gives what it found.
+    pub(crate) fn finish(self) -> Histogram {
+        self.task.abort();
+        std::mem::take(&mut *self.lag.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn probe_lag(lag: Arc<Mutex<Histogram>>) {
     loop {
         let due = Instant::now() + PROBE_EVERY;
         tokio::time::sleep_until(due.into()).await;
-        lag.add(due.elapsed());
+        lag.lock().unwrap_or_else(PoisonError::into_inner).add(due.elapsed());
     }
 }
 
