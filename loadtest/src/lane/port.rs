@@ -5,7 +5,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
+use duocast_client::media::SyntheticVideoConfig;
 use duocast_udp::{Batch, MAX_MESSAGES, Message};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
@@ -15,10 +17,15 @@ use super::socket::{Buffers, Socket};
 /// Asked of the kernel for a socket that legs share. The more it gives, the more of them share one.
 const SHARED_BUFFER_BYTES: usize = 8 << 20;
 
-/// What the kernel's buffer must hold for a leg, so that a lane that stands still for half a second loses nothing: 50 packets of sound a second,
-/// and a few hundred of a picture, each with what the kernel adds.
-const AUDIO_BYTES: usize = 32 << 10;
-const VIDEO_BYTES: usize = 384 << 10;
+/// How long a lane may stand still and lose nothing. Higher has fewer legs share a socket.
+const STANDS_STILL: Duration = Duration::from_millis(500);
+
+/// What a packet takes of the kernel's buffer, of sound or of a picture, with the kernel's own structures: as many as a buffer took, divided.
+const AUDIO_PACKET_BYTES: usize = 1280;
+const VIDEO_PACKET_BYTES: usize = 2304;
+
+/// Packets of sound a second.
+const AUDIO_PACKETS: usize = 50;
 
 /// Most legs of one socket. Higher asks longer what one of them dropped, lower has more system calls.
 const LEGS_MAX: usize = 1000;
@@ -65,8 +72,13 @@ impl Ports {
     }
 
     /// A place for the leg of this key, which sends to a router on this machine's loopback: one that others share, if it can be.
-    pub(super) fn share(&mut self, registry: &Registry, key: usize, has_video: bool) -> io::Result<Place> {
-        let needs = needs(has_video);
+    pub(super) fn share(
+        &mut self,
+        registry: &Registry,
+        key: usize,
+        video: Option<SyntheticVideoConfig>,
+    ) -> io::Result<Place> {
+        let needs = needs(video);
         let has_place = |port: &Port| port.legs.len() < LEGS_MAX || port.legs.iter().any(Option::is_none);
         let has_room =
             |port: &Port| port.is_shared && port.taken_bytes + needs <= port.bytes && has_place(port);
@@ -218,8 +230,14 @@ fn shared() -> io::Result<Socket> {
     Socket::new(socket)
 }
 
-fn needs(has_video: bool) -> usize {
-    AUDIO_BYTES + if has_video { VIDEO_BYTES } else { 0 }
+/// What the kernel's buffer must hold for a leg: what comes in [`STANDS_STILL`], and a key frame.
+fn needs(video: Option<SyntheticVideoConfig>) -> usize {
+    let while_still = |packets: usize| packets * STANDS_STILL.as_millis() as usize / 1000;
+    let video = video.map_or(0, |video| {
+        let packets = while_still(video.frames_per_second as usize * video.packets_per_frame);
+        packets + video.keyframe_bytes.div_ceil(video.packet_bytes.max(1))
+    });
+    while_still(AUDIO_PACKETS) * AUDIO_PACKET_BYTES + video * VIDEO_PACKET_BYTES
 }
 
 /// The address of the leg that is the `host`th of its socket.
@@ -237,8 +255,6 @@ fn host_of(address: IpAddr) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     struct World {
@@ -255,7 +271,7 @@ mod tests {
         }
 
         fn share(&mut self, key: usize) -> Place {
-            self.ports.share(self.poll.registry(), key, false).unwrap()
+            self.ports.share(self.poll.registry(), key, None).unwrap()
         }
 
         fn own(&mut self, key: usize) -> Place {

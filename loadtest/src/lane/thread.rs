@@ -26,16 +26,20 @@ const EVENTS_MAX: usize = 1024;
 /// Longest sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
-/// A lane with more legs than [`FEW_LEGS`] waits for its sockets this long at least, so that it is woken once for many packets: when one came
-/// the kernel tells. Higher sends later than planned, lower spends the lane's time on being woken.
-const GATHER: Duration = Duration::from_millis(1);
-
-/// See [`GATHER`]: as many as are woken a few hundred times a second at most.
-const FEW_LEGS: usize = 16;
+/// How long a lane with so many legs waits for its sockets at least, so that it is woken once for many packets: when one came the kernel tells.
+/// Longer sends later than planned, shorter spends the lane's time on being woken.
+fn gathers(legs: usize) -> Duration {
+    match legs {
+        // As many as are woken a few hundred times a second at most.
+        0..=16 => Duration::ZERO,
+        17..=100 => Duration::from_millis(1),
+        _ => Duration::from_millis(2),
+    }
+}
 
 /// Legs that are served before what they send leaves. Higher has the first packet wait for the last while they are made, lower costs
 /// system calls.
-const SERVED_AT_ONCE: usize = 16;
+const SERVED_AT_ONCE: usize = 64;
 
 /// How often the gauges are brought up to date.
 const GAUGES_EVERY: Duration = Duration::from_millis(200);
@@ -148,8 +152,10 @@ impl Worker {
     }
 
     fn sleep(&mut self, events: &mut Events) {
-        if self.seats.len() - self.free.len() > FEW_LEGS {
-            std::thread::sleep(GATHER.saturating_sub(self.polled_at.elapsed()));
+        // Who has more to read already waits for nothing.
+        if self.ready.is_empty() {
+            let gathers = gathers(self.seats.len() - self.free.len());
+            std::thread::sleep(gathers.saturating_sub(self.polled_at.elapsed()));
         }
         let until = self.wheel.next().map_or(SLEEP_MAX, |at| at.saturating_duration_since(Instant::now()));
         let until = if self.ready.is_empty() { until.min(SLEEP_MAX) } else { Duration::ZERO };
@@ -366,7 +372,7 @@ impl Worker {
         let local = local_towards(&new.answer, new.server_is_loopback)?;
         let registry = self.poll.registry();
         let shares = new.network.is_none() && local.ip() == Ipv4Addr::LOCALHOST;
-        if shares && let Ok(place) = self.ports.share(registry, key, new.config.video.is_some()) {
+        if shares && let Ok(place) = self.ports.share(registry, key, new.config.video) {
             return Ok(place);
         }
         Ok(self.ports.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)?)

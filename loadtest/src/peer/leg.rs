@@ -309,7 +309,12 @@ impl Leg {
         let showing = self.showing.as_ref().filter(|_| is_connected).map(|showing| showing.next_at);
         let listening = self.listener.as_ref().map(Listener::poll_timeout);
         let media = [talking, showing, listening, self.ask_keyframe_at];
-        media.into_iter().flatten().fold(self.session.poll_timeout(), Instant::min)
+        let media = media.into_iter().flatten().min();
+        match media.filter(|_| self.reads_when_due()) {
+            // Reports go with the next packet of sound: a visit costs more than what it does.
+            Some(media) => self.session.hurries_at().map_or(media, |at| at.min(media)),
+            None => media.into_iter().fold(self.session.poll_timeout(), Instant::min),
+        }
     }
 
     /// Has the memory fetched that the next visit needs, but for this itself: see [`duocast_media::prefetch`].

@@ -217,6 +217,11 @@ impl Session {
         self.media.wakes_at(self.now).map_or(self.rtc_wakes_at, |at| at.min(self.rtc_wakes_at))
     }
 
+    /// The same for who calls [`Session::handle_timeout`] every few milliseconds anyway: what cannot wait for that.
+    pub(crate) fn hurries_at(&self) -> Option<Instant> {
+        self.media.hurries_at(self.now)
+    }
+
     /// The next datagram to send, and to whom.
     #[must_use]
     pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {

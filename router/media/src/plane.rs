@@ -406,8 +406,13 @@ impl MediaPlane {
 
     /// When [`MediaPlane::finish`] has something to do.
     pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        let missing = self.receiver.missing_at(now, self.round_trip);
         let arrivals = self.arrivals.as_ref().and_then(|arrivals| arrivals.due_at(now));
+        [self.report_at, arrivals, self.hurries_at(now)].into_iter().flatten().min()
+    }
+
+    /// The same without reports, which do as well with the next packet: repairs, and what is held back.
+    pub fn hurries_at(&self, now: Instant) -> Option<Instant> {
+        let missing = self.receiver.missing_at(now, self.round_trip);
         let bandwidth = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.wakes_at(now));
         let held = self.bandwidth.as_ref().and_then(|bandwidth| {
             let until = self.sender.held_since().map(|since| since + HELD_FOR);
@@ -415,7 +420,7 @@ impl MediaPlane {
             let passes_at = bandwidth.passes_at(now).filter(|_| is_waiting);
             [until, passes_at].into_iter().flatten().min()
         });
-        [self.report_at, missing, arrivals, bandwidth, held].into_iter().flatten().min()
+        [missing, bandwidth, held].into_iter().flatten().min()
     }
 
     /// Does what is due.
