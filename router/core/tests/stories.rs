@@ -497,10 +497,10 @@ fn nothing_of_one_party_reaches_the_other() {
         let inside = |bytes: &[u8]| bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
         assert!(!b.received.iter().any(|p| inside(&p.payload)), "{secret}");
         assert!(!b.wire_in.iter().any(|bytes| inside(bytes)), "{secret} is on B's wire");
-        assert!(
-            !b.raw.iter().any(|raw| inside(format!("{raw:?}").as_bytes())),
-            "{secret} is in B's RTP or RTCP"
-        );
+        // A name of digits alone, which one in 240 of three letters is, may be part of any number.
+        let is_number = secret.len() < 6 && secret.bytes().all(|byte| byte.is_ascii_digit());
+        let is_said = || b.raw.iter().any(|raw| inside(format!("{raw:?}").as_bytes()));
+        assert!(is_number || !is_said(), "{secret} is in B's RTP or RTCP");
     }
     let ssrcs: Vec<u32> = ssrcs_of(&a.offer).chain(ssrcs_of(&a.answer)).collect();
     assert!(ssrcs.len() >= 6);
