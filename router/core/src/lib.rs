@@ -10,7 +10,7 @@
 //! 4. The viewer's `leg` has its media plane encrypt it.
 //!
 //! `forward` knows no `leg`, `leg` knows no `forward`; `shard` joins them. Calling order: `handle_*` with a `now` that never
-//! goes back, then [`Shard::poll_transmit`] and [`Shard::poll_event`] until `None`, then sleep until
+//! goes back, then [`Shard::drain_transmits`], or [`Shard::poll_transmit`] until `None`, and [`Shard::poll_event`] until `None`, then sleep until
 //! [`Shard::poll_timeout`] or the next input.
 //!
 //! The legs of a call are on one shard, but those of an audience on all of a node's (`place`). What a publisher sends crosses to the

@@ -5,6 +5,7 @@ mod orders;
 mod types;
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -243,6 +244,16 @@ impl Shard {
         self.counters.packets_sent += 1;
         self.counters.bytes_sent += contents.len() as u64;
         Some(Transmit { path, contents })
+    }
+
+    /// The same of all datagrams at once, back to back in one buffer, with where each goes and is: for a shell that sends many by one call.
+    pub fn drain_transmits<T>(&mut self, send: impl FnOnce(&[u8], &[(Path, Range<usize>)]) -> T) -> T {
+        let counters = &mut self.counters;
+        self.scratch.out.transmits.drain(|bytes, datagrams| {
+            counters.packets_sent += datagrams.len() as u64;
+            counters.bytes_sent += datagrams.iter().map(|(_, at)| at.len() as u64).sum::<u64>();
+            send(bytes, datagrams)
+        })
     }
 
     /// The next thing to tell control. May be left for later: a leg waits with its last state only.

@@ -56,20 +56,31 @@ impl<P> Outbox<P> {
         (self.queued, self.queued_bytes)
     }
 
+    /// Hands out all datagrams that wait, back to back in one buffer, with where each goes and is; then they are gone.
+    pub fn drain<T>(&mut self, take: impl FnOnce(&[u8], &[(P, Range<usize>)]) -> T) -> T {
+        let taken = take(&self.bytes, &self.waiting[self.next..]);
+        self.clear();
+        taken
+    }
+
     /// The next datagram.
     pub fn pop(&mut self) -> Option<(P, &[u8])>
     where
         P: Copy,
     {
         let Some((path, range)) = self.waiting.get(self.next) else {
-            self.waiting.clear();
-            self.next = 0;
-            self.bytes.clear();
-            self.bytes.shrink_to(KEPT_BYTES);
+            self.clear();
             return None;
         };
         self.next += 1;
         Some((*path, &self.bytes[range.clone()]))
+    }
+
+    fn clear(&mut self) {
+        self.waiting.clear();
+        self.next = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
     }
 }
 
@@ -90,5 +101,21 @@ mod tests {
         assert_eq!(queue.pop(), Some((3, &b"three"[..])));
         assert!(queue.pop().is_none());
         assert!(queue.bytes.is_empty());
+    }
+
+    #[test]
+    fn all_that_waits_is_handed_out_at_once_and_is_gone() {
+        let mut queue = Outbox::default();
+        for (path, contents) in [(1, &b"one"[..]), (2, b"two"), (2, b"three")] {
+            queue.push(path, contents);
+        }
+        assert_eq!(queue.pop(), Some((1, &b"one"[..])));
+        let handed_out = queue.drain(|bytes, datagrams| {
+            datagrams.iter().map(|(path, at)| (*path, bytes[at.clone()].to_vec())).collect::<Vec<_>>()
+        });
+        assert_eq!(handed_out, [(2, b"two".to_vec()), (2, b"three".to_vec())]);
+        assert!(
+            queue.pop().is_none() && queue.drain(|bytes, datagrams| bytes.is_empty() && datagrams.is_empty())
+        );
     }
 }

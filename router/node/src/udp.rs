@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use duocast_router_core::{Datagram, Link, Path, Transmit};
+use duocast_router_core::{Datagram, Link, Path};
 use duocast_udp::{Batch, MAX_MESSAGES, Message};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -154,9 +154,9 @@ impl Inbox {
     }
 }
 
-/// Joins datagrams of equal size to one destination to runs, and calls the kernel once for many runs.
+/// Joins datagrams of equal size to one destination to runs, and calls the kernel once for many runs. What they say stays where it is, in one buffer
+/// that every call is given.
 pub(crate) struct Outbox {
-    bytes: Vec<u8>,
     runs: Vec<Run>,
     batch: Batch,
     failures: u64,
@@ -178,30 +178,27 @@ impl Run {
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { bytes: Vec::new(), runs: Vec::with_capacity(MAX_MESSAGES), batch: Batch::new(), failures: 0 }
+        Self { runs: Vec::with_capacity(MAX_MESSAGES), batch: Batch::new(), failures: 0 }
     }
 
-    /// Takes a datagram; it leaves with those after it, at the latest with [`Outbox::flush`].
-    pub(crate) fn send(&mut self, sockets: &Sockets, transmit: &Transmit<'_>) {
-        let len = transmit.contents.len();
-        let fits = self.runs.last().is_some_and(|run| {
-            let last_was_full = run.bytes.len() == run.size * run.count;
+    /// Takes the datagram that is there in `bytes`; it leaves with those after it, at the latest with [`Outbox::flush`].
+    pub(crate) fn send(&mut self, sockets: &Sockets, bytes: &[u8], path: &Path, at: Range<usize>) {
+        let len = at.len();
+        let joined = self.runs.last_mut().filter(|run| {
+            let last_was_full = run.bytes.len() == run.size * run.count && run.bytes.end == at.start;
             let has_room =
                 run.count < max_segments(sockets, &run.path) && run.bytes.len() + len <= MAX_RUN_BYTES;
-            run.path == transmit.path && len <= run.size && last_was_full && has_room
+            run.path == *path && len <= run.size && last_was_full && has_room
         });
-        if !fits {
-            if self.runs.len() == MAX_MESSAGES {
-                self.flush(sockets);
-            }
-            let start = self.bytes.len();
-            self.runs.push(Run { path: transmit.path, size: len, count: 0, bytes: start..start });
-        }
-        self.bytes.extend_from_slice(transmit.contents);
-        if let Some(run) = self.runs.last_mut() {
+        if let Some(run) = joined {
             run.count += 1;
-            run.bytes.end = self.bytes.len();
+            run.bytes.end = at.end;
+            return;
         }
+        if self.runs.len() == MAX_MESSAGES {
+            self.flush(sockets, bytes);
+        }
+        self.runs.push(Run { path: *path, size: len, count: 1, bytes: at });
     }
 
     /// Datagrams that were dropped because the kernel did not take them.
@@ -210,8 +207,8 @@ impl Outbox {
     }
 
     /// Sends what is left. A datagram that the kernel does not take is dropped and counted, as on any full link.
-    pub(crate) fn flush(&mut self, sockets: &Sockets) {
-        let Self { bytes, runs, batch, failures } = self;
+    pub(crate) fn flush(&mut self, sockets: &Sockets, bytes: &[u8]) {
+        let Self { runs, batch, failures } = self;
         let mut rest = &runs[..];
         while let Some(first) = rest.first() {
             let Some(bound) = socket_of(sockets, &first.path) else {
@@ -243,7 +240,6 @@ impl Outbox {
             }
         }
         runs.clear();
-        bytes.clear();
     }
 }
 
@@ -308,10 +304,32 @@ mod tests {
         let sizes = [100, 100, 100, 40, 100, 1200, 1200, 1200, 1200, 7, 8];
         let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
         let mut outbox = Outbox::new();
-        sent.iter().for_each(|contents| outbox.send(&from, &Transmit { path, contents }));
-        outbox.flush(&from);
+        let bytes = sent.concat();
+        let mut at = 0;
+        for contents in &sent {
+            outbox.send(&from, &bytes, &path, at..at + contents.len());
+            at += contents.len();
+        }
+        outbox.flush(&from, &bytes);
         assert_eq!(outbox.failures(), 0);
         assert_eq!(receive(&mut Inbox::new(), &to, &wake, sent.len()), sent);
+    }
+
+    #[test]
+    fn what_lies_between_two_datagrams_is_not_sent_and_more_runs_than_a_call_takes_keep_their_order() {
+        let wake = Wake::new().unwrap();
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let (from, to) = (Sockets::bind(&loopback, 0, false), Sockets::bind(&loopback, 0, false));
+        let (from, to) = (from.unwrap_or_else(|e| panic!("{e:?}")), to.unwrap_or_else(|e| panic!("{e:?}")));
+        let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
+        let count = 3 * MAX_MESSAGES;
+        // Before each there is one that goes elsewhere.
+        let bytes: Vec<u8> = (0..count).flat_map(|n| [[0xff; 50], [n as u8; 50]]).flatten().collect();
+        let mut outbox = Outbox::new();
+        (0..count).for_each(|n| outbox.send(&from, &bytes, &path, 100 * n + 50..100 * (n + 1)));
+        outbox.flush(&from, &bytes);
+        let expected: Vec<Vec<u8>> = (0..count).map(|n| vec![n as u8; 50]).collect();
+        assert_eq!((receive(&mut Inbox::new(), &to, &wake, count), outbox.failures()), (expected, 0));
     }
 
     #[test]

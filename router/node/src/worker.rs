@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duocast_router_core::{Shard, Transport};
+use duocast_router_core::{Shard, Transmit, Transport};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -22,9 +22,9 @@ use crate::udp::{Inbox, Outbox, Sockets};
 /// How often a worker publishes what it counted. Higher makes graphs coarser, lower costs system calls.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// Most orders of control carried out in one turn; the others wait for the next, which follows at once. An offer costs about
-/// a third of a millisecond. Higher delays media while many calls start, lower delays their answers.
-const MAX_COMMANDS_PER_TURN: usize = 16;
+/// Most orders of control carried out in one turn; the others wait for the next, which follows within a millisecond. An offer costs about
+/// a third of one. Higher delays media while many calls start, lower delays their answers.
+const MAX_COMMANDS_PER_TURN: usize = 4;
 
 /// Longest sleep, so that numbers are published when nothing happens.
 const MAX_SLEEP: Duration = PUBLISH_EVERY;
@@ -152,14 +152,19 @@ impl Worker {
     }
 
     fn send(&mut self, now: Instant) {
-        while let Some(transmit) = self.shard.poll_transmit() {
-            match (transmit.path.transport(), &mut self.tcp) {
-                (Transport::Udp, _) => self.outbox.send(&self.sockets, &transmit),
-                (Transport::Tcp, Some(tcp)) => tcp.queue(&transmit),
-                (Transport::Tcp, None) => {}
+        let Self { shard, sockets, outbox, tcp, .. } = self;
+        shard.drain_transmits(|bytes, datagrams| {
+            for (path, at) in datagrams {
+                match (path.transport(), &mut *tcp) {
+                    (Transport::Udp, _) => outbox.send(sockets, bytes, path, at.clone()),
+                    (Transport::Tcp, Some(tcp)) => {
+                        tcp.queue(&Transmit { path: *path, contents: &bytes[at.clone()] });
+                    }
+                    (Transport::Tcp, None) => {}
+                }
             }
-        }
-        self.outbox.flush(&self.sockets);
+            outbox.flush(sockets, bytes);
+        });
         if let Some(tcp) = &mut self.tcp {
             tcp.flush(now);
             while let Some(path) = tcp.poll_gone() {

@@ -518,28 +518,29 @@ impl World {
         self.collect_crossings();
         let other = self.pair.as_mut().map(|pair| &mut pair.shard);
         for shard in [Some(&mut self.shard), other].into_iter().flatten() {
-            while let Some(transmit) = shard.poll_transmit() {
-                let to = transmit.path.remote;
-                self.destinations.push(to);
-                if transmit.contents[0] < 2 {
-                    self.last_answer = Some((to, transmit.contents.to_vec()));
+            shard.drain_transmits(|bytes, datagrams| {
+                for (path, at) in datagrams {
+                    let contents = &bytes[at.clone()];
+                    self.destinations.push(path.remote);
+                    if contents[0] < 2 {
+                        self.last_answer = Some((path.remote, contents.to_vec()));
+                    }
+                    let proto = match path.link {
+                        Link::Udp(_) => Protocol::Udp,
+                        Link::Tcp(_) => Protocol::Tcp,
+                    };
+                    let client = self.clients.iter().position(|c| c.path(proto) == Some(*path));
+                    if is_media(contents) && self.rng.chance(self.loss_down) {
+                        continue;
+                    }
+                    let Some(n) = client else { continue };
+                    let narrow = self.bottleneck.as_mut().filter(|bottleneck| bottleneck.client == n);
+                    let waits = narrow.map_or(Some(Duration::ZERO), |b| b.pass(self.now, contents.len()));
+                    if let Some(waits) = waits {
+                        self.to_clients.push((self.now + waits + DELAY, n, proto, contents.to_vec()));
+                    }
                 }
-                let proto = match transmit.path.link {
-                    Link::Udp(_) => Protocol::Udp,
-                    Link::Tcp(_) => Protocol::Tcp,
-                };
-                let client = self.clients.iter().position(|c| c.path(proto) == Some(transmit.path));
-                if is_media(transmit.contents) && self.rng.chance(self.loss_down) {
-                    continue;
-                }
-                let Some(n) = client else { continue };
-                let narrow = self.bottleneck.as_mut().filter(|bottleneck| bottleneck.client == n);
-                let waits =
-                    narrow.map_or(Some(Duration::ZERO), |b| b.pass(self.now, transmit.contents.len()));
-                if let Some(waits) = waits {
-                    self.to_clients.push((self.now + waits + DELAY, n, proto, transmit.contents.to_vec()));
-                }
-            }
+            });
             while let Some(event) = shard.poll_event() {
                 let Event::LegChanged { leg, state, .. } = event;
                 self.events.push((leg, state));
