@@ -294,13 +294,19 @@ mod tests {
         all
     }
 
+    /// Sockets to send from and to receive at, and the path between them.
+    fn way() -> (Sockets, Sockets, Path) {
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let bound = || Sockets::bind(&loopback, 0, false).unwrap_or_else(|e| panic!("{e:?}"));
+        let (from, to) = (bound(), bound());
+        let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
+        (from, to, path)
+    }
+
     #[test]
     fn runs_of_datagrams_arrive_one_by_one_and_in_order() {
         let wake = Wake::new().unwrap();
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let (from, to) = (Sockets::bind(&loopback, 0, false), Sockets::bind(&loopback, 0, false));
-        let (from, to) = (from.unwrap_or_else(|e| panic!("{e:?}")), to.unwrap_or_else(|e| panic!("{e:?}")));
-        let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
+        let (from, to, path) = way();
         let sizes = [100, 100, 100, 40, 100, 1200, 1200, 1200, 1200, 7, 8];
         let sent: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(i, n)| vec![i as u8; *n]).collect();
         let mut outbox = Outbox::new();
@@ -318,10 +324,7 @@ mod tests {
     #[test]
     fn what_lies_between_two_datagrams_is_not_sent_and_more_runs_than_a_call_takes_keep_their_order() {
         let wake = Wake::new().unwrap();
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let (from, to) = (Sockets::bind(&loopback, 0, false), Sockets::bind(&loopback, 0, false));
-        let (from, to) = (from.unwrap_or_else(|e| panic!("{e:?}")), to.unwrap_or_else(|e| panic!("{e:?}")));
-        let path = Path { link: Link::Udp(0), local: None, remote: to.local_addrs()[0] };
+        let (from, to, path) = way();
         let count = 3 * MAX_MESSAGES;
         // Before each there is one that goes elsewhere.
         let bytes: Vec<u8> = (0..count).flat_map(|n| [[0xff; 50], [n as u8; 50]]).flatten().collect();
