@@ -1,6 +1,6 @@
 //! The media plane's shell: worker threads, batched UDP, TCP where there is no UDP, the link to control.
 //!
-//! [`Router::bind`] opens the sockets, [`Router::run`] starts one thread per worker and keeps the link. A call lives on one
+//! [`Router::bind`] opens the sockets and starts one thread per worker, [`Router::run`] gives them their work and keeps the link. A call lives on one
 //! worker, chosen by its id, an audience on all of them (`spread.rs`, `rings.rs`). The packet loop is `Worker::run` in `worker.rs`; all
 //! decisions are in `duocast-router-core`.
 
@@ -105,14 +105,17 @@ pub enum BindError {
     /// The wake-up descriptor could not be made.
     #[error("cannot make an event descriptor: {0}; raise the limit of open files")]
     Wake(std::io::Error),
+    /// A worker thread could not be started.
+    #[error("cannot start a worker thread: {0}; raise the limit of threads")]
+    Thread(std::io::Error),
 }
 
 /// Why a router stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// A worker thread could not be started.
-    #[error("cannot start a worker thread: {0}; raise the limits of threads and open files")]
-    Spawn(std::io::Error),
+    /// What a worker needs for TCP could not be had.
+    #[error("cannot watch TCP connections: {0}; raise the limit of open files")]
+    Tcp(std::io::Error),
     /// A worker ended by itself: a defect. Its calls are lost, so the process should restart.
     #[error("worker {0} died; restart the router and report its last log lines")]
     WorkerDied(usize),
@@ -131,10 +134,12 @@ struct Bound {
     announced: Vec<SocketAddr>,
     announced_tcp: Vec<SocketAddr>,
     wake: Arc<sys::Wake>,
+    thread: WorkerThread,
 }
 
 impl Router {
-    /// Opens the sockets of all workers. Nothing is received before [`Router::run`].
+    /// Opens the sockets of all workers, and starts their threads with the priority of this one: where signalling is to give way to media, its threads
+    /// must be of a lower one. Nothing is received before [`Router::run`].
     pub fn bind(config: RouterConfig) -> Result<Self, BindError> {
         let count = match config.workers {
             0 => thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
@@ -183,16 +188,16 @@ impl Router {
         for ((worker, bound), rings) in self.workers.into_iter().enumerate().zip(Rings::mesh(&wakes)) {
             let (commands, queue) = mpsc::channel(MAX_QUEUED_COMMANDS);
             let handle = WorkerHandle::new(commands, Arc::clone(&bound.wake));
-            let Bound { sockets, listeners, announced, announced_tcp, wake } = bound;
+            let Bound { sockets, listeners, announced, announced_tcp, wake, thread } = bound;
             let tcp = listeners.map(|listeners| Tcp::new(listeners, max_connections)).transpose();
-            let tcp = tcp.map_err(RouterError::Spawn)?;
+            let tcp = tcp.map_err(RouterError::Tcp)?;
             let config = ShardConfig { announced, announced_tcp, max_legs };
             let shard = Shard::at(Place { worker, of }, config);
             let load = handle.load();
             let link = (queue, reports.clone(), load);
             let body = Worker::new(worker, shard, (sockets, tcp), wake, rings, link);
-            let thread = spawn_worker(worker, died.clone(), move || body.run());
-            threads.push(thread.map_err(RouterError::Spawn)?);
+            let farewell = Farewell { index: worker, died: died.clone() };
+            threads.push(thread.give(farewell, move || body.run()));
             handles.push(handle);
         }
         drop(died);
@@ -228,17 +233,33 @@ impl Drop for Farewell {
     }
 }
 
-/// Starts a worker's thread. However `body` ends, `died` is told the index.
-fn spawn_worker(
-    index: usize,
-    died: mpsc::Sender<usize>,
-    body: impl FnOnce() + Send + 'static,
-) -> std::io::Result<thread::JoinHandle<()>> {
-    let farewell = Farewell { index, died };
-    thread::Builder::new().name(format!("router-{index}")).spawn(move || {
-        let _farewell = farewell;
-        body();
-    })
+/// A worker's thread. It waits for its work; dropped before that, it ends.
+struct WorkerThread {
+    work: std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl WorkerThread {
+    fn start(index: usize) -> std::io::Result<Self> {
+        let (work, given) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let thread = thread::Builder::new().name(format!("router-{index}")).spawn(move || {
+            if let Ok(body) = given.recv() {
+                body();
+            }
+        })?;
+        Ok(Self { work, thread })
+    }
+
+    /// However `body` ends, the farewell is said.
+    fn give(self, farewell: Farewell, body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+        let body = move || {
+            let _farewell = farewell;
+            body();
+        };
+        // It takes what comes first, and this does.
+        let _ = self.work.send(Box::new(body));
+        self.thread
+    }
 }
 
 fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Bound, BindError> {
@@ -263,7 +284,8 @@ fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Boun
     let of_listeners = listeners.as_ref().map(Listeners::local_addrs).unwrap_or_default();
     let announced_tcp = addresses::announced(&config.announce, &of_listeners);
     let wake = Arc::new(sys::Wake::new().map_err(BindError::Wake)?);
-    Ok(Bound { sockets, listeners, announced, announced_tcp, wake })
+    let thread = WorkerThread::start(index).map_err(BindError::Thread)?;
+    Ok(Bound { sockets, listeners, announced, announced_tcp, wake, thread })
 }
 
 /// Most TCP connections of one worker: two for each leg, since a client may try several ways at once; but no more than a
@@ -282,10 +304,18 @@ mod tests {
     async fn a_worker_that_panics_is_told_while_the_others_live() {
         let (died, mut deaths) = mpsc::channel(1);
         let of_another_worker = died.clone();
-        let thread = spawn_worker(3, died, || panic!("a defect outside any leg"));
+        let thread = WorkerThread::start(3).unwrap();
+        let thread = thread.give(Farewell { index: 3, died }, || panic!("a defect outside any leg"));
         let index = tokio::time::timeout(Duration::from_secs(10), deaths.recv()).await;
         assert_eq!(index.expect("the death is told"), Some(3));
-        assert!(thread.unwrap().join().is_err());
+        assert!(thread.join().is_err());
         drop(of_another_worker);
+    }
+
+    #[test]
+    fn a_worker_that_is_given_no_work_ends() {
+        let WorkerThread { work, thread } = WorkerThread::start(0).unwrap();
+        drop(work);
+        thread.join().unwrap();
     }
 }
