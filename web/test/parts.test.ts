@@ -4,7 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { backoffMs } from "../src/core/backoff";
 import { gradeBetween, QualityWindow, type QualitySample } from "../src/core/quality";
-import { asAnswer, CLEAN_MS, LOSSY_FROM, NO_REDUNDANCY, soundOrdered, stepRedundancy } from "../src/core/redundancy";
+import { agreedToRepeat, asAnswer, CLEAN_MS, LOSSY_FROM, NO_REDUNDANCY, repeatingSound, soundOrdered, stepRedundancy } from "../src/core/redundancy";
 import { handleIn, matchContacts } from "../src/core/search";
 import { readStats } from "../src/core/stats";
 import { readToken, tokenFromFragment, tokenFromPaste } from "../src/core/token";
@@ -186,12 +186,29 @@ describe("redundant sound", () => {
 
   it("goes first in a description, or last, and pictures stay as they are", () => {
     const [plain, redundant] = ["111 63 9 0", "63 111 9 0"].map((types) => described(`m=audio 9 UDP/TLS/RTP/SAVPF ${types}`)) as [string, string];
-    expect(soundOrdered(plain, true)).toBe(redundant);
-    expect(soundOrdered(redundant, true)).toBe(redundant);
-    expect(soundOrdered(redundant, false)).toBe(plain);
+    expect(soundOrdered(plain, true, false)).toBe(redundant);
+    expect(soundOrdered(redundant, true, false)).toBe(redundant);
+    expect(soundOrdered(redundant, false, false)).toBe(plain);
     const alone = described("m=audio 9 UDP/TLS/RTP/SAVPF 111 9 0", "");
-    expect(soundOrdered(alone, true)).toBe(alone);
-    expect(soundOrdered("", true)).toBe("");
+    expect(soundOrdered(alone, true, false)).toBe(alone);
+    expect(soundOrdered("", true, false)).toBe("");
+  });
+
+  it("goes without Opus's own repetitions to one who asks for what is lost, and with them to others", () => {
+    const answer = (fec: number): string => described("m=audio 9 UDP/TLS/RTP/SAVPF 111 63", `a=rtpmap:63 red/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=${fec}\r\n`);
+    const redundant = (fec: number): string => answer(fec).replace("111 63", "63 111");
+    expect(soundOrdered(answer(1), true, true)).toBe(redundant(0));
+    expect(soundOrdered(redundant(0), false, true)).toBe(answer(1));
+    expect(soundOrdered(answer(1), true, false)).toBe(redundant(1));
+  });
+
+  it("is offered with what was lost to be sent again, and the browser is not told of the yes", () => {
+    const offer = described("m=audio 9 UDP/TLS/RTP/SAVPF 111 63");
+    const asking = offer.replace("opus/48000/2\r\n", "opus/48000/2\r\na=rtcp-fb:111 nack\r\n");
+    expect(repeatingSound(offer)).toBe(asking);
+    expect(agreedToRepeat(asking)).toEqual({ sdp: offer, repeats: true });
+    expect(agreedToRepeat(offer)).toEqual({ sdp: offer, repeats: false });
+    expect([repeatingSound(""), agreedToRepeat("").repeats]).toEqual(["", false]);
   });
 
   it("is agreed on without the other end: its offer becomes an answer", () => {

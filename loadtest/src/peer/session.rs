@@ -308,7 +308,7 @@ impl Session {
         while let Some(ssrc) = api.stream_rx_by_mid(mid, None).map(|stream| stream.ssrc()) {
             api.remove_stream_rx(ssrc);
         }
-        TrackConfig::negotiated(&self.rtc, mid, Vec::new(), sends)
+        TrackConfig::negotiated(&self.rtc, mid, Vec::new(), sends, false)
     }
 
     fn take_media(&mut self, arrived: Instant, datagram: &[u8]) -> bool {
@@ -444,7 +444,6 @@ fn send(
             is_repaired: clock_rate == VIDEO_CLOCK_HZ,
             begins: false,
             redundant: None,
-            newest: 0..0,
             renumbered: Renumbered::default(),
         };
         media.write(now, line.mid, &write, payload, sink)

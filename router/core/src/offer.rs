@@ -116,6 +116,8 @@ pub(crate) struct CheckedOffer {
     pub(crate) simulcast: Vec<Simulcast>,
     /// The client wants transport-wide feedback (`a=rtcp-fb:… transport-cc`).
     pub(crate) wants_arrivals: bool,
+    /// It sends lost sound again if it is asked (`a=rtcp-fb:… nack` of a sound line).
+    pub(crate) repeats_sound: bool,
 }
 
 /// The simulcast encodings of an m-line (RFC 8853), in the order of the offer: the smallest first, as browsers have it.
@@ -157,9 +159,11 @@ pub(crate) fn check(sdp: &str) -> Result<CheckedOffer, OfferError> {
     let (announced, simulcast) = (announced(sdp, &lines), simulcast(sdp, &lines));
     let wants_arrivals =
         sdp.lines().any(|line| line.starts_with("a=rtcp-fb:") && line.trim_end().ends_with(" transport-cc"));
+    let sound = sections(sdp, &lines).filter(|(_, line)| line.kind == Some(MediaKind::Audio));
+    let repeats_sound = sound.flat_map(|(section, _)| section.lines()).any(is_nack);
     let kept: Vec<&str> = sdp.lines().map(str::trim_end).filter(|l| !l.is_empty() && is_kept(l)).collect();
     let (sdp, fingerprint) = (kept.join("\r\n") + "\r\n", fingerprint.to_owned());
-    Ok(CheckedOffer { sdp, fingerprint, lines, announced, simulcast, wants_arrivals })
+    Ok(CheckedOffer { sdp, fingerprint, lines, announced, simulcast, wants_arrivals, repeats_sound })
 }
 
 fn media_lines(sdp: &str) -> Result<Vec<Line>, OfferError> {
@@ -251,6 +255,11 @@ fn simulcast(sdp: &str, lines: &[Line]) -> Vec<Simulcast> {
     all.collect()
 }
 
+/// A request for packets that were lost (RFC 4585 section 6.2.1), and none for pictures.
+fn is_nack(line: &str) -> bool {
+    line.strip_prefix("a=rtcp-fb:").is_some_and(|feedback| feedback.trim_end().ends_with(" nack"))
+}
+
 /// RFC 8851 section 10, and no longer than an extension in the one-byte form.
 fn is_rid(name: &str) -> bool {
     let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -336,6 +345,18 @@ pub(crate) fn accept_simulcast(answer: &str, simulcast: &[Simulcast]) -> String 
     out
 }
 
+/// The answer that says that lost sound is asked for.
+pub(crate) fn accept_repeated_sound(answer: &str) -> String {
+    let line = |line: &str| {
+        let map = line.strip_prefix("a=rtpmap:").and_then(|map| map.split_once(' '));
+        match map.filter(|(_, codec)| codec.starts_with("opus/")) {
+            Some((payload_type, _)) => format!("{line}\r\na=rtcp-fb:{payload_type} nack\r\n"),
+            None => format!("{line}\r\n"),
+        }
+    };
+    answer.lines().map(line).collect()
+}
+
 /// The answer with redundant audio behind plain one: browsers send what comes first, and twice the sound is for lossy paths only.
 pub(crate) fn plain_first(answer: &str) -> String {
     let is_red = |payload_type: &str| {
@@ -379,6 +400,23 @@ mod tests {
             checked.wants_arrivals
                 && !check(&offer.replace("transport-cc", "goog-remb")).unwrap().wants_arrivals
         );
+    }
+
+    #[test]
+    fn lost_sound_is_asked_for_where_it_was_offered() {
+        let offer = |sound: &str, video: &str| {
+            format!(
+                "v=0\r\nt=0 0\r\na=fingerprint:sha-256 00\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+                 m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:a\r\n{sound}m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\n{video}"
+            )
+        };
+        let is_asked = |sound, video| check(&offer(sound, video)).unwrap().repeats_sound;
+        assert!(is_asked("a=rtcp-fb:111 nack\r\n", ""));
+        assert!(!is_asked("a=rtcp-fb:111 transport-cc\r\n", "a=rtcp-fb:96 nack\r\n"));
+        assert!(!is_asked("a=rtcp-fb:111 nack pli\r\n", ""));
+        let answer = "a=rtpmap:111 opus/48000/2\r\na=rtpmap:63 red/48000/2\r\na=rtpmap:96 VP8/90000\r\n";
+        let asked = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 nack\r\n";
+        assert_eq!(accept_repeated_sound(answer), answer.replace("a=rtpmap:111 opus/48000/2\r\n", asked));
     }
 
     #[test]

@@ -188,6 +188,7 @@ fn media(input: &[u8]) {
         payload_type: MEDIA.0,
         repair: Some(REPAIR.0),
         clock_rate: 90_000,
+        is_asked_for: true,
         is_redundant: false,
         codec: Codec::Vp8,
     };
@@ -195,6 +196,7 @@ fn media(input: &[u8]) {
         payload_type,
         repair: None,
         clock_rate: 48_000,
+        is_asked_for: true,
         is_redundant,
         codec: Codec::Other,
     };
@@ -263,7 +265,6 @@ pub(crate) fn packet(now: Instant, sequence_number: u64) -> Write {
         is_repaired: true,
         begins: false,
         redundant: None,
-        newest: 0..0,
         renumbered: Renumbered::default(),
     }
 }

@@ -49,11 +49,10 @@ impl Missing {
         }
     }
 
-    /// This one came after all.
-    pub(crate) fn found(&mut self, number: u64) {
-        if let Ok(at) = self.packets.binary_search_by_key(&number, |absent| absent.number) {
-            self.packets.remove(at);
-        }
+    /// This one came after all. True if it was asked for.
+    pub(crate) fn found(&mut self, number: u64) -> bool {
+        let at = self.packets.binary_search_by_key(&number, |absent| absent.number);
+        at.is_ok_and(|at| self.packets.remove(at).is_some_and(|absent| absent.asks > 0))
     }
 
     /// When [`Missing::ask`] has something to say.

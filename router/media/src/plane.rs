@@ -53,12 +53,13 @@ pub struct TrackConfig {
 
 impl TrackConfig {
     /// What offer and answer left of an m-line, as str0m has it; `None` if it has none of this name. `sends`: the SSRCs for media and
-    /// repetitions, if we send.
+    /// repetitions, if we send. `repeats_sound`: the client sends lost sound again if it is asked.
     pub fn negotiated(
         rtc: &Rtc,
         mid: Mid,
         encodings: Vec<String>,
         sends: Option<(Ssrc, Option<Ssrc>)>,
+        repeats_sound: bool,
     ) -> Option<Self> {
         let media = rtc.media(mid)?;
         let params = rtc.codec_config().params().iter();
@@ -67,6 +68,7 @@ impl TrackConfig {
                 payload_type: *payload_type,
                 repair: repair.map(|pt| *pt),
                 clock_rate: p.spec().clock_rate.get(),
+                is_asked_for: repair.is_some() || (repeats_sound && p.spec().codec.is_audio()),
                 is_redundant,
                 codec: p.spec().codec.into(),
             };

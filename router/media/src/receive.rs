@@ -140,6 +140,8 @@ pub struct Payload {
     pub repair: Option<u8>,
     /// Of its timestamps, in hertz.
     pub clock_rate: u32,
+    /// What is lost of it is asked for again (NACK); without repetitions of their own it comes as it was sent.
+    pub is_asked_for: bool,
     /// Redundant audio (RFC 2198).
     pub is_redundant: bool,
     /// Of video: how its payload is read.
@@ -330,6 +332,7 @@ impl Receiver {
                 continue;
             }
             let lost = source.recovery.take(&arrived.window, sorted.number, place, block.offset);
+            lost.inspect(|number| _ = source.missing.found(*number));
             self.recovered.extend(lost.map(|sequence_number| Packet {
                 payload_type: block.payload_type,
                 marker: false,
@@ -409,15 +412,17 @@ impl Receiver {
         let mid = track.mid;
         let payload = track.payloads.iter().find(|p| p.payload_type == header.payload_type).copied();
         let source = track.encodings.get_mut(at.1)?.source_for(now, header.ssrc, number)?;
+        let mut is_again = false;
         if number > source.highest {
-            if payload.is_some_and(|payload| payload.repair.is_some()) {
+            if payload.is_some_and(|payload| payload.is_asked_for) {
                 source.missing.skipped(source.highest + 1, number);
             }
             source.highest = number;
         } else {
-            source.missing.found(number);
+            is_again = source.missing.found(number);
         }
-        if let Some(payload) = payload {
+        // Sound that was lost and came again stays lost to the client: by that it knows that its way loses some, and adds redundancy.
+        if let Some(payload) = payload.filter(|_| !is_again) {
             source.reception.count(now, header.timestamp, payload.clock_rate, false);
         }
         Some(source.sorted(mid, at, (header.payload_type, payload), number))
@@ -444,7 +449,7 @@ impl Receiver {
             return None;
         }
         source.heard_at = now;
-        source.missing.found(number);
+        let _ = source.missing.found(number);
         source.reception.count(now, header.timestamp, payload.clock_rate, true);
         Some(source.sorted(track.mid, at, (payload.payload_type, Some(payload)), number))
     }

@@ -44,10 +44,8 @@ pub struct Write {
     pub is_repaired: bool,
     /// What was sent on this track before does not go on with it: what still waits of that is of no use.
     pub begins: bool,
-    /// The payload type of redundant audio, if the viewer takes it and this is none.
+    /// The payload type of redundant audio, if this is sound and the viewer takes it so.
     pub redundant: Option<u8>,
-    /// Of sound: what the next packet may carry once more, where in the batch's bytes; empty if the viewer takes no redundant audio.
-    pub newest: Range<usize>,
     /// The viewer's own numbers, in the place of those in descriptor and payload.
     pub renumbered: Renumbered,
 }
@@ -200,7 +198,6 @@ impl Sender {
         let track = self.tracks.iter_mut().find(|track| track.mid == mid)?;
         let descriptor = bytes.get(write.descriptor.clone())?;
         let payload = bytes.get(write.payload.clone())?;
-        let newest = bytes.get(write.newest.clone())?;
         if !track.sealed.take(write.sequence_number) {
             return None;
         }
@@ -233,8 +230,8 @@ impl Sender {
         } else if write.is_repaired {
             track.history.keep(now, &sent);
         }
-        if !newest.is_empty() {
-            track.redundancy.keep(number, timestamp, newest);
+        if write.redundant.is_some() {
+            track.redundancy.keep(number, timestamp, payload);
         }
         if !is_held {
             track.count(payload.len());
@@ -388,7 +385,7 @@ impl SendTrack {
         };
         let header_len = outgoing.write(&self.ids, out);
         if let Some(payload_type) = wraps {
-            self.redundancy.append(sent.timestamp, payload_type, out);
+            self.redundancy.append(sent.number, sent.timestamp, payload_type, out);
         }
         let payload_at = out.len();
         out.extend_from_slice(sent.payload);

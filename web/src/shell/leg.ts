@@ -1,7 +1,7 @@
 // One peer connection to the router. It decides nothing: core/leg.ts says when to make, restart and close one.
 
 import type { IceState } from "../core/leg";
-import { soundOrdered } from "../core/redundancy";
+import { agreedToRepeat, repeatingSound, soundOrdered } from "../core/redundancy";
 import { SIZE_NAMES, sizesOf } from "../core/sizes";
 import { START_KBIT, startingAt } from "../core/startrate";
 import type { Relay } from "./api";
@@ -17,6 +17,8 @@ export class Leg {
   /** Descriptions are set one after the other, in the order in which they were asked for. */
   #steps: Promise<unknown> = Promise.resolve();
   #redundant = false;
+  /** The router asks for sound that was lost. */
+  #repeats = false;
 
   /**
    * The picture's line is always offered, so that cameras go on and off in mid-call without another offer. Nothing is
@@ -47,14 +49,16 @@ export class Leg {
         await this.connection.setLocalDescription({ type: "rollback" });
       }
       await this.connection.setLocalDescription(await this.connection.createOffer({ iceRestart: options.restart }));
-      return this.connection.localDescription?.sdp ?? "";
+      return repeatingSound(this.connection.localDescription?.sdp ?? "");
     });
   }
 
   /** Takes the router's answer. Gives "connected" where a restart did not even interrupt the connection. */
   answer(sdp: string): Promise<IceState | null> {
     return this.#then(async () => {
-      const ordered = soundOrdered(startingAt(sdp, START_KBIT), this.#redundant);
+      const agreed = agreedToRepeat(startingAt(sdp, START_KBIT));
+      this.#repeats = agreed.repeats;
+      const ordered = soundOrdered(agreed.sdp, this.#redundant, this.#repeats);
       await this.connection.setRemoteDescription({ type: "answer", sdp: ordered });
       return this.#iceState() === "connected" ? "connected" : null;
     });
@@ -63,7 +67,7 @@ export class Leg {
   /** Each packet of sound carries the one before as well, or not. While anything is offered it is not done; ask again later. */
   protect(redundant: boolean): void {
     void this.#then(async () => {
-      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant))) this.#redundant = redundant;
+      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant, this.#repeats))) this.#redundant = redundant;
     }).catch(() => "the connection was closed meanwhile");
   }
 

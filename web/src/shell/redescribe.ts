@@ -4,12 +4,12 @@ import { asAnswer, soundOrdered } from "../core/redundancy";
 
 /**
  * Sends redundant sound from now on, or plain. Both descriptions are set once more, with another order of the codecs; the other end is not
- * asked and need not know: it takes either. Not while anything is being offered. Gives whether it is so now.
+ * asked and need not know: it takes either. Not while anything is being offered. `repeats`: see `soundOrdered`. Gives whether it is so now.
  */
-export async function sendRedundant(connection: RTCPeerConnection, redundant: boolean): Promise<boolean> {
+export async function sendRedundant(connection: RTCPeerConnection, redundant: boolean, repeats: boolean): Promise<boolean> {
   const theirs = connection.remoteDescription;
   if (connection.signalingState !== "stable" || !theirs) return false;
-  const ordered = soundOrdered(theirs.sdp, redundant);
+  const ordered = soundOrdered(theirs.sdp, redundant, repeats);
   // It is so already, or one of the two has no redundant sound: then nothing is to be said.
   if (ordered === theirs.sdp || !/ red\/48000/.test(connection.localDescription?.sdp ?? "")) return true;
   const sdp = asAnswer(ordered);

@@ -3,7 +3,7 @@
 use str0m::media::{MediaKind, Pt};
 
 use super::clock::PublisherClock;
-use super::link::{Link, Sound};
+use super::link::Link;
 use super::selector::Verdict;
 use super::{Delivery, Forward, SourceId};
 use crate::counters::{Counters, DropReason};
@@ -104,13 +104,8 @@ impl Forward {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::NoCommonCodec);
         };
-        let whole = || Some(packet.payload.clone());
-        let (payload, redundant, newest) = match mapping.sound {
-            Sound::Same => (whole(), None, None),
-            Sound::Redundant => (whole(), None, packet.primary.clone()),
-            Sound::Unwrapped => (packet.primary.clone(), None, None),
-            Sound::Wrapped(payload_type) => (whole(), Some(*payload_type), whole()),
-        };
+        let payload =
+            if mapping.is_redundant { packet.primary.clone() } else { Some(packet.payload.clone()) };
         let Some(payload) = payload else {
             view.rewriter.skip(source, sequence_number);
             return Err(DropReason::Malformed);
@@ -158,8 +153,7 @@ impl Forward {
             payload,
             is_repaired: kind.is_video() && mapping.repaired,
             begins: is_begun,
-            redundant,
-            newest: newest.unwrap_or_default(),
+            redundant: mapping.redundant.map(|payload_type| *payload_type),
             renumbered,
         };
         Ok(Delivery { to: link.to, mid: view.track.mid, write })

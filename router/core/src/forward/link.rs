@@ -24,20 +24,10 @@ pub(super) struct PayloadMapping {
     pub(super) clock_rate: u32,
     /// The viewer negotiated retransmission for it.
     pub(super) repaired: bool,
-    pub(super) sound: Sound,
-}
-
-/// What becomes of redundant audio (RFC 2198) between a publisher and a viewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sound {
-    /// What comes goes on as it is.
-    Same,
-    /// The same of what comes redundant, to a viewer that takes it so: its newest block may go once more.
-    Redundant,
-    /// It comes redundant, and the viewer takes none: the newest block goes on.
-    Unwrapped,
-    /// It comes plain, and the viewer takes it redundant, under this payload type, where its path needs that.
-    Wrapped(Pt),
+    /// It comes redundant (RFC 2198): what it says now goes on, plain.
+    pub(super) is_redundant: bool,
+    /// The viewer takes it redundant, under this payload type, where its path needs that.
+    pub(super) redundant: Option<Pt>,
 }
 
 impl Forward {
@@ -113,15 +103,20 @@ fn payload_types(published: &[PayloadParams], viewed: &[PayloadParams]) -> Vec<P
     let mut mappings = Vec::new();
     for params in published {
         let Some(to) = viewer.match_params(*params) else { continue };
-        let mut map = |from, to_pt, sound| {
+        let mut map = |from, is_redundant| {
             let (clock_rate, repaired) = (params.spec().clock_rate.get(), to.resend().is_some());
-            mappings.push(PayloadMapping { from, to: to_pt, clock_rate, repaired, sound });
+            mappings.push(PayloadMapping {
+                from,
+                to: to.pt(),
+                clock_rate,
+                repaired,
+                is_redundant,
+                redundant: to.red(),
+            });
         };
-        map(params.pt(), to.pt(), to.red().map_or(Sound::Same, Sound::Wrapped));
-        match (params.red(), to.red()) {
-            (Some(red), Some(taken)) => map(red, taken, Sound::Redundant),
-            (Some(red), None) => map(red, to.pt(), Sound::Unwrapped),
-            (None, _) => {}
+        map(params.pt(), false);
+        if let Some(red) = params.red() {
+            map(red, true);
         }
     }
     mappings

@@ -7,7 +7,10 @@ use str0m::media::{MediaKind, Mid};
 
 use super::{Leg, Progress, Renegotiation};
 use crate::forward::{Track, Tracks};
-use crate::offer::{CheckedOffer, IceSecret, OfferError, accept_simulcast, plain_first, replace_credentials};
+use crate::offer::{
+    CheckedOffer, IceSecret, OfferError, accept_repeated_sound, accept_simulcast, plain_first,
+    replace_credentials,
+};
 use duocast_media::{ExtensionIds, MediaConfig, TrackConfig};
 
 impl Leg {
@@ -59,10 +62,12 @@ impl Leg {
         }
         self.take_simulcast(offer);
         self.take_streams(offer);
-        let tracks = self.media_lines().filter_map(|(mid, _)| self.track_config(mid)).collect();
+        let tracks =
+            self.media_lines().filter_map(|(mid, _)| self.track_config(mid, offer.repeats_sound)).collect();
         let (announced, wants_arrivals) = (offer.announced.clone(), offer.wants_arrivals);
         self.media.configure(now, MediaConfig { tracks, announced, wants_arrivals });
-        Ok(accept_simulcast(&plain_first(&answer.to_sdp_string()), &self.simulcast))
+        let answer = accept_simulcast(&plain_first(&answer.to_sdp_string()), &self.simulcast);
+        Ok(if offer.repeats_sound { accept_repeated_sound(&answer) } else { answer })
     }
 
     /// Which encodings come on which m-line: str0m is not told, since it would then have no SSRC to send with.
@@ -99,10 +104,10 @@ impl Leg {
     }
 
     /// What the media plane must know of an m-line.
-    fn track_config(&self, mid: Mid) -> Option<TrackConfig> {
+    fn track_config(&self, mid: Mid, repeats_sound: bool) -> Option<TrackConfig> {
         let sends = self.sends.iter().find(|(known, ..)| *known == mid);
         let sends = sends.map(|(_, ssrc, repair)| (*ssrc, *repair));
-        TrackConfig::negotiated(&self.rtc, mid, self.encodings(mid).to_vec(), sends)
+        TrackConfig::negotiated(&self.rtc, mid, self.encodings(mid).to_vec(), sends, repeats_sound)
     }
 
     /// What the client sends and can receive.

@@ -26,6 +26,7 @@ fn config(mid: Mid) -> MediaConfig {
         payload_type: PT,
         repair: Some(REPAIR_PT),
         clock_rate: 90_000,
+        is_asked_for: true,
         is_redundant: false,
         codec: Codec::Vp8,
     };
