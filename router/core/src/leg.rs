@@ -297,6 +297,11 @@ impl Leg {
         self.send_media(&mut out.transmits, |media, sink| media.request_keyframe(mid, encoding, sink))
     }
 
+    /// What the client is to send at most, in bits per second; `None`: what it likes. The leg must be [finished](Leg::finish) after that.
+    pub(crate) fn set_limit(&mut self, limit: Option<u64>) {
+        self.media.set_limit(limit);
+    }
+
     /// What an estimate of the client's path is needed for; `None`: for nothing, and it costs nothing. The leg must be
     /// [finished](Leg::finish) after that.
     pub(crate) fn set_demand(&mut self, now: Instant, demand: Option<Demand>) {

@@ -15,7 +15,7 @@ use duocast_model::{CallId, Generation, LegId};
 use crate::bare;
 use crate::counters::{Counters, DropReason, LegCounters};
 use crate::demux::{Classified, Demux, LegKey, Standing};
-use crate::forward::{Delivery, Forward, Wanted};
+use crate::forward::{Delivery, Forward, Limited, Wanted};
 use crate::leg::{Leg, LegOutput, Progress};
 use crate::place::Place;
 use crate::timers::Timers;
@@ -415,6 +415,10 @@ impl Shard {
     fn pass_demands(&mut self, now: Instant) {
         while let Some(Wanted { leg: key, demand }) = self.forward.poll_wanted() {
             self.visit(now, key, |leg, _| leg.set_demand(now, demand));
+            self.touch(key);
+        }
+        while let Some(Limited { leg: key, limit }) = self.forward.poll_limited() {
+            self.visit(now, key, |leg, _| leg.set_limit(limit));
             self.touch(key);
         }
     }

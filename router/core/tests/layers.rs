@@ -162,20 +162,24 @@ fn each_viewer_has_its_own_picture() {
 /// What a viewer saw, and what was thought of its path, every half second: for the message of a story that fails. A decoder that had nothing
 /// to show asks for a key frame, as all do: the one that it waits for may have been lost, and all that repaired it.
 fn film(kind: Kind, world: &mut World, camera: &mut Camera, seconds: usize, told: &mut String) {
-    let viewer = world.clients.len() - 1;
     for _ in 0..2 * seconds {
         let since = world.now;
         world.film(0, camera, SECOND / 2);
-        let shown: Vec<Picture> =
-            pictures(kind, world, viewer).into_iter().filter(|picture| picture.at > since).collect();
-        if shown.is_empty() {
-            world.ask_keyframe(viewer);
-        }
-        let count = |n| shown.iter().filter(|picture| picture.encoding == n).count();
-        let estimate = world.shard.estimate(world.now, call(), leg(viewer));
-        let estimate = estimate.map(|e| (e.bits_per_second / 1000, e.is_bound));
-        *told += &format!("\n{:?} {estimate:?} {:?}", [0, 1, 2].map(count), camera.keys);
+        watch(kind, world, camera, since, told);
     }
+}
+
+fn watch(kind: Kind, world: &mut World, camera: &Camera, since: Instant, told: &mut String) {
+    let viewer = world.clients.len() - 1;
+    let shown: Vec<Picture> =
+        pictures(kind, world, viewer).into_iter().filter(|picture| picture.at > since).collect();
+    if shown.is_empty() {
+        world.ask_keyframe(viewer);
+    }
+    let count = |n| shown.iter().filter(|picture| picture.encoding == n).count();
+    let estimate = world.shard.estimate(world.now, call(), leg(viewer));
+    let estimate = estimate.map(|e| (e.bits_per_second / 1000, e.is_bound));
+    *told += &format!("\n{:?} {estimate:?} {:?}", [0, 1, 2].map(count), camera.keys);
 }
 
 fn pictures(kind: Kind, world: &World, viewer: usize) -> Vec<Picture> {
@@ -375,5 +379,45 @@ fn a_viewer_that_vanishes_costs_no_key_frames_and_gets_its_picture_back_with_one
         // After two seconds there is room for one, after more it is tried first.
         let within = Duration::from_secs(if seconds == 2 { 1 } else { 4 });
         assert!(first.is_some_and(|first| first < within), "{told}");
+    }
+}
+
+/// The largest of several sizes alone, as a publisher sends it whose own way is narrow: it follows its only viewer's way, and nobody else's.
+#[test]
+fn a_publisher_of_one_size_is_told_what_its_only_viewer_can_take() {
+    for viewers in [1, 2] {
+        let (mut world, mut camera) = filmed(23, viewers);
+        camera.encodings = vec![("q", 0), ("h", 0), ("f", 900_000)];
+        world.bottleneck = Some(Bottleneck::new(world.now, viewers, 2_000_000, Duration::from_millis(200)));
+        let mut told = String::new();
+        let mut follow = |world: &mut World, seconds| {
+            for _ in 0..2 * seconds {
+                let since = world.now;
+                for _ in 0..SECOND / 2 {
+                    // An encoder's own bounds; sound goes first.
+                    let limit = world.clients[0].limit.unwrap_or(u64::MAX);
+                    camera.encodings[2].1 = limit.saturating_sub(60_000).clamp(50_000, 900_000);
+                    world.film(0, &mut camera, 1);
+                }
+                watch(Simulcast, world, &camera, since, &mut told);
+                told += &format!(" limit {:?}", world.clients[0].limit);
+            }
+            (camera.encodings[2].1, told.clone())
+        };
+        follow(&mut world, 8);
+        world.bottleneck.as_mut().unwrap().bits_per_second = 400_000;
+        let (narrow, told) = follow(&mut world, 12);
+        if viewers == 2 {
+            assert_eq!((narrow, world.clients[0].limit), (900_000, None), "the other one has room {told}");
+            continue;
+        }
+        assert!((150_000..400_000).contains(&narrow), "{narrow} {told}");
+        let since = world.now - Duration::from_secs(4);
+        let shown = world.clients[1].decoded(0).iter().filter(|picture| picture.at > since).count();
+        assert!(shown > 3 * SECOND, "{shown} pictures in four seconds {told}");
+        world.bottleneck.as_mut().unwrap().bits_per_second = 2_000_000;
+        let (wide, told) = follow(&mut world, 12);
+        assert_eq!(wide, 900_000, "{told}");
+        assert_eq!(world.shard.counters().panics, 0);
     }
 }

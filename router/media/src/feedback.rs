@@ -19,6 +19,9 @@ const ANSWERED_TIMES: u8 = 5;
 /// Blocks of one report, which its head counts with five bits.
 const MAX_BLOCKS: usize = 31;
 
+/// Application layer feedback (RFC 4585 section 6.4).
+const APPLICATION: u8 = 15;
+
 /// What an estimate of the receiver's own begins with, as application layer feedback (draft-alvestrand-rmcat-remb-03).
 const REMB: &[u8; 4] = b"REMB";
 
@@ -93,7 +96,6 @@ fn read_one<'a>(packet_type: u8, packet: &'a [u8], say: &mut impl FnMut(Said<'a>
 
 /// What a receiver's own estimate says: six bits of exponent, eighteen of mantissa.
 fn own_estimate(packet: &[u8]) -> Option<u64> {
-    const APPLICATION: u8 = 15;
     let (head, body) = packet.split_first_chunk::<12>()?;
     let (name, body) = body.split_first_chunk::<4>()?;
     let [_, high, middle, low] = body.first_chunk()?;
@@ -139,6 +141,23 @@ pub(crate) fn write_nack(sender: u32, source: u32, numbers: &[u16], out: &mut Ve
 /// Asks for a key frame.
 pub(crate) fn write_keyframe_request(sender: u32, source: u32, out: &mut Vec<u8>) -> bool {
     append(&PayloadFeedback::builder(&Pli::builder()).sender_ssrc(sender).media_ssrc(source), out)
+}
+
+/// Says how much is to be sent here at most, in bits per second (draft-alvestrand-rmcat-remb-03), of these sources. What has more than eighteen bits
+/// is rounded down.
+pub(crate) fn write_limit(sender: u32, sources: &[u32], bits: u64, out: &mut Vec<u8>) -> bool {
+    let sources = &sources[..sources.len().min(usize::from(u8::MAX))];
+    let exponent = (u64::BITS - bits.leading_zeros()).saturating_sub(18);
+    let words = 4 + sources.len() as u16;
+    out.extend_from_slice(&[0x80 | APPLICATION, PayloadFeedback::PACKET_TYPE]);
+    out.extend_from_slice(&words.to_be_bytes());
+    out.extend_from_slice(&sender.to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(REMB);
+    let value = exponent << 18 | (bits >> exponent) as u32;
+    out.extend_from_slice(&(u32::from(sources.len() as u8) << 24 | value).to_be_bytes());
+    sources.iter().for_each(|source| out.extend_from_slice(&source.to_be_bytes()));
+    true
 }
 
 /// Says when packets arrived.
@@ -275,6 +294,18 @@ mod tests {
             other => panic!("{other:?}"),
         });
         assert_eq!(numbers, [7]);
+    }
+
+    #[test]
+    fn a_limit_is_read_as_it_was_written_but_for_its_last_bits() {
+        for (bits, read) in
+            [(0, 0), (250_000, 250_000), ((1 << 18) - 1, (1 << 18) - 1), ((1 << 40) + 1, 1 << 40)]
+        {
+            let mut packet = Vec::new();
+            assert!(write_limit(1, &[7, 8], bits, &mut packet));
+            assert_eq!(said(&packet), shown(&[Said::Carries { bits_per_second: read }]));
+            assert_eq!(packet.len(), 28);
+        }
     }
 
     #[test]

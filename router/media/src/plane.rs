@@ -169,6 +169,9 @@ pub struct MediaPlane {
     again: VecDeque<(u32, u16)>,
     /// M-lines on which what was sent does not go on.
     given_up: Vec<Mid>,
+    /// What the client is to send at most, in bits per second, and whether it was told.
+    limit: Option<u64>,
+    is_limit_told: bool,
     /// For the spreading of reports, so that legs that began together do not report together.
     spread: u32,
 }
@@ -221,6 +224,8 @@ impl MediaPlane {
             round_trip: None,
             again: VecDeque::new(),
             given_up: Vec::new(),
+            limit: None,
+            is_limit_told: true,
             spread: own_ssrc,
         }
     }
@@ -373,6 +378,13 @@ impl MediaPlane {
         self.send_rtcp(sink, |out| feedback::write_keyframe_request(own, source, out))
     }
 
+    /// What the client is to send at most, in bits per second; `None`: as much as its way carries. It is told by the next [`MediaPlane::finish`], and
+    /// again with each report.
+    pub fn set_limit(&mut self, limit: Option<u64>) {
+        self.is_limit_told &= self.limit == limit;
+        self.limit = limit;
+    }
+
     /// What an estimate of the client's path is needed for; `None` if for nothing: then nothing is kept or sent for it.
     pub fn set_demand(&mut self, now: Instant, demand: Option<Demand>) {
         match (demand, &mut self.bandwidth) {
@@ -425,6 +437,7 @@ impl MediaPlane {
         }
         self.ask_for_missing(now, sink);
         self.tell_arrivals(now, sink);
+        self.tell_limit(sink);
         self.release(now, sink);
         self.probe(now, sink);
         if self.report_at.is_some_and(|at| at <= now) {

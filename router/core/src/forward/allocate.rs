@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Forward;
 use super::allocation::{self, Video};
 use super::layers::{Choice, Layer};
+use super::limit::SOUGHT;
 use super::{Leg, Wanted};
 use crate::demux::LegKey;
 use duocast_media::{Demand, Estimate};
@@ -37,12 +38,15 @@ impl Forward {
     /// Chooses anew what a viewer is to be sent.
     pub(super) fn allocate(&mut self, now: Instant, viewer: LegKey) {
         let viewing = self.viewing(viewer);
+        let publishers = self.heard_by(viewer).to_vec();
+        let is_followed = publishers.iter().any(|publisher| self.follows(*publisher) == Some(viewer));
         let Some(leg) = self.legs.get_mut(&viewer) else { return };
         let Viewing { videos, rest } = viewing;
         let top = |video: &Video| video.choices.last().map_or(0.0, |choice| choice.bits);
-        let has_choice = videos.iter().any(|(_, video)| video.choices.len() > 1);
+        let has_choice = videos.iter().any(|(_, video)| video.choices.len() > 1) || is_followed;
         let wanted = rest + videos.iter().map(|(_, video)| top(video)).sum::<f64>();
-        let demand = has_choice.then_some(Demand { wanted: (wanted * allocation::HEADROOM) as u64 });
+        let sought = if is_followed { SOUGHT } else { allocation::HEADROOM };
+        let demand = has_choice.then_some(Demand { wanted: (wanted * sought) as u64 });
         // Before its publisher has sent something there is nothing to say.
         let is_known = videos.iter().any(|(_, video)| !video.choices.is_empty()) || leg.demand.is_none();
         if is_known && is_news(leg.demand, demand) {
@@ -68,6 +72,7 @@ impl Forward {
         for ((view, video), chosen) in views.into_iter().zip(&videos).zip(chosen) {
             leg.aim(view, video, chosen, room);
         }
+        publishers.into_iter().for_each(|publisher| self.limit(publisher));
     }
 
     fn viewing(&self, viewer: LegKey) -> Viewing {

@@ -44,6 +44,8 @@ pub(crate) struct Choice {
 pub(crate) struct Layers {
     /// In simulcast encodings and their spatial layers.
     streams: [[Stream; SPATIAL]; MAX_ENCODINGS],
+    /// As they were negotiated.
+    encodings: u8,
     is_layered: bool,
     reviewed_at: Option<Instant>,
 }
@@ -60,11 +62,13 @@ struct Meter {
     /// Since the last review.
     bytes: u32,
     bits: Option<f64>,
+    /// Between the last two reviews.
+    latest: f64,
 }
 
 impl Layers {
     pub(crate) fn new(encodings: u8) -> Self {
-        Self { streams: Default::default(), is_layered: encodings > 1, reviewed_at: None }
+        Self { streams: Default::default(), encodings, is_layered: encodings > 1, reviewed_at: None }
     }
 
     /// There is something to choose.
@@ -120,6 +124,18 @@ impl Layers {
             let is_news = meter.bits.is_some() || bytes > 0;
             let smoothed = meter.bits.map_or(bits, |before| KEPT * before + (1.0 - KEPT) * bits);
             meter.bits = is_news.then_some(smoothed);
+            meter.latest = bits;
+        }
+    }
+
+    /// All that comes now is of one size, and the publisher sends no others: where it has several, the smallest alone is what its own way carries.
+    pub(crate) fn is_one_size(&self) -> bool {
+        let is_there =
+            |streams: &[Stream; SPATIAL]| streams.iter().filter(|stream| stream.is_there()).count();
+        let [smallest, larger @ ..] = self.streams.each_ref().map(is_there);
+        match larger.iter().sum() {
+            0_usize => self.encodings == 1 && smallest == 1,
+            count => count == 1 && smallest == 0,
         }
     }
 
@@ -132,6 +148,8 @@ impl Layers {
     /// picture alone: elsewhere a smaller one is the better loss.
     pub(crate) fn choices(&self) -> Vec<Choice> {
         let mut choices = Vec::new();
+        // A publisher of one size is told what its viewer's way carries: that it sends less counts at once.
+        let is_one_size = self.is_one_size();
         for (encoding, streams) in self.streams.iter().enumerate() {
             let mut bits = 0.0;
             for (spatial, stream) in streams.iter().enumerate().filter(|(_, stream)| stream.is_there()) {
@@ -143,7 +161,8 @@ impl Layers {
                 let highest = stream.temporal.iter().rposition(|meter| meter.bits.is_some()).unwrap_or(0);
                 let is_smallest = choices.is_empty();
                 for (temporal, meter) in stream.temporal.iter().enumerate().take(highest + 1) {
-                    bits += meter.bits.unwrap_or_default();
+                    let usual = meter.bits.unwrap_or_default();
+                    bits += if is_one_size { usual.min(meter.latest) } else { usual };
                     if is_smallest && temporal < highest {
                         choices.push(Choice { layer: layer(temporal), bits });
                     }

@@ -6,6 +6,7 @@ mod clock;
 mod deliver;
 mod keyframe;
 mod layers;
+mod limit;
 mod link;
 mod pause;
 mod pictures;
@@ -81,6 +82,13 @@ pub(crate) struct Wanted {
     pub(crate) demand: Option<Demand>,
 }
 
+/// A publisher is to send so many bits per second at most; `None`: what it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limited {
+    pub(crate) leg: LegKey,
+    pub(crate) limit: Option<u64>,
+}
+
 /// The routes of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Forward {
@@ -89,6 +97,7 @@ pub(crate) struct Forward {
     /// When, whose, which track and which encoding.
     waiting: BTreeSet<(Instant, LegKey, usize, u8)>,
     wanted: VecDeque<Wanted>,
+    limited: VecDeque<Limited>,
     /// Whose pictures have ended for want of room, or come again.
     pauses: VecDeque<(LegKey, bool)>,
 }
@@ -111,6 +120,8 @@ struct Leg {
     /// What its path carries, as far as it was asked and is known, and for what it was asked.
     estimate: Option<Estimate>,
     demand: Option<Demand>,
+    /// What it was told to send at most.
+    limit: Option<u64>,
     /// Whether there is room for any picture.
     pause: Pause,
 }
@@ -183,7 +194,7 @@ impl Forward {
         leg.paused.clear();
         leg.clock = PublisherClock::default();
         leg.live = false;
-        (leg.estimate, leg.demand) = (None, None);
+        (leg.estimate, leg.demand, leg.limit) = (None, None, None);
         if leg.pause.end() {
             self.pauses.push_back((key, false));
         }
@@ -258,6 +269,7 @@ impl Forward {
                 leg.to.retain(|to| *to != key);
                 leg.publishes.iter_mut().for_each(|published| published.links.retain(|l| l.to != key));
             }
+            self.limit(publisher);
         }
         for viewer in gone.to {
             if let Some(leg) = self.legs.get_mut(&viewer) {
@@ -276,6 +288,12 @@ impl Forward {
     #[must_use]
     pub(crate) fn poll_wanted(&mut self) -> Option<Wanted> {
         self.wanted.pop_front()
+    }
+
+    /// The next publisher that is to send less, or more again.
+    #[must_use]
+    pub(crate) fn poll_limited(&mut self) -> Option<Limited> {
+        self.limited.pop_front()
     }
 
     /// The next viewer who gets no picture any more (true), since its path carries none, or some again.

@@ -13,6 +13,7 @@ use duocast_model::{CallId, Generation, LegId, Route, RoutePlan};
 use duocast_router_core::{
     Datagram, Event, IceSecret, LegState, Link, OfferError, Path, PlanOutcome, Shard, ShardConfig, Workers,
 };
+use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::PayloadParams;
 use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid, Pt};
@@ -63,6 +64,8 @@ pub struct Client {
     pub received: Vec<RtpPacket>,
     pub received_at: Vec<Instant>,
     pub keyframe_requests: Vec<(Instant, KeyframeRequest)>,
+    /// What it was told to send at most (REMB), in bits per second.
+    pub limit: Option<u64>,
     /// All datagrams that the client got, as they were on the wire.
     pub wire_in: Vec<Vec<u8>>,
     /// RTCP and RTP of both directions in plain text.
@@ -254,6 +257,7 @@ impl World {
             received: Vec::new(),
             received_at: Vec::new(),
             keyframe_requests: Vec::new(),
+            limit: None,
             wire_in: Vec::new(),
             raw: Vec::new(),
             connected: false,
@@ -651,6 +655,9 @@ impl Client {
             }
             str0m::Event::KeyframeRequest(request) => self.keyframe_requests.push((now, request)),
             str0m::Event::RawPacket(raw) => self.raw.push(*raw),
+            str0m::Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
+                self.limit = Some(estimate.as_u64());
+            }
             _ => {}
         }
     }

@@ -12,6 +12,10 @@ use crate::srtp::Contexts;
 /// lower costs packets.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// Tells a client that what it was told before holds no more: clients forget a limit by no other means. More than any of them sends, in bits per
+/// second.
+const NO_LIMIT: u64 = 1 << 30;
+
 /// SRTCP packets that one key may encrypt (RFC 3711 section 9.2).
 const MAX_REPORT_INDEX: u32 = 1 << 31;
 
@@ -43,6 +47,16 @@ impl MediaPlane {
         }
     }
 
+    /// Tells what the client is to send at most, if that is news.
+    pub(super) fn tell_limit(&mut self, sink: &mut Sink<'_, impl Copy>) {
+        if std::mem::replace(&mut self.is_limit_told, true) {
+            return;
+        }
+        let (own, limit) = (self.spokesman(), self.limit.unwrap_or(NO_LIMIT));
+        let sources: Vec<u32> = self.receiver.sources().map(|source| source.ssrc).collect();
+        self.send_rtcp(sink, |out| feedback::write_limit(own, &sources, limit, out));
+    }
+
     pub(super) fn send_report(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
         let Some(contexts) = &self.contexts else { return };
         let sent = self.sender.tracks().iter();
@@ -58,6 +72,9 @@ impl MediaPlane {
                 .collect(),
         };
         seal_rtcp(contexts, &mut self.reports_sent, sink, |out| report.write(out));
+        // Nobody says that it came.
+        self.is_limit_told &= self.limit.is_none();
+        self.tell_limit(sink);
     }
 
     /// In whose name things are said that belong to no track: the first track's, as long as there is one.

@@ -1,0 +1,52 @@
+//! What a publisher is told to send at most (REMB), where nobody can choose: of a picture in one size for one viewer, what that viewer's way carries.
+//!
+//! So such a call is as a direct one: the publisher's own encoder follows the narrower of the two ways. Where there are several sizes, or several viewers,
+//! each viewer is sent what its way carries.
+
+use super::{Forward, Limited, Published};
+use crate::demux::LegKey;
+
+/// Probes look on the viewer's way for so many times what the publisher sends: it is told of room that was found, and not sent to look for it. Higher
+/// fills that way more often, lower has pictures grow more slowly.
+pub(super) const SOUGHT: f64 = 1.5;
+
+/// It is told no less than this, in bits per second: sound, and the smallest of pictures. Higher fills narrow ways, lower ends pictures for good.
+const LEAST: u64 = 120_000;
+
+/// A change of so much is told. Higher follows more coarsely, lower costs packets.
+const TOLD: f64 = 0.05;
+
+impl Forward {
+    /// Whose way a publisher's rate follows, if it sends one picture, in one size, to one viewer.
+    pub(super) fn follows(&self, publisher: LegKey) -> Option<LegKey> {
+        let leg = self.legs.get(&publisher).filter(|leg| !leg.is_viewed_elsewhere)?;
+        let mut pictures = leg.publishes.iter().filter(|published| published.brings_pictures());
+        let (Some(published), None) = (pictures.next(), pictures.next()) else { return None };
+        let [link] = &published.links[..] else { return None };
+        let is_one_size =
+            published.layers.as_ref().is_some_and(|layers| layers.is_layered() && layers.is_one_size());
+        (is_one_size && link.view.is_some()).then_some(link.to)
+    }
+
+    /// Works out anew what a publisher is to send at most.
+    pub(super) fn limit(&mut self, publisher: LegKey) {
+        let viewer = self.follows(publisher).and_then(|viewer| self.legs.get(&viewer));
+        let estimate = viewer.and_then(|viewer| viewer.estimate);
+        let limit = estimate.map(|estimate| estimate.bits_per_second.max(LEAST));
+        let Some(leg) = self.legs.get_mut(&publisher) else { return };
+        let is_news = match (leg.limit, limit) {
+            (Some(before), Some(now)) => before.abs_diff(now) as f64 > TOLD * before as f64,
+            (before, now) => before != now,
+        };
+        if is_news {
+            leg.limit = limit;
+            self.limited.push_back(Limited { leg: publisher, limit });
+        }
+    }
+}
+
+impl Published {
+    fn brings_pictures(&self) -> bool {
+        !self.links.is_empty() && self.layers.as_ref().is_some_and(|layers| layers.bits() > 0.0)
+    }
+}
