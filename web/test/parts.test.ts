@@ -13,8 +13,8 @@ import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb";
 import { toCall, toFailure } from "../src/shell/wire";
 import { clock, endedText, explain, spoken } from "../src/text";
 import { ANN, refusal } from "./make";
-import { sizesOf } from "../src/core/sizes";
-import { startingAt } from "../src/core/startrate";
+import { neededForAll, sizesOf } from "../src/core/sizes";
+import { START_KBIT, startingAt } from "../src/core/startrate";
 
 function token(claims: object): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
@@ -98,18 +98,18 @@ describe("the stats", () => {
       { type: "inbound-rtp", kind: "audio", packetsReceived: 50, totalAudioEnergy: 0.2, concealedSamples: 100, silentConcealedSamples: 40, jitter: 0.004 },
       { type: "inbound-rtp", kind: "video", framesDecoded: 30 },
       { type: "transport", selectedCandidatePairId: "p1" },
-      { type: "candidate-pair", id: "p0", remoteCandidateId: "r0", currentRoundTripTime: 9 },
-      { type: "candidate-pair", id: "p1", remoteCandidateId: "r1", currentRoundTripTime: 0.02 },
+      { type: "candidate-pair", id: "p0", remoteCandidateId: "r0", currentRoundTripTime: 9, availableOutgoingBitrate: 1 },
+      { type: "candidate-pair", id: "p1", remoteCandidateId: "r1", currentRoundTripTime: 0.02, availableOutgoingBitrate: 500_000 },
       { type: "remote-candidate", id: "r1", candidateType: "host", address: "203.0.113.5", port: 7 },
       { type: "remote-inbound-rtp", fractionLost: 0.5 },
     ]);
     expect(stats.audioIn).toMatchObject({ packets: 50, energy: 0.2, concealedSamples: 60, jitterMs: 4 });
     expect(stats.videoIn.framesDecoded).toBe(30);
-    expect(stats).toMatchObject({ roundTripMs: 20, sentLoss: 0.5, remoteCandidates: 1, remoteCandidateType: "host", remoteAddress: "203.0.113.5" });
+    expect(stats).toMatchObject({ availableOutgoingBitrate: 500_000, roundTripMs: 20, sentLoss: 0.5, remoteCandidates: 1, remoteCandidateType: "host", remoteAddress: "203.0.113.5" });
   });
 
   it("are zero for an empty report", () => {
-    expect(readStats([])).toMatchObject({ roundTripMs: null, remoteCandidates: 0, remoteCandidateType: "", audioIn: { packets: 0 } });
+    expect(readStats([])).toMatchObject({ availableOutgoingBitrate: null, roundTripMs: null, remoteCandidates: 0, remoteCandidateType: "", audioIn: { packets: 0 } });
   });
 });
 
@@ -254,5 +254,19 @@ describe("the sizes of a picture", () => {
       expect(active.at(-1)?.scaleResolutionDownBy).toBe(1);
       expect(active.map((size) => size.maxBitrate)).toEqual(active.map((size) => size.maxBitrate).sort((a, b) => a - b));
     }
+  });
+
+  it("are the largest alone where one is to do", () => {
+    for (const [width, height] of [[1280, 720], [640, 360], [320, 180]] as const) {
+      const all = sizesOf(width * height);
+      const alone = sizesOf(width * height, "one").filter((size) => size.active);
+      expect(alone).toEqual(all.filter((size) => size.active).slice(-1));
+    }
+  });
+
+  it("need no more than what a way of which nothing is known is taken to carry", () => {
+    for (const pixels of [1280 * 720, 640 * 360]) expect(neededForAll(pixels)).toBeLessThan(START_KBIT * 1000);
+    expect(neededForAll(320 * 180)).toBeNull();
+    expect(neededForAll(0)).toBeNull();
   });
 });

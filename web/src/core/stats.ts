@@ -34,6 +34,8 @@ export interface LegStats {
   readonly roundTripMs: number | null;
   readonly sentLoss: number | null;
   readonly sentAudioLoss: number | null;
+  /** What the browser takes the way out to carry, bit/s for all that it sends; null where it does not say. */
+  readonly availableOutgoingBitrate: number | null;
   /** How many different candidates of the other end this browser knows; a routed leg knows the router's only. */
   readonly remoteCandidates: number;
   /** host, srflx, prflx or relay, of the pair in use; "" before there is one. */
@@ -91,6 +93,7 @@ export function readStats(entries: Iterable<StatsEntry>): LegStats {
     roundTripMs: toMs(pair?.["currentRoundTripTime"]) ?? toMs(echoes[0]?.["roundTripTime"]),
     sentLoss: worst(echoes.map((entry) => entry["fractionLost"])),
     sentAudioLoss: worst(echoes.filter((entry) => entry["kind"] === "audio").map((entry) => entry["fractionLost"])),
+    availableOutgoingBitrate: numberOrNull(pair?.["availableOutgoingBitrate"]),
     remoteCandidates: new Set(remote.map((entry) => `${text(entry, "address")}:${num(entry, "port")}`)).size,
     remoteCandidateType: text(used, "candidateType"),
     transport: transportOf(local),
@@ -140,8 +143,13 @@ function text(entry: StatsEntry | undefined, key: string): string {
   return typeof value === "string" ? value : "";
 }
 
+function numberOrNull(value: unknown): number | null {
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
 function toMs(seconds: unknown): number | null {
-  return typeof seconds === "number" && Number.isFinite(seconds) ? seconds * 1000 : null;
+  const known = numberOrNull(seconds);
+  return known === null ? null : known * 1000;
 }
 
 function worst(values: readonly unknown[]): number | null {

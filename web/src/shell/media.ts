@@ -2,6 +2,7 @@
 // feed them, the sound that comes out of them.
 
 import { stepLeg, NO_LEG, type LegEffect, type LegEvent, type LegState } from "../core/leg";
+import { ALL_SIZES, stepSizing, type Sizing } from "../core/onesize";
 import { NO_REDUNDANCY, stepRedundancy, type Redundancy } from "../core/redundancy";
 import { QualityWindow, UNKNOWN_QUALITY, type Quality } from "../core/quality";
 import { toSample, type LegStats } from "../core/stats";
@@ -17,6 +18,7 @@ import { HeardCounter, statsOf, type Heard } from "./heard";
 import { Leg } from "./leg";
 import type { MediaLines } from "./path";
 import { failureOf } from "./rpc";
+import { pixelsOf } from "./sending";
 import { Speakers } from "./speakers";
 
 /** The grade is refreshed this often while a call is live. */
@@ -54,6 +56,8 @@ export class Media {
   #window = new QualityWindow();
   #quality: Quality = UNKNOWN_QUALITY;
   #redundancy: Readonly<Record<Path, Redundancy>> = { routed: NO_REDUNDANCY, direct: NO_REDUNDANCY };
+  /** Of the picture to the router; a direct leg has one size. */
+  #sizing: Sizing = ALL_SIZES;
   #acceptClick: { callId: string; atMs: number } | null = null;
   #liveCall: string | null = null;
   #first: FirstMedia | null = null;
@@ -249,15 +253,20 @@ export class Media {
     const live = wish?.need?.live ? wish.need.callId : null;
     const mic = this.capture.track("mic");
     if (mic) mic.enabled = (wish?.mic ?? false) || (wish?.testMic === true && !live);
-    const cam = wish?.cam ? this.capture.track("cam") : null;
+    const cam = this.#cam;
     const { sends } = this.#direct;
     for (const path of PATHS) {
-      this.#lines(path)?.send(live === null ? null : mic, live === null ? null : cam, sends[path]);
+      const sizes = path === "routed" ? this.#sizing.choice : "all";
+      this.#lines(path)?.send(live === null ? null : mic, live === null ? null : cam, sends[path], sizes);
       this.#speakers.play(path, live ? (this.#lines(path)?.remoteAudio ?? null) : null);
     }
     this.#speakers.hear(this.#direct.state.plays.audio);
     if (wish) this.#speakers.useSpeaker(wish.speakerId);
     if (live !== this.#liveCall) this.#liveChanged(live);
+  }
+
+  get #cam(): MediaStreamTrack | null {
+    return this.#wish?.cam ? this.capture.track("cam") : null;
   }
 
   #lines(path: Path): MediaLines | null {
@@ -285,6 +294,7 @@ export class Media {
   #liveChanged(live: string | null): void {
     this.#liveCall = live;
     this.#redundancy = { routed: NO_REDUNDANCY, direct: NO_REDUNDANCY };
+    this.#sizing = ALL_SIZES;
     this.#stopWatching?.();
     window.clearInterval(this.#statsTimer);
     this.#heard.hear(live ? this.#connection("routed") : null);
@@ -306,6 +316,15 @@ export class Media {
     const redundancy = stepRedundancy(this.#redundancy[path], stats.sentAudioLoss, now);
     this.#redundancy = { ...this.#redundancy, [path]: redundancy };
     (path === "routed" ? this.#peer : this.#direct.leg)?.protect(redundancy.on);
+    if (path === "routed") this.#fitSizes(stats.availableOutgoingBitrate, now);
     this.onChange();
+  }
+
+  /** Whether the way to the router, which carries `bits`, has room for every size of the picture. */
+  #fitSizes(bits: number | null, now: number): void {
+    const pixels = this.#direct.sends.routed.video ? pixelsOf(this.#cam) : 0;
+    const before = this.#sizing.choice;
+    this.#sizing = stepSizing(this.#sizing, bits, pixels, now);
+    if (this.#sizing.choice !== before) this.#applyLive();
   }
 }

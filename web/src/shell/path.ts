@@ -1,6 +1,7 @@
 // What the two paths of a call's media, through the router and direct, have in common.
 
 import type { MediaState } from "../core/model";
+import type { Choice } from "../core/sizes";
 import { Sending } from "./sending";
 
 /** The two lines of every description of ours: sound first, then the picture. */
@@ -24,10 +25,10 @@ export class MediaLines {
     this.#video = new Sending(video.sender, "track");
   }
 
-  /** Sends those of these tracks that are `on`. */
-  send(audio: MediaStreamTrack | null, video: MediaStreamTrack | null, on: MediaState): void {
+  /** Sends those of these tracks that are `on`, the picture in these of its sizes. */
+  send(audio: MediaStreamTrack | null, video: MediaStreamTrack | null, on: MediaState, sizes: Choice): void {
     this.#audio.send(audio, on.audio);
-    this.#video.send(video, on.video);
+    this.#video.send(video, on.video, sizes);
   }
 
   /** A picture of this path has been drawn by this element, in sight or behind another one. */

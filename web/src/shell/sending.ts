@@ -1,12 +1,15 @@
 // What a sender sends, if anything. Each change takes a moment, and wishes may come faster than that.
 
-import { sizesOf } from "../core/sizes";
+import { sizesOf, type Choice } from "../core/sizes";
 
 export type Pause =
   /** The encoding is switched off and the track stays. */
   | "encoding"
   /** The track is taken away. */
   | "track";
+
+/** No sizes were chosen yet. */
+const UNSIZED = { pixels: 0, choice: "all" } as const;
 
 /**
  * Stops and starts one sender without renegotiation. Measured in Chromium 156: either way is decoded again within 20-110 ms
@@ -19,18 +22,20 @@ export class Sending {
   #on = false;
   #busy = false;
   #active = true;
-  /** The pixels that the sizes are for. */
-  #pixels = 0;
+  #choice: Choice = "all";
+  /** What the sizes are for. */
+  #sized: { readonly pixels: number; readonly choice: Choice } = UNSIZED;
 
   constructor(
     readonly sender: RTCRtpSender,
     readonly pause: Pause,
   ) {}
 
-  /** Sends `track` while `on`. */
-  send(track: MediaStreamTrack | null, on: boolean): void {
+  /** Sends `track` while `on`, in these of its sizes. Where the browser has one encoding there is no choice. */
+  send(track: MediaStreamTrack | null, on: boolean, choice: Choice = "all"): void {
     this.#track = track;
     this.#on = on;
+    this.#choice = choice;
     if (!this.#busy) void this.#catchUp();
   }
 
@@ -55,12 +60,13 @@ export class Sending {
   }
 
   #isDone(): boolean {
-    return this.sender.track === this.#wanted && this.#active === this.#wantedActive;
+    const isChosen = pixelsOf(this.#wanted) === 0 || this.#sized.choice === this.#choice;
+    return this.sender.track === this.#wanted && isChosen && this.#active === this.#wantedActive;
   }
 
   async #step(): Promise<void> {
     const pixels = pixelsOf(this.#wanted);
-    if (pixels > 0 && pixels !== this.#pixels) return this.#chooseSizes(pixels);
+    if (pixels > 0 && (pixels !== this.#sized.pixels || this.#choice !== this.#sized.choice)) return this.#chooseSizes(pixels);
     if (this.sender.track !== this.#wanted) return this.#replaceTrack(this.#wanted);
     const active = this.#wantedActive;
     const parameters = this.sender.getParameters();
@@ -74,23 +80,24 @@ export class Sending {
     await this.sender.replaceTrack(track);
     const parameters = this.sender.getParameters();
     if (track !== null || parameters.encodings.length < 2) return;
-    this.#pixels = 0;
+    this.#sized = UNSIZED;
     for (const encoding of parameters.encodings) encoding.active = false;
     await this.sender.setParameters(parameters).catch(() => undefined);
   }
 
   /** Where a picture is sent in several sizes: those that this one can have, before its first frame. */
   async #chooseSizes(pixels: number): Promise<void> {
-    this.#pixels = pixels;
+    const choice = this.#choice;
+    this.#sized = { pixels, choice };
     const parameters = this.sender.getParameters();
     if (parameters.encodings.length < 2) return;
-    for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, sizesOf(pixels)[i]);
+    for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, sizesOf(pixels, choice)[i]);
     await this.sender.setParameters(parameters).catch(() => undefined);
   }
 }
 
-/** Of a picture, as far as the browser says; 0 for sound. */
-function pixelsOf(track: MediaStreamTrack | null): number {
+/** Of a picture, as far as the browser says; 0 for sound, and for nothing. */
+export function pixelsOf(track: MediaStreamTrack | null): number {
   if (track?.kind !== "video") return 0;
   const { width = 1280, height = 720 } = track.getSettings();
   return width * height;
