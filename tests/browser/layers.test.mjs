@@ -3,7 +3,7 @@
 import { strict as assert } from "node:assert";
 import { after, afterEach, before, test } from "node:test";
 import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
-import { sendLayers, videoStreams } from "./lib/codecs.mjs";
+import { pretendWay, sendLayers, videoStreams } from "./lib/codecs.mjs";
 import { callBetween, hangUp } from "./lib/person.mjs";
 import { Server } from "./lib/server.mjs";
 import { figure, until } from "./lib/until.mjs";
@@ -71,6 +71,35 @@ test("a picture is sent in three sizes, and a viewer with a wide path sees the l
   await ben.receives();
   await seesAllOf(ben, "ann's page was loaded anew");
   await seesAllOf(ann, "her page was loaded anew");
+  await hangUp(ann, ben);
+});
+
+/** Waits until these sizes are sent, and no other. */
+const sends = (person, ...rids) =>
+  until(`${person.handle} sends ${rids}`, async () => {
+    const { outbound } = await streams(person);
+    const active = (outbound?.sizes ?? []).filter((size) => size.active).map(({ rid }) => rid);
+    return active.length === rids.length && rids.every((rid) => active.includes(rid));
+  });
+
+test("where the way to the router is narrow the largest size is sent alone, and goes on being so when the camera comes back", async () => {
+  const [ann, ben] = await pair([pretendWay]);
+  await callBetween(ann, ben);
+  await seesAllOf(ben, "the call began");
+  await sends(ann, "q", "h", "f");
+  const began = performance.now();
+  await ann.browser.evaluate(() => void (window.wayBits = 500_000));
+  await sends(ann, "f");
+  figure(`layers: one size ${((performance.now() - began) / 1000).toFixed(1)} s after the way was narrow`);
+  await ben.receives();
+  assert.equal((await ben.stats()).leg.videoIn.height, CAMERA.height);
+  await sends(ben, "q", "h", "f");
+
+  await ann.click("cam");
+  await sends(ann);
+  await ann.click("cam");
+  await sends(ann, "f");
+  await ben.receives();
   await hangUp(ann, ben);
 });
 

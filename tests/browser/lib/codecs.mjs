@@ -55,6 +55,20 @@ export function sendLayers({ codec, mode }) {
   };
 }
 
+/**
+ * Before the page's own code: its statistics say that the way out carries `window.wayBits` where that is a number, in bit/s; the way itself
+ * stays as it is.
+ */
+export function pretendWay() {
+  const native = RTCPeerConnection.prototype.getStats;
+  RTCPeerConnection.prototype.getStats = async function getStats(...given) {
+    const all = await native.apply(this, given);
+    if (window.wayBits === undefined) return all;
+    const pretended = ([id, entry]) => [id, "availableOutgoingBitrate" in entry ? { ...entry, availableOutgoingBitrate: window.wayBits } : entry];
+    return new Map([...all].map(pretended));
+  };
+}
+
 /** From now on no picture comes to the decoder, until a key frame was lost, too. */
 export function losePictures() {
   window.pictureGate.postMessage("lose");
@@ -78,7 +92,7 @@ export async function videoStreams() {
       codec: all.find((entry) => entry.id === found.codecId)?.mimeType ?? "",
       packets: packetsReceived ?? packetsSent,
       decoder: found.decoderImplementation,
-      sizes: streams.map(({ rid, frameHeight, framesPerSecond, scalabilityMode }) => ({ rid, lines: frameHeight ?? 0, rate: framesPerSecond ?? 0, mode: scalabilityMode })),
+      sizes: streams.map(({ rid, active, frameHeight, framesPerSecond, scalabilityMode }) => ({ rid, active, lines: frameHeight ?? 0, rate: framesPerSecond ?? 0, mode: scalabilityMode })),
       ...more,
     };
   };

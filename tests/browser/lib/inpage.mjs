@@ -96,7 +96,10 @@ export async function recordSound({ seconds, own = false, direct }) {
   return { rate, base64: btoa(bytes), beganAtMs };
 }
 
-/** What came on the connection to the other party (`direct`) or on the routed one since it began, and whether this page sends redundant sound there. */
+/**
+ * What came on the connection to the other party (`direct`) or on the routed one since it began, in how many sizes this page sends its
+ * picture there, and whether it sends redundant sound.
+ */
 export async function arrivals(direct) {
   // The router alone is ICE-lite.
   const isDirect = ({ remoteDescription }) => remoteDescription !== null && !remoteDescription.sdp.includes("a=ice-lite");
@@ -109,6 +112,7 @@ export async function arrivals(direct) {
   return {
     audio: pick(came("audio"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "fecPacketsReceived", "totalSamplesReceived", "concealedSamples", "jitterBufferDelay", "jitterBufferEmittedCount"),
     video: pick(came("video"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "framesDecoded", "freezeCount", "totalFreezesDuration", "frameHeight"),
+    sizes: all.filter((entry) => entry.type === "outbound-rtp" && entry.kind === "video" && entry.active).length,
     sendsRed: sound.sender.getParameters().codecs[0]?.mimeType === "audio/red",
   };
 }

@@ -70,6 +70,7 @@ def listens(pages, way, seconds, folder):
     heard = [
         {
             **counted(told[n]["before"], told[n]["after"]),
+            "peer_sizes": told[1 - n]["after"]["sizes"],
             "peer_sends_red": told[1 - n]["after"]["sendsRed"],
             "scores": [one["pesq_wb"] for one in scored("pesq_score.py", folder / f"{pages[1 - n].handle}.wav", files[page.handle][1], "--each") or []],
             "delay": scored("delay.py", files[pages[1 - n].handle][0], files[page.handle][1], "--head", (told[n]["heardAtMs"] - told[1 - n]["saidAtMs"]) / 1000),

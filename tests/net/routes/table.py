@@ -59,6 +59,12 @@ class Way:
         """Whether the pages sent redundant sound: both, one of them, or none."""
         return ("no", "one way", "yes")[round(2 * self.average("peer_sends_red"))]
 
+    @property
+    def sizes_text(self):
+        """In how many sizes the pages sent their pictures at the end, each of them; older files do not say."""
+        counts = sorted({page["peer_sizes"] for page in self.pages if "peer_sizes" in page})
+        return " or ".join(map(str, counts)) or "?"
+
 
 def error(values):
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("inf")
@@ -98,7 +104,7 @@ def name(condition):
     return f"{rtt} ms, {loss} %, {rate if rate < 1000 else f'{rate // 1000}000'} kbit/s" + ("" if red_allowed else ", no RED") + (", one size" if one_size else "")
 
 
-HEAD = ("way", "PESQ-wb (least-most)", "delay ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "lines", "pictures/s", "freezes", "frozen s", "load")
+HEAD = ("way", "PESQ-wb (least-most)", "delay ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "sizes", "lines", "pictures/s", "freezes", "frozen s", "load")
 
 
 def cells(way_name, way):
@@ -111,6 +117,7 @@ def cells(way_name, way):
         f"{way.average('audio_concealed'):.1%}",
         way.red_text,
         f"{way.average('video_kbit'):.0f}",
+        way.sizes_text,
         f"{way.average('lines'):.0f}",
         f"{way.average('fps'):.0f}",
         f"{way.freezes}",
@@ -132,7 +139,7 @@ def terminal(rows):
 
 def markdown(rows):
     """Each cell has both ways: routed / direct."""
-    heads = ("Round trip, loss, rate", "RED", "PESQ-wb", "delay, ms", "sound, kbit/s", "picture, kbit/s", "lines", "pictures/s", "frozen, % of the time (times)", "not within 5 %")
+    heads = ("Round trip, loss, rate", "RED", "PESQ-wb", "delay, ms", "sound, kbit/s", "picture, kbit/s", "sizes", "lines", "pictures/s", "frozen, % of the time (times)", "not within 5 %")
     lines = [heads, ("---",) * len(heads)]
     for condition, *ways in pairs(rows):
         columns = (
@@ -140,6 +147,7 @@ def markdown(rows):
             lambda way: way.delay_text,
             lambda way: f"{way.average('audio_kbit'):.0f}",
             lambda way: f"{way.average('video_kbit'):.0f}",
+            lambda way: way.sizes_text,
             lambda way: f"{way.average('lines'):.0f}",
             lambda way: f"{way.average('fps'):.0f}",
             lambda way: f"{100 * way.frozen:.1f} ({way.freezes})",
