@@ -4,9 +4,10 @@ import { strict as assert } from "node:assert";
 import { after, afterEach, before, test } from "node:test";
 import { chromiumPerson, launchChromium } from "./lib/chromium.mjs";
 import { pretendWay, sendLayers, videoStreams } from "./lib/codecs.mjs";
+import { arrivals } from "./lib/inpage.mjs";
 import { callBetween, hangUp } from "./lib/person.mjs";
 import { Server } from "./lib/server.mjs";
-import { figure, until } from "./lib/until.mjs";
+import { figure, pause, until } from "./lib/until.mjs";
 
 /** The least that Chromium sends in three sizes. */
 const CAMERA = { width: 960, height: 540 };
@@ -82,21 +83,38 @@ const sends = (person, ...rids) =>
     return active.length === rids.length && rids.every((rid) => active.includes(rid));
   });
 
-test("where the way to the router is narrow the largest size is sent alone, and goes on being so when the camera comes back", async () => {
+const iceOf = (sdp) => sdp.match(/^a=ice-ufrag:.*$/m)?.[0];
+
+/** For as long as it takes a browser to switch a size on. */
+async function stillSends(person, ...rids) {
+  await pause(2_000);
+  await sends(person, ...rids);
+}
+
+test("where the way to the router is narrow the largest size is sent alone, whatever else changes", async () => {
   const [ann, ben] = await pair([pretendWay]);
   await callBetween(ann, ben);
   await seesAllOf(ben, "the call began");
   await sends(ann, "q", "h", "f");
   const began = performance.now();
-  await ann.browser.evaluate(() => void (window.wayBits = 500_000));
+  await ann.browser.evaluate(() => void (window.pretended.availableOutgoingBitrate = 500_000));
   await sends(ann, "f");
   figure(`layers: one size ${((performance.now() - began) / 1000).toFixed(1)} s after the way was narrow`);
   await ben.receives();
   assert.equal((await ben.stats()).leg.videoIn.height, CAMERA.height);
   await sends(ben, "q", "h", "f");
 
+  // Each answer names all sizes: for redundant sound the one that there is is set anew, and a changed network brings another.
+  await ann.browser.evaluate(() => void (window.pretended.fractionLost = 0.05));
+  await until("ann sends redundant sound", async () => (await ann.browser.evaluate(arrivals, false)).sendsRed);
+  await stillSends(ann, "f");
   await ann.click("cam");
   await sends(ann);
+  const { answer } = await ann.inspect();
+  await ann.browser.evaluate(() => void window.dispatchEvent(new Event("online")));
+  await until("ann's leg has another answer", async () => iceOf((await ann.inspect()).answer) !== iceOf(answer));
+  await ann.isLive();
+  await stillSends(ann);
   await ann.click("cam");
   await sends(ann, "f");
   await ben.receives();

@@ -13,7 +13,7 @@ import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb";
 import { toCall, toFailure } from "../src/shell/wire";
 import { clock, endedText, explain, spoken } from "../src/text";
 import { ANN, refusal } from "./make";
-import { neededForAll, sizesOf } from "../src/core/sizes";
+import { neededForAll, pausedIn, sizesOf } from "../src/core/sizes";
 import { START_KBIT, startingAt } from "../src/core/startrate";
 
 function token(claims: object): string {
@@ -262,6 +262,14 @@ describe("the sizes of a picture", () => {
       const alone = sizesOf(width * height, "one").filter((size) => size.active);
       expect(alone).toEqual(all.filter((size) => size.active).slice(-1));
     }
+  });
+
+  it("stay switched off in an answer that knows nothing of it", () => {
+    const answer = (sizes: string): string => `a=rid:q recv\r\na=simulcast:recv ${sizes}\r\na=rtcp-mux\r\n`;
+    expect(pausedIn(answer("q;h;f"), ["q", "h"])).toBe(answer("~q;~h;f"));
+    expect(pausedIn(answer("~q;~h;f"), ["f"])).toBe(answer("q;h;~f"));
+    expect(pausedIn(answer("q;h"), [])).toBe(answer("q;h"));
+    expect(pausedIn("a=rtcp-mux\r\n", ["q"])).toBe("a=rtcp-mux\r\n");
   });
 
   it("need no more than what a way of which nothing is known is taken to carry", () => {

@@ -60,6 +60,7 @@ describe("what is sent of a picture", () => {
         video.send(track, true, choice);
         await done();
         expect([sender.track, sender.sizes], `${height} lines, ${choice}`).toEqual([track, sizes]);
+        expect(video.paused).toEqual(SIZE_NAMES.filter((name) => !sizes.includes(name)));
       }
     }
   });
@@ -75,7 +76,7 @@ describe("what is sent of a picture", () => {
       expect([sender.track, sender.sizes]).toEqual([track, one]);
       video.send(null, true, "one");
       await done();
-      expect([sender.track, sender.sizes]).toEqual([null, ""]);
+      expect([sender.track, sender.sizes, video.paused]).toEqual([null, "", SIZE_NAMES]);
       video.send(track, true, "one");
       await done();
       expect([sender.track, sender.sizes]).toEqual([track, one]);
@@ -106,6 +107,6 @@ describe("what is sent of a picture", () => {
       layered.send(track, true, choice);
       await done();
     }
-    expect([alone.sizes, alone.changes]).toEqual(["q", 0]);
+    expect([alone.sizes, alone.changes, layered.paused]).toEqual(["q", 0, []]);
   });
 });

@@ -55,17 +55,14 @@ export function sendLayers({ codec, mode }) {
   };
 }
 
-/**
- * Before the page's own code: its statistics say that the way out carries `window.wayBits` where that is a number, in bit/s; the way itself
- * stays as it is.
- */
+/** Before the page's own code: where its statistics have one of the names in `window.pretended`, they say that value; the way stays as it is. */
 export function pretendWay() {
+  window.pretended = {};
   const native = RTCPeerConnection.prototype.getStats;
   RTCPeerConnection.prototype.getStats = async function getStats(...given) {
     const all = await native.apply(this, given);
-    if (window.wayBits === undefined) return all;
-    const pretended = ([id, entry]) => [id, "availableOutgoingBitrate" in entry ? { ...entry, availableOutgoingBitrate: window.wayBits } : entry];
-    return new Map([...all].map(pretended));
+    const known = (entry) => Object.entries(window.pretended).filter(([name]) => name in entry);
+    return new Map([...all].map(([id, entry]) => [id, { ...entry, ...Object.fromEntries(known(entry)) }]));
   };
 }
 

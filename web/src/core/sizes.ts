@@ -48,6 +48,17 @@ export function neededForAll(pixels: number): number | null {
   return smaller.reduce((sum, { maxBitrate }) => sum + maxBitrate, pixels >= THREE_FROM ? LARGEST_OF_THREE : LARGEST_OF_TWO);
 }
 
+/**
+ * The router's answer as if it had asked to pause these sizes and no other (RFC 8853, section 5.1). Chromium takes from every answer which
+ * encodings are active, and would begin with all of them again.
+ */
+export function pausedIn(sdp: string, paused: readonly string[]): string {
+  return sdp.replace(/^(a=simulcast:recv )(.*)/m, (_, head: string, list: string) => {
+    const names = list.split(";").map((name) => name.replace(/^~/, ""));
+    return head + names.map((name) => (paused.includes(name) ? `~${name}` : name)).join(";");
+  });
+}
+
 function allSizesOf(pixels: number): readonly [Size, Size, Size] {
   const size = (scaleResolutionDownBy: number, maxBitrate: number): Size => ({ active: true, scaleResolutionDownBy, maxBitrate });
   if (pixels >= THREE_FROM) return [size(4, 100_000), size(2, 350_000), size(1, VIDEO_BITRATE_MAX)];

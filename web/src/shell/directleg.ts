@@ -85,7 +85,7 @@ export class DirectLeg {
   /** Each packet of sound carries the one before as well, or not. Before both descriptions are there it is not done; ask again later. */
   protect(redundant: boolean): void {
     void this.#then(async () => {
-      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant, false))) this.#redundant = redundant;
+      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant))) this.#redundant = redundant;
     }).catch(() => "the connection was closed meanwhile");
   }
 

@@ -2,7 +2,7 @@
 
 import type { IceState } from "../core/leg";
 import { agreedToRepeat, repeatingSound, soundOrdered } from "../core/redundancy";
-import { SIZE_NAMES, sizesOf } from "../core/sizes";
+import { pausedIn, SIZE_NAMES, sizesOf } from "../core/sizes";
 import { START_KBIT, startingAt } from "../core/startrate";
 import type { Relay } from "./api";
 import { MediaLines } from "./path";
@@ -59,7 +59,7 @@ export class Leg {
       const agreed = agreedToRepeat(startingAt(sdp, START_KBIT));
       this.#repeats = agreed.repeats;
       const ordered = soundOrdered(agreed.sdp, this.#redundant, this.#repeats);
-      await this.connection.setRemoteDescription({ type: "answer", sdp: ordered });
+      await this.connection.setRemoteDescription({ type: "answer", sdp: pausedIn(ordered, this.lines.pausedSizes) });
       return this.#iceState() === "connected" ? "connected" : null;
     });
   }
@@ -67,7 +67,8 @@ export class Leg {
   /** Each packet of sound carries the one before as well, or not. While anything is offered it is not done; ask again later. */
   protect(redundant: boolean): void {
     void this.#then(async () => {
-      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant, this.#repeats))) this.#redundant = redundant;
+      const router = { repeats: this.#repeats, lines: this.lines };
+      if (redundant !== this.#redundant && (await sendRedundant(this.connection, redundant, router))) this.#redundant = redundant;
     }).catch(() => "the connection was closed meanwhile");
   }
 

@@ -31,6 +31,11 @@ export class MediaLines {
     this.#video.send(video, on.video, sizes);
   }
 
+  /** The names of the sizes of the picture that are switched off at this moment: what the other end's answer has to say as well. */
+  get pausedSizes(): readonly string[] {
+    return this.#video.paused;
+  }
+
   /** A picture of this path has been drawn by this element, in sight or behind another one. */
   readonly drawn = (element: HTMLVideoElement): void => {
     this.#drawn += 1;

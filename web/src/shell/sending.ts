@@ -25,6 +25,7 @@ export class Sending {
   #choice: Choice = "all";
   /** What the sizes are for. */
   #sized: { readonly pixels: number; readonly choice: Choice } = UNSIZED;
+  #paused: readonly string[] = [];
 
   constructor(
     readonly sender: RTCRtpSender,
@@ -37,6 +38,11 @@ export class Sending {
     this.#on = on;
     this.#choice = choice;
     if (!this.#busy) void this.#catchUp();
+  }
+
+  /** The names of those of several sizes that are switched off. */
+  get paused(): readonly string[] {
+    return this.#paused;
   }
 
   async #catchUp(): Promise<void> {
@@ -82,7 +88,7 @@ export class Sending {
     if (track !== null || parameters.encodings.length < 2) return;
     this.#sized = UNSIZED;
     for (const encoding of parameters.encodings) encoding.active = false;
-    await this.sender.setParameters(parameters).catch(() => undefined);
+    await this.#setSizes(parameters);
   }
 
   /** Where a picture is sent in several sizes: those that this one can have, before its first frame. */
@@ -92,6 +98,11 @@ export class Sending {
     const parameters = this.sender.getParameters();
     if (parameters.encodings.length < 2) return;
     for (const [i, encoding] of parameters.encodings.entries()) Object.assign(encoding, sizesOf(pixels, choice)[i]);
+    await this.#setSizes(parameters);
+  }
+
+  async #setSizes(parameters: RTCRtpSendParameters): Promise<void> {
+    this.#paused = parameters.encodings.filter(({ active }) => !active).map(({ rid }) => rid ?? "");
     await this.sender.setParameters(parameters).catch(() => undefined);
   }
 }
