@@ -1,5 +1,5 @@
-//! The sockets of a lane. On this machine's loopback many legs share one, each with an address of its own: 127.0.0.0/8 is all ours, so the
-//! router sees as many clients, and one system call takes what came for all of them. Elsewhere a leg has its own socket.
+//! The sockets of a thread with many legs. On this machine's loopback many legs share one, each with an address of its own: 127.0.0.0/8 is all
+//! ours, so the server sees as many clients, and one system call takes what came for all of them. Elsewhere a leg has its own socket.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,12 +17,13 @@ use super::socket::{Buffers, Socket};
 /// Asked of the kernel for a socket that legs share. The more it gives, the more of them share one.
 const SHARED_BUFFER_BYTES: usize = 8 << 20;
 
-/// How long a lane may stand still and lose nothing. Higher has fewer legs share a socket.
-const STANDS_STILL: Duration = Duration::from_millis(500);
-
 /// What a packet takes of the kernel's buffer, of sound or of a picture, with the kernel's own structures: as many as a buffer took, divided.
 const AUDIO_PACKET_BYTES: usize = 1280;
 const VIDEO_PACKET_BYTES: usize = 2304;
+
+/// Most bytes of datagrams that leave as one run (UDP's own limit, less headers), and most of them: the kernel takes no more.
+const RUN_BYTES_MAX: usize = 65_000;
+const RUN_DATAGRAMS_MAX: usize = 64;
 
 /// Packets of sound a second.
 const AUDIO_PACKETS: usize = 50;
@@ -33,8 +34,19 @@ const LEGS_MAX: usize = 1000;
 /// Legs in each 256 addresses: those that end with 0, 1 and 255 stay free.
 const LEGS_PER_NETWORK: usize = 250;
 
-/// The sockets of one lane.
-pub(super) struct Ports {
+/// How a thread's sockets are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PortsConfig {
+    /// How long the thread may stand still and lose nothing. Higher has fewer legs share a socket.
+    pub(crate) stands_still: Duration,
+    /// Datagrams of one size that a leg sends to one address in a row leave as one (UDP GSO), which a server that takes runs receives as
+    /// one, as from a network card that joins what comes at once.
+    pub(crate) joins: bool,
+}
+
+/// The sockets of one thread.
+pub(crate) struct Ports {
+    config: PortsConfig,
     ports: Vec<Option<Port>>,
     free: Vec<usize>,
     /// Those with something to send.
@@ -44,11 +56,11 @@ pub(super) struct Ports {
 
 /// Where a leg is.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
-    /// Which of the lane's sockets.
+pub(crate) struct Place {
+    /// Which of the thread's sockets.
     pub(super) port: usize,
     /// The address that it sends from.
-    pub(super) local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// What the kernel's buffer must hold for it; 0 for one that does not share.
     bytes: usize,
 }
@@ -61,24 +73,64 @@ struct Port {
     /// What the kernel's buffer must hold for them, and holds.
     taken_bytes: usize,
     bytes: usize,
-    /// What is to be sent: destination, source, and where it is in `contents`.
-    waiting: Vec<(SocketAddr, IpAddr, Range<usize>)>,
+    /// What is to be sent, and what it says.
+    waiting: Vec<Run>,
     contents: Vec<u8>,
 }
 
-impl Ports {
-    pub(super) fn new() -> Self {
-        Self { ports: Vec::new(), free: Vec::new(), unsent: Vec::new(), batch: Batch::new() }
+/// A datagram, or several back to back.
+struct Run {
+    destination: SocketAddr,
+    source: IpAddr,
+    /// The size of each; the last may be shorter.
+    size: usize,
+    count: usize,
+    /// Where they are.
+    contents: Range<usize>,
+}
+
+impl Run {
+    fn takes(&self, destination: SocketAddr, source: IpAddr, len: usize) -> bool {
+        let is_whole = self.contents.len() == self.size * self.count;
+        let has_room = self.count < RUN_DATAGRAMS_MAX && self.contents.len() + len <= RUN_BYTES_MAX;
+        self.destination == destination && self.source == source && len <= self.size && is_whole && has_room
     }
 
-    /// A place for the leg of this key, which sends to a router on this machine's loopback: one that others share, if it can be.
-    pub(super) fn share(
+    fn message<'a>(&self, contents: &'a [u8], segment: Option<usize>) -> Message<'a> {
+        let segment = segment.and_then(|size| u16::try_from(size).ok());
+        Message { destination: self.destination, source: Some(self.source), contents, segment }
+    }
+}
+
+impl Ports {
+    pub(crate) fn new(config: PortsConfig) -> Self {
+        Self { config, ports: Vec::new(), free: Vec::new(), unsent: Vec::new(), batch: Batch::new() }
+    }
+
+    /// A place for the leg of this key, which reaches its server from `local`: on this machine's loopback one that others share, if it can be;
+    /// elsewhere one of its own there. `video`: what comes for it besides sound.
+    pub(crate) fn place(
+        &mut self,
+        registry: &Registry,
+        key: usize,
+        local: SocketAddr,
+        video: Option<SyntheticVideoConfig>,
+    ) -> io::Result<Place> {
+        if local.ip() == Ipv4Addr::LOCALHOST
+            && let Ok(place) = self.share(registry, key, video)
+        {
+            return Ok(place);
+        }
+        self.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)
+    }
+
+    fn share(
         &mut self,
         registry: &Registry,
         key: usize,
         video: Option<SyntheticVideoConfig>,
     ) -> io::Result<Place> {
-        let needs = needs(video);
+        let needs = needs(self.config.stands_still, video);
         let has_place = |port: &Port| port.legs.len() < LEGS_MAX || port.legs.iter().any(Option::is_none);
         let has_room =
             |port: &Port| port.is_shared && port.taken_bytes + needs <= port.bytes && has_place(port);
@@ -91,7 +143,7 @@ impl Ports {
     }
 
     /// A place of its own for the leg of this key.
-    pub(super) fn own(&mut self, registry: &Registry, key: usize, socket: Socket) -> io::Result<Place> {
+    pub(crate) fn own(&mut self, registry: &Registry, key: usize, socket: Socket) -> io::Result<Place> {
         let at = self.add(registry, socket, false)?;
         self.enter(at, key, 0)
     }
@@ -124,7 +176,7 @@ impl Ports {
     }
 
     /// Hands out what has come to a socket: leg, time of arrival in microseconds since 1970, source, datagram. True if there is more.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &self,
         at: usize,
         buffers: &mut Buffers,
@@ -140,22 +192,29 @@ impl Ports {
     }
 
     /// Takes a datagram of a leg. Leaves with others, at the latest with [`Ports::flush`]. Gives how many the kernel did not take.
-    pub(super) fn send(&mut self, place: Place, destination: SocketAddr, datagram: &[u8]) -> u64 {
+    pub(crate) fn send(&mut self, place: Place, destination: SocketAddr, datagram: &[u8]) -> u64 {
         let Some(Some(port)) = self.ports.get_mut(place.port) else { return 1 };
         if !port.is_shared {
             return u64::from(!port.socket.send(destination, datagram));
         }
-        let start = port.contents.len();
+        let (source, start) = (place.local.ip(), port.contents.len());
         port.contents.extend_from_slice(datagram);
+        let contents = start..port.contents.len();
+        let run = port.waiting.last_mut().filter(|_| self.config.joins);
+        if let Some(run) = run.filter(|run| run.takes(destination, source, datagram.len())) {
+            run.count += 1;
+            run.contents.end = contents.end;
+            return 0;
+        }
         if port.waiting.is_empty() {
             self.unsent.push(place.port);
         }
-        port.waiting.push((destination, place.local.ip(), start..port.contents.len()));
+        port.waiting.push(Run { destination, source, size: datagram.len(), count: 1, contents });
         if port.waiting.len() < MAX_MESSAGES { 0 } else { self.flush() }
     }
 
     /// Sends what waits. Gives how many datagrams the kernel did not take.
-    pub(super) fn flush(&mut self) -> u64 {
+    pub(crate) fn flush(&mut self) -> u64 {
         let mut refused = 0;
         while let Some(at) = self.unsent.pop() {
             refused += self.flush_one(at);
@@ -164,7 +223,7 @@ impl Ports {
     }
 
     /// The local ports of all of them.
-    pub(super) fn numbers(&self) -> Vec<u16> {
+    pub(crate) fn numbers(&self) -> Vec<u16> {
         self.ports.iter().flatten().map(|port| port.socket.local().port()).collect()
     }
 
@@ -173,16 +232,15 @@ impl Ports {
         let Some(Some(port)) = ports.get_mut(at) else { return 0 };
         let mut refused = 0;
         let mut rest = &port.waiting[..];
-        while !rest.is_empty() {
-            let messages = rest.iter().map(|(destination, source, contents)| Message {
-                destination: *destination,
-                source: Some(*source),
-                contents: &port.contents[contents.clone()],
-                segment: None,
+        while let Some(first) = rest.first() {
+            let messages = rest.iter().map(|run| {
+                run.message(&port.contents[run.contents.clone()], (run.count > 1).then_some(run.size))
             });
-            // It took none: the first is in the way of the others.
             let sent = batch.send(port.socket.as_fd(), messages).unwrap_or(0);
-            refused += u64::from(sent == 0);
+            if sent == 0 {
+                // It took none: the first is in the way of the others.
+                refused += send_apart(batch, &port.socket, first, &port.contents[first.contents.clone()]);
+            }
             rest = &rest[sent.max(1)..];
         }
         port.waiting.clear();
@@ -219,6 +277,15 @@ impl Ports {
     }
 }
 
+/// Sends one by one what the kernel did not take as a run; how many it does not take at all.
+fn send_apart(batch: &mut Batch, socket: &Socket, run: &Run, contents: &[u8]) -> u64 {
+    let alone = contents.chunks(run.size.max(1)).filter(|_| run.count > 1);
+    let sent = alone.filter(|one| {
+        batch.send(socket.as_fd(), std::iter::once(run.message(one, None))).is_ok_and(|sent| sent == 1)
+    });
+    (run.count - sent.count()) as u64
+}
+
 /// A socket for every address of the loopback.
 fn shared() -> io::Result<Socket> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -230,9 +297,9 @@ fn shared() -> io::Result<Socket> {
     Socket::new(socket)
 }
 
-/// What the kernel's buffer must hold for a leg: what comes in [`STANDS_STILL`], and a key frame.
-fn needs(video: Option<SyntheticVideoConfig>) -> usize {
-    let while_still = |packets: usize| packets * STANDS_STILL.as_millis() as usize / 1000;
+/// What the kernel's buffer must hold for a leg: what comes while the thread stands still, and a key frame.
+fn needs(stands_still: Duration, video: Option<SyntheticVideoConfig>) -> usize {
+    let while_still = |packets: usize| packets * stands_still.as_millis() as usize / 1000;
     let video = video.map_or(0, |video| {
         let packets = while_still(video.frames_per_second as usize * video.packets_per_frame);
         packets + video.keyframe_bytes.div_ceil(video.packet_bytes.max(1))
@@ -264,10 +331,11 @@ mod tests {
     }
 
     impl World {
-        fn new() -> Self {
+        fn new(joins: bool) -> Self {
             let router = UdpSocket::bind("127.0.0.1:0").unwrap();
             router.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            Self { poll: mio::Poll::new().unwrap(), ports: Ports::new(), router }
+            let config = PortsConfig { stands_still: Duration::from_millis(500), joins };
+            Self { poll: mio::Poll::new().unwrap(), ports: Ports::new(config), router }
         }
 
         fn share(&mut self, key: usize) -> Place {
@@ -286,7 +354,7 @@ mod tests {
         }
 
         fn heard(&self) -> (Vec<u8>, SocketAddr) {
-            let mut bytes = [0; 100];
+            let mut bytes = [0; 2000];
             let (len, source) = self.router.recv_from(&mut bytes).unwrap();
             (bytes[..len].to_vec(), source)
         }
@@ -311,7 +379,7 @@ mod tests {
 
     #[test]
     fn legs_that_share_a_socket_are_each_answered() {
-        let mut world = World::new();
+        let mut world = World::new(false);
         let places: Vec<Place> = (0..600).map(|key| world.share(key)).collect();
         let used: std::collections::HashSet<usize> = places.iter().map(|place| place.port).collect();
         assert!(used.len() < 100, "{} sockets for 600 legs", used.len());
@@ -328,7 +396,7 @@ mod tests {
 
     #[test]
     fn who_is_gone_hears_nothing_and_leaves_its_place_to_another() {
-        let mut world = World::new();
+        let mut world = World::new(false);
         let (first, second) = (world.share(1), world.share(2));
         world.ports.leave(world.poll.registry(), first);
         world.router.send_to(b"late", first.local).unwrap();
@@ -346,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_leg_with_a_socket_of_its_own_may_change_it() {
-        let mut world = World::new();
+        let mut world = World::new(false);
         let before = world.own(4);
         let after = world.ports.change(world.poll.registry(), 4, before).unwrap();
         assert!(before.local.ip() == after.local.ip() && before.local.port() != after.local.port());
@@ -358,8 +426,46 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_a_leg_arrive_one_by_one_with_what_others_sent() {
+        let mut world = World::new(true);
+        let router = world.router.local_addr().unwrap();
+        let places = [1, 2].map(|key| world.share(key));
+        let mut expected = Vec::new();
+        // A shorter one ends a run, and a longer one begins another; so does another leg.
+        for (round, (leg, len)) in
+            [(0, 900), (0, 900), (0, 900), (0, 40), (0, 900), (1, 900), (1, 900), (0, 1000)]
+                .into_iter()
+                .enumerate()
+        {
+            let said = vec![round as u8; len];
+            assert_eq!(world.ports.send(places[leg], router, &said), 0);
+            expected.push((said, places[leg].local));
+        }
+        let waiting = &world.ports.ports[places[0].port].as_ref().unwrap().waiting;
+        assert_eq!(waiting.iter().map(|run| run.count).collect::<Vec<_>>(), [4, 1, 2, 1]);
+        assert_eq!(world.ports.flush(), 0);
+        let heard: Vec<_> = expected.iter().map(|_| world.heard()).collect();
+        assert_eq!(heard, expected);
+    }
+
+    #[test]
+    fn of_a_run_that_the_kernel_does_not_take_each_is_counted() {
+        let mut world = World::new(true);
+        let place = world.share(1);
+        // Nobody has port 0.
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        for _ in 0..3 {
+            assert_eq!(world.ports.send(place, nowhere, &[1; 500]), 0);
+        }
+        let router = world.router.local_addr().unwrap();
+        assert_eq!(world.ports.send(place, router, b"there"), 0);
+        assert_eq!(world.ports.flush(), 3);
+        assert_eq!(world.heard().0, b"there");
+    }
+
+    #[test]
     fn one_that_the_kernel_refuses_is_counted_and_keeps_nobody_back() {
-        let mut world = World::new();
+        let mut world = World::new(false);
         let place = world.share(5);
         let router = world.router.local_addr().unwrap();
         for said in [&b"one"[..], &[0; 70_000], b"three"] {

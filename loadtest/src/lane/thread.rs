@@ -1,6 +1,6 @@
 //! The thread of a lane.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::mailbox::Mailboxes;
 use super::network::Network;
-use super::port::{Place, Ports};
+use super::port::{Place, Ports, PortsConfig};
 use super::socket::{Buffers, Socket, local_towards};
 use super::{Command, Gauges, LaneReport, LegError, LegState, NewLeg, clock};
 use crate::over_time::OverTime;
@@ -40,6 +40,9 @@ fn gathers(legs: usize) -> Duration {
 /// Legs that are served before what they send leaves. Higher has the first packet wait for the last while they are made, lower costs
 /// system calls.
 const SERVED_AT_ONCE: usize = 64;
+
+/// A lane may have to wait for a core that other programs use as well. Its legs' packets leave one by one, as those of clients that are paced.
+const PORTS: PortsConfig = PortsConfig { stands_still: Duration::from_millis(500), joins: false };
 
 /// How often the gauges are brought up to date.
 const GAUGES_EVERY: Duration = Duration::from_millis(200);
@@ -118,7 +121,7 @@ impl Worker {
             seats: Vec::new(),
             free: Vec::new(),
             wheel: Wheel::new(now),
-            ports: Ports::new(),
+            ports: Ports::new(PORTS),
             buffers: Buffers::new(),
             mailboxes: Mailboxes::default(),
             ready: Vec::new(),
@@ -371,11 +374,10 @@ impl Worker {
     fn place(&mut self, key: usize, new: &NewLeg) -> Result<Place, LegError> {
         let local = local_towards(&new.answer, new.server_is_loopback)?;
         let registry = self.poll.registry();
-        let shares = new.network.is_none() && local.ip() == Ipv4Addr::LOCALHOST;
-        if shares && let Ok(place) = self.ports.share(registry, key, new.config.video) {
-            return Ok(place);
+        match new.network {
+            None => Ok(self.ports.place(registry, key, local, new.config.video)?),
+            Some(_) => Ok(self.ports.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)?),
         }
-        Ok(self.ports.own(registry, key, Socket::new(UdpSocket::bind(local)?)?)?)
     }
 
     fn remove(&mut self, key: usize) -> Option<Seat> {
