@@ -1,9 +1,9 @@
 //! A lane: one thread that carries the media of many legs, with one `epoll` and one timer wheel for all of them.
 
 pub(crate) mod clock;
-mod mailbox;
+pub(crate) mod mailbox;
 mod network;
-mod port;
+pub(crate) mod port;
 pub(crate) mod socket;
 mod thread;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use duocast_client::media::SyntheticVideoConfig;
 use duocast_udp::{Batch, MAX_MESSAGES, Message};
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 
 use super::socket::{Buffers, Socket};
 
@@ -154,6 +154,20 @@ impl Ports {
         let next = self.own(registry, key, socket)?;
         self.leave(registry, place);
         Ok(next)
+    }
+
+    /// A socket alone at a leg's shared address, for what must be settled before there is a leg: as long as it is open, what comes for the
+    /// address comes there.
+    pub(crate) fn lend(&self, place: Place) -> io::Result<UdpSocket> {
+        let Some(Some(port)) = self.ports.get(place.port) else { return Err(io::ErrorKind::NotFound.into()) };
+        let shared = SockRef::from(&port.socket);
+        let alone = socket2::Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        alone.set_reuse_address(true)?;
+        // Only now, so that nobody else can take the port.
+        shared.set_reuse_address(true)?;
+        let bound = alone.bind(&place.local.into());
+        shared.set_reuse_address(false)?;
+        bound.map(|()| alone.into())
     }
 
     /// The leg is gone. What it sent and was not flushed is lost.
@@ -461,6 +475,26 @@ mod tests {
         assert_eq!(world.ports.send(place, router, b"there"), 0);
         assert_eq!(world.ports.flush(), 3);
         assert_eq!(world.heard().0, b"there");
+    }
+
+    #[test]
+    fn who_settles_something_first_has_the_address_alone_for_that_time() {
+        let mut world = World::new(false);
+        let place = world.share(1);
+        let other = world.share(2);
+        let alone = world.ports.lend(place).unwrap();
+        alone.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        alone.send_to(b"may I?", world.router.local_addr().unwrap()).unwrap();
+        assert_eq!(world.heard(), (b"may I?".to_vec(), place.local));
+        world.router.send_to(b"you may", place.local).unwrap();
+        world.router.send_to(b"for another", other.local).unwrap();
+        let mut bytes = [0; 20];
+        let len = alone.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..len], b"you may");
+        assert_eq!(world.received(1), [(2, b"for another".to_vec())]);
+        drop(alone);
+        world.router.send_to(b"media", place.local).unwrap();
+        assert_eq!(world.received(1), [(1, b"media".to_vec())]);
     }
 
     #[test]

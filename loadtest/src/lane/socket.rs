@@ -38,12 +38,6 @@ impl Buffers {
 }
 
 impl Socket {
-    /// Binds the address from which the router of this SDP answer is reached.
-    pub(crate) fn towards(answer: &str, server_is_loopback: bool) -> Result<Self, LegError> {
-        let local = local_towards(answer, server_is_loopback)?;
-        Ok(Self::new(std::net::UdpSocket::bind(local)?)?)
-    }
-
     /// Around a socket that is bound.
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
@@ -99,7 +93,7 @@ impl Socket {
 }
 
 /// The address from which the router of this SDP answer is reached, with port 0.
-pub(super) fn local_towards(answer: &str, server_is_loopback: bool) -> Result<SocketAddr, LegError> {
+pub(crate) fn local_towards(answer: &str, server_is_loopback: bool) -> Result<SocketAddr, LegError> {
     let target = choose_target(&candidates(answer), server_is_loopback).ok_or(RouteError::NoCandidate)?;
     Ok(local_address_towards(target).map_err(RouteError::Unreachable)?)
 }

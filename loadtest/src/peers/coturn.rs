@@ -10,7 +10,6 @@ use super::stun::Credential;
 use super::turn::{Allocation, Channel};
 use super::wire::Framed;
 use super::{Peer, PeersError, Setup};
-use crate::lane::socket::Socket;
 
 /// Debian's package and its program.
 pub(super) const PACKAGE: &str = "coturn";
@@ -38,7 +37,10 @@ impl Coturn {
         let mut process = Process::start(PACKAGE, Path::new(PROGRAM), &args, setup.server_core, folder)?;
         // Ready when it grants a relay.
         let probe = credential.clone();
-        let is_ready = async |_: &str| Allocation::new(server, &probe).ok().map(|_| ());
+        let is_ready = async |_: &str| {
+            let socket = UdpSocket::bind((server.ip(), 0)).ok()?;
+            Allocation::new(socket, server, &probe).ok().map(|_| ())
+        };
         process.ready(is_ready).await?;
         Ok(Self { process, server, credential })
     }
@@ -47,14 +49,20 @@ impl Coturn {
 impl Peer for Coturn {
     async fn connect(&mut self, _call: usize, generator: &Link) -> Result<(), PeersError> {
         let refused = |error| PeersError::Call { name: PACKAGE, why: format!("{error}") };
-        let allocation = || Allocation::new(self.server, &self.credential).map_err(refused);
-        let parties = [allocation()?, allocation()?];
+        let local = SocketAddr::new(self.server.ip(), 0);
+        let spots = [generator.reserve(local).await?, generator.reserve(local).await?];
+        let mut parties = Vec::new();
+        for spot in &spots {
+            let socket = generator.lend(spot).await?;
+            parties.push(Allocation::new(socket, self.server, &self.credential).map_err(refused)?);
+        }
         parties[0].bind_channel(parties[1].relayed).map_err(refused)?;
         parties[1].bind_channel(parties[0].relayed).map_err(refused)?;
-        for party in parties {
-            let socket = Socket::new(party.socket)?;
+        // Their sockets close: from now on what comes is the generator's.
+        drop(parties);
+        for spot in spots {
             let wire = Framed::new(Channel, self.server, rand::random::<u32>() >> 1);
-            generator.add(End { wire: Box::new(wire), socket, sends: true }).await?;
+            generator.add(End { wire: Box::new(wire), spot, sends: true });
         }
         Ok(())
     }

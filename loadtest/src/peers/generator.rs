@@ -1,47 +1,53 @@
 //! The other end of every server: one thread that sends all parties' media at its due time and takes in what comes.
 //!
 //! It sends each packet at its own moment instead of on a common tick, so that servers meet packets as a hundred
-//! independent clients would send them. Between two moments it sleeps; what arrives meanwhile bears the kernel's time.
+//! independent clients would send them. Between two moments it sleeps, for [`TURN`](worker::TURN) at least: what is due by then leaves together,
+//! and what arrives meanwhile bears the kernel's time.
+//!
+//! - [`Schedule`](schedule::Schedule): who sends what when, pure. [`Seat`](seat::Seat): a party, and what it counts. [`Worker`]: the thread.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+mod schedule;
+mod seat;
+mod worker;
+
 use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::{Events, Interest, Poll, Token};
+use mio::Poll;
 use tokio::sync::oneshot;
+use worker::Worker;
 
 use super::PeersError;
-use super::media::{AUDIO_EVERY, FRAMES_PER_SECOND, Media, PACKETS_PER_FRAME, phases};
-use super::wire::{Heard, Wire};
+use super::media::Media;
+use super::wire::Wire;
 use crate::histogram::Histogram;
-use crate::lane::clock;
-use crate::lane::socket::{Buffers, Socket};
-use crate::peer::{Reception, SentBook, Wheel};
-use crate::run::socket_drops;
+use crate::lane::port::Place;
 
-/// A sender that is later than this leaves out what it missed.
-const LATE_MAX: Duration = Duration::from_millis(200);
-
-/// Longest sleep: commands and first packets wait no longer.
-const SLEEP_MAX: Duration = Duration::from_millis(1);
-
-/// Shorter times between two audio packets are as they should be ([`AUDIO_EVERY`]).
+/// Shorter times between two audio packets are as they should be ([`AUDIO_EVERY`](super::media::AUDIO_EVERY)).
 pub(super) const GAP_MIN: Duration = Duration::from_millis(21);
 
-/// Most gaps that are kept; at the bound later ones are not told. A minute of bad audio of a hundred parties has fewer.
-const GAPS_MAX: usize = 100_000;
+/// An address that is kept for an end.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    key: usize,
+    place: Place,
+}
 
-/// Events taken by one system call; more wait for the next.
-const EVENTS_MAX: usize = 1024;
+impl Spot {
+    /// Where the end sends from.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.place.local
+    }
+}
 
-/// One socket's end of a party.
+/// A party's end towards a server; it may have two.
 pub(super) struct End {
     pub(super) wire: Box<dyn Wire>,
-    pub(super) socket: Socket,
+    pub(super) spot: Spot,
     /// Sends media once it begins; others only receive.
     pub(super) sends: bool,
 }
@@ -60,7 +66,9 @@ impl Window {
 }
 
 enum Command {
-    Add { end: End, added: oneshot::Sender<io::Result<()>>, connected: oneshot::Sender<()> },
+    Reserve { local: SocketAddr, reserved: oneshot::Sender<io::Result<Spot>> },
+    Lend { spot: Spot, lent: oneshot::Sender<io::Result<UdpSocket>> },
+    Add { end: End, connected: oneshot::Sender<()> },
     Begin(Window),
     Count(Window),
     Stop,
@@ -91,7 +99,7 @@ pub(super) struct Report {
     pub(super) forwarded: u64,
     /// From the mark to the kernel's receipt, of packets sent in the window.
     pub(super) latency: Histogram,
-    /// How late packets were sent, in the window.
+    /// How late packets were sent, in the window: what they waited for others and for the thread.
     pub(super) lag: Histogram,
     /// CPU time of the thread in the window.
     pub(super) cpu: Duration,
@@ -144,13 +152,26 @@ impl Drop for Generator {
 }
 
 impl Link {
+    /// Keeps an address for an end that reaches its server from `local` (port 0: any): on the loopback it is an address of its own of a socket that
+    /// others share. It is kept until the thread ends.
+    pub(super) async fn reserve(&self, local: SocketAddr) -> Result<Spot, PeersError> {
+        let (reserved, answer) = oneshot::channel();
+        self.send(Command::Reserve { local, reserved });
+        Ok(answer.await.map_err(|_| PeersError::GeneratorGone)??)
+    }
+
+    /// A socket alone at an address that is kept, for what must be settled with the server before the end is added. Close it before that.
+    pub(super) async fn lend(&self, spot: &Spot) -> Result<UdpSocket, PeersError> {
+        let (lent, answer) = oneshot::channel();
+        self.send(Command::Lend { spot: *spot, lent });
+        Ok(answer.await.map_err(|_| PeersError::GeneratorGone)??)
+    }
+
     /// Puts an end on the thread; it starts to connect. What comes back waits until it is connected.
-    pub(super) async fn add(&self, end: End) -> Result<oneshot::Receiver<()>, PeersError> {
-        let (added, answer) = oneshot::channel();
+    pub(super) fn add(&self, end: End) -> oneshot::Receiver<()> {
         let (connected, waiting) = oneshot::channel();
-        self.send(Command::Add { end, added, connected });
-        answer.await.map_err(|_| PeersError::GeneratorGone)??;
-        Ok(waiting)
+        self.send(Command::Add { end, connected });
+        waiting
     }
 
     /// Everybody begins to send.
@@ -174,276 +195,30 @@ impl Link {
     }
 }
 
-struct Seat {
-    end: End,
-    audio: Reception,
-    video: Reception,
-    marks: SentBook,
-    connected: Option<oneshot::Sender<()>>,
-    audio_heard_at: Option<u64>,
-}
-
-/// Something to send: when, who, audio or video, and the how-manieth.
-type Due = Reverse<(Instant, usize, bool, u64)>;
-
-struct Worker {
-    poll: Poll,
-    inbox: mpsc::Receiver<Command>,
-    is_over: Arc<AtomicBool>,
-    media: Arc<Media>,
-    seats: Vec<Seat>,
-    due: BinaryHeap<Due>,
-    wheel: Wheel,
-    buffers: Buffers,
-    ready: Vec<usize>,
-    window: Option<Window>,
-    cpu_at_start: Option<Duration>,
-    has_cpu: bool,
-    report: Report,
-}
-
-impl Worker {
-    fn new(poll: Poll, inbox: mpsc::Receiver<Command>, is_over: Arc<AtomicBool>, media: Arc<Media>) -> Self {
-        Self {
-            poll,
-            inbox,
-            is_over,
-            media,
-            seats: Vec::new(),
-            due: BinaryHeap::new(),
-            wheel: Wheel::new(Instant::now()),
-            buffers: Buffers::new(),
-            ready: Vec::new(),
-            window: None,
-            cpu_at_start: None,
-            has_cpu: false,
-            report: Report::default(),
-        }
-    }
-
-    fn run(mut self) -> Report {
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.is_over.load(Ordering::Relaxed) {
-            self.wait(&mut events);
-            self.ready.extend(events.iter().map(|event| event.token().0));
-            while let Ok(command) = self.inbox.try_recv() {
-                self.obey(command);
-            }
-            self.receive();
-            self.pass_time();
-            self.send_due();
-            self.watch_cpu();
-        }
-        let ports: HashSet<u16> = self.seats.iter().map(|seat| seat.end.socket.local().port()).collect();
-        self.report.drops = socket_drops(&ports).unwrap_or(0);
-        self.report
-    }
-
-    /// Sleeps to the microsecond where it matters: the poll itself knows milliseconds only.
-    fn wait(&mut self, events: &mut Events) {
-        if self.ready.is_empty() {
-            let sending = self.due.peek().map(|Reverse((at, ..))| *at);
-            let next = [sending, self.wheel.next()].into_iter().flatten().min();
-            let now = Instant::now();
-            let sleep = next.map_or(SLEEP_MAX, |at| at.saturating_duration_since(now)).min(SLEEP_MAX);
-            if !sleep.is_zero() {
-                std::thread::sleep(sleep);
-            }
-        }
-        if let Err(error) = self.poll.poll(events, Some(Duration::ZERO)) {
-            // EINTR is the only one that happens; `events` is empty then.
-            tracing::debug!(%error, "waiting for sockets was interrupted");
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Add { mut end, added, connected } => {
-                let key = self.seats.len();
-                let registry = self.poll.registry();
-                let registered = registry.register(end.socket.source(), Token(key), Interest::READABLE);
-                let is_added = registered.is_ok();
-                // Who asked may have given up meanwhile.
-                let _ = added.send(registered);
-                if is_added {
-                    self.seats.push(Seat {
-                        end,
-                        audio: Reception::default(),
-                        video: Reception::default(),
-                        marks: SentBook::default(),
-                        connected: Some(connected),
-                        audio_heard_at: None,
-                    });
-                    self.after(key, clock::moment().unix_micros);
-                }
-            }
-            Command::Begin(window) => {
-                self.window = Some(window);
-                let senders = self.seats.iter().enumerate().filter(|(_, seat)| seat.end.sends);
-                let senders: Vec<usize> = senders.map(|(key, _)| key).collect();
-                for (party, key) in senders.into_iter().enumerate() {
-                    self.begin_sending(key, party);
-                }
-            }
-            Command::Count(window) => self.window = Some(window),
-            Command::Stop => self.due.clear(),
-        }
-    }
-
-    fn begin_sending(&mut self, key: usize, party: usize) {
-        let start = Instant::now();
-        let (audio, video) = phases(party);
-        self.due.push(Reverse((start + AUDIO_EVERY.mul_f64(audio), key, true, 0)));
-        self.due.push(Reverse((start + frame_interval().mul_f64(video), key, false, 0)));
-    }
-
-    fn receive(&mut self) {
-        for key in std::mem::take(&mut self.ready) {
-            let at = clock::moment();
-            let seat = &mut self.seats[key];
-            let (window, report) = (self.window, &mut self.report);
-            let Seat { end: End { wire, socket, .. }, audio, video, audio_heard_at, .. } = seat;
-            let has_more = socket.receive(&mut self.buffers, |arrived, source, _, datagram| {
-                wire.handle_datagram(at, source, datagram);
-                while let Some(heard) = wire.poll_heard() {
-                    let reception = if heard.is_audio { &mut *audio } else { &mut *video };
-                    note(report, window, reception, heard, arrived);
-                    if heard.is_audio {
-                        note_gap(report, audio_heard_at, arrived);
-                    }
-                }
-            });
-            if has_more {
-                self.ready.push(key);
-            }
-            self.after(key, at.unix_micros);
-        }
-    }
-
-    fn pass_time(&mut self) {
-        let at = clock::moment();
-        let mut due = Vec::new();
-        self.wheel.advance(at.now, &mut due);
-        for key in due {
-            self.seats[key].end.wire.handle_timeout(at.now);
-            self.after(key, at.unix_micros);
-        }
-    }
-
-    fn send_due(&mut self) {
-        while let Some(Reverse((due, key, is_audio, number))) = self.due.peek().copied() {
-            let at = clock::moment();
-            if due > at.now {
-                return;
-            }
-            self.due.pop();
-            let interval = if is_audio { AUDIO_EVERY } else { frame_interval() };
-            self.due.push(Reverse((due + interval, key, is_audio, number + 1)));
-            let late = at.now - due;
-            if self.window.is_some_and(|window| window.has(at.unix_micros)) {
-                self.report.lag.add(late);
-            }
-            if late > LATE_MAX {
-                self.report.skipped += if is_audio { 1 } else { PACKETS_PER_FRAME as u64 };
-                continue;
-            }
-            let Seat { end, marks, .. } = &mut self.seats[key];
-            let (window, sent) = (self.window, &mut self.report.sent);
-            let mut next_mark = || {
-                let mark = marks.next_mark(at.unix_micros);
-                *sent += u64::from(window.is_some_and(|window| window.has(mark)));
-                mark
-            };
-            if is_audio {
-                let (rtp_time, payload) = self.media.audio(number, next_mark());
-                end.wire.send_audio(at.now, rtp_time, payload);
-            } else {
-                let frame = self.media.video(number, next_mark);
-                end.wire.send_video(at.now, &frame);
-            }
-            self.after(key, at.unix_micros);
-        }
-    }
-
-    fn after(&mut self, key: usize, now_unix_micros: u64) {
-        let Seat { end, audio, video, connected, .. } = &mut self.seats[key];
-        let mut has_joined = false;
-        while let Some((destination, datagram)) = end.wire.poll_transmit() {
-            let is_sent = end.socket.send(destination, &datagram);
-            self.report.unsent += u64::from(!is_sent);
-        }
-        while let Some(heard) = end.wire.poll_heard() {
-            let reception = if heard.is_audio { &mut *audio } else { &mut *video };
-            note(&mut self.report, self.window, reception, heard, now_unix_micros);
-        }
-        if end.wire.is_connected()
-            && let Some(connected) = connected.take()
-        {
-            // Who waited for it may have given up.
-            let _ = connected.send(());
-            has_joined = end.sends && self.window.is_some();
-        }
-        if let Some(at) = end.wire.poll_timeout() {
-            self.wheel.schedule(key, at);
-        }
-        if has_joined {
-            self.begin_sending(key, key);
-        }
-    }
-
-    fn watch_cpu(&mut self) {
-        let Some(window) = self.window.filter(|_| !self.has_cpu) else { return };
-        let now = clock::moment().unix_micros;
-        match self.cpu_at_start {
-            None if now >= window.from => self.cpu_at_start = Some(clock::thread_cpu()),
-            Some(start) if now >= window.until => {
-                self.report.cpu = clock::thread_cpu().saturating_sub(start);
-                self.has_cpu = true;
-            }
-            _ => {}
-        }
-    }
-}
-
-fn frame_interval() -> Duration {
-    Duration::from_secs(1) / FRAMES_PER_SECOND
-}
-
-fn note_gap(report: &mut Report, heard_at: &mut Option<u64>, arrived: u64) {
-    let since = heard_at.map_or(0, |before| arrived.saturating_sub(before));
-    *heard_at = (*heard_at).max(Some(arrived));
-    if since > GAP_MIN.as_micros() as u64 && report.gaps.len() < GAPS_MAX {
-        report.gaps.push(Gap { ended_at: arrived, micros: since });
-    }
-}
-
-fn note(report: &mut Report, window: Option<Window>, reception: &mut Reception, heard: Heard, arrived: u64) {
-    let Some(latency) = reception.handle_packet(heard.sequence, heard.mark, arrived) else { return };
-    let has = |micros| window.is_some_and(|window| window.has(micros));
-    report.forwarded += u64::from(has(arrived));
-    if heard.mark.is_some_and(has) {
-        report.delivered += 1;
-        report.latency.add_micros(latency);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::net::UdpSocket;
 
     use super::*;
+    use crate::lane::clock;
     use crate::peers::turn::Channel;
     use crate::peers::wire::Framed;
+
+    const LOOPBACK: &str = "127.0.0.1:0";
 
     #[tokio::test]
     async fn two_ends_that_face_each_other_hear_all_that_is_sent_in_the_window() {
         let generator = Generator::start(Arc::new(Media::for_time(Duration::from_secs(3)))).unwrap();
-        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
-        let addresses = sockets.each_ref().map(|socket| socket.local_addr().unwrap());
-        for (party, socket) in sockets.into_iter().enumerate() {
-            let wire = Framed::new(Channel, addresses[1 - party], 2 * party as u32);
-            let end = End { wire: Box::new(wire), socket: Socket::new(socket).unwrap(), sends: true };
-            generator.link().add(end).await.unwrap().await.expect("framed wires are connected at once");
+        let link = generator.link();
+        let mut spots = Vec::new();
+        for _ in 0..2 {
+            spots.push(link.reserve(LOOPBACK.parse().unwrap()).await.unwrap());
+        }
+        for party in 0..2 {
+            let wire = Framed::new(Channel, spots[1 - party].local(), 2 * party as u32);
+            let end = End { wire: Box::new(wire), spot: spots[party], sends: true };
+            link.add(end).await.expect("framed wires are connected at once");
         }
         let now = clock::moment().unix_micros;
         generator.link().begin(Window { from: now + 300_000, until: now + 800_000 });
@@ -454,5 +229,27 @@ mod tests {
         assert!(report.sent > 100, "{} packets", report.sent);
         assert_eq!((report.delivered, report.unsent, report.drops), (report.sent, 0, 0));
         assert!(report.latency.max_ms().is_some() && report.lag.max_ms().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_server_sees_each_party_at_an_address_of_its_own_and_whole_frames_of_packets_at_once() {
+        let generator = Generator::start(Arc::new(Media::for_time(Duration::from_secs(1)))).unwrap();
+        let server = UdpSocket::bind(LOOPBACK).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for party in 0..20 {
+            let spot = generator.link().reserve(LOOPBACK.parse().unwrap()).await.unwrap();
+            let wire = Framed::new(Channel, server.local_addr().unwrap(), 2 * party);
+            generator.link().add(End { wire: Box::new(wire), spot, sends: true });
+        }
+        let now = clock::moment().unix_micros;
+        generator.link().begin(Window { from: now, until: now + 10_000_000 });
+        let mut sources = HashSet::new();
+        let mut bytes = [0; 2000];
+        for _ in 0..400 {
+            let (len, source) = server.recv_from(&mut bytes).unwrap();
+            assert!(len > 100 && len < 1300, "no run comes as one: {len} bytes");
+            sources.insert(source);
+        }
+        assert_eq!(sources.len(), 20);
     }
 }

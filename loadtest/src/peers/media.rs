@@ -1,11 +1,8 @@
 //! What every party sends, whatever the server: made once and shared, with a mark of its own in each packet.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use duocast_client::media::{
-    AUDIO_CLOCK_HZ, Payload, SyntheticVideo, SyntheticVideoConfig, VideoFrame, VideoPacket, mark,
-};
+use duocast_client::media::{AUDIO_CLOCK_HZ, SyntheticVideo, SyntheticVideoConfig, VideoFrame, mark};
 
 /// Time between audio packets: 50 a second.
 pub(super) const AUDIO_EVERY: Duration = Duration::from_millis(20);
@@ -36,6 +33,17 @@ const OPUS_TOC: u8 = 0x78;
 /// Bytes that marking adds to an Opus packet: code and length of its padding, and the mark in it.
 const OPUS_MARK_BYTES: usize = 2 + mark::MARK_BYTES;
 
+/// What is sent, and so received, of video.
+pub(super) fn video_config() -> SyntheticVideoConfig {
+    SyntheticVideoConfig {
+        frames_per_second: FRAMES_PER_SECOND,
+        packets_per_frame: PACKETS_PER_FRAME,
+        packet_bytes: VIDEO_BYTES,
+        keyframe_bytes: PACKETS_PER_FRAME * (VIDEO_BYTES - 4),
+        ..SyntheticVideoConfig::default()
+    }
+}
+
 /// Templates without marks.
 pub(super) struct Media {
     audio: Vec<u8>,
@@ -48,13 +56,7 @@ impl Media {
         let noise = |i: usize| (i as u8).wrapping_mul(197) ^ 0x5a;
         let audio = std::iter::once(OPUS_TOC).chain((2..=AUDIO_BYTES - OPUS_MARK_BYTES).map(noise)).collect();
         let frames = time.as_secs_f64() * f64::from(FRAMES_PER_SECOND);
-        let mut source = SyntheticVideo::new(SyntheticVideoConfig {
-            frames_per_second: FRAMES_PER_SECOND,
-            packets_per_frame: PACKETS_PER_FRAME,
-            packet_bytes: VIDEO_BYTES,
-            keyframe_bytes: PACKETS_PER_FRAME * (VIDEO_BYTES - 4),
-            ..SyntheticVideoConfig::default()
-        });
+        let mut source = SyntheticVideo::new(video_config());
         let frame = |i: usize| {
             if i.is_multiple_of(KEYFRAME_EVERY) {
                 source.request_keyframe();
@@ -64,26 +66,26 @@ impl Media {
         Self { audio, video: (0..frames.ceil() as usize).map(frame).collect() }
     }
 
-    /// An audio packet with this mark, and its RTP time.
-    pub(super) fn audio(&self, number: u64, mark: u64) -> (u32, Payload) {
+    /// Makes `payload` an audio packet with this mark; its RTP time.
+    pub(super) fn write_audio(&self, number: u64, mark: u64, payload: &mut Vec<u8>) -> u32 {
+        payload.clear();
+        mark::append_stamped_opus(&self.audio, mark, payload);
         let samples = u64::from(AUDIO_CLOCK_HZ) / 1000 * AUDIO_EVERY.as_millis() as u64;
         // RTP time wraps by design (RFC 3550 section 5.1).
-        (number.wrapping_mul(samples) as u32, mark::stamp_opus(&self.audio, mark))
+        number.wrapping_mul(samples) as u32
     }
 
-    /// A video frame whose packets carry what `next_mark` gives.
-    pub(super) fn video(&self, number: u64, mut next_mark: impl FnMut() -> u64) -> VideoFrame {
-        let template = &self.video[number as usize % self.video.len()];
-        let packets = template.packets.iter().map(|packet| {
-            let mut payload: Payload = Arc::from(&packet.payload[..]);
-            if let Some(bytes) = Arc::get_mut(&mut payload) {
-                let tail = bytes.len().saturating_sub(mark::MARK_BYTES);
-                bytes[tail..].copy_from_slice(&mark::bytes(next_mark()));
-            }
-            VideoPacket { payload, marker: packet.marker }
-        });
-        VideoFrame { packets: packets.collect(), ..*template }
+    /// A video frame; [`write_video`] makes its packets.
+    pub(super) fn frame(&self, number: u64) -> &VideoFrame {
+        &self.video[number as usize % self.video.len()]
     }
+}
+
+/// Makes `payload` this packet of a frame, with a mark.
+pub(super) fn write_video(template: &[u8], mark: u64, payload: &mut Vec<u8>) {
+    payload.clear();
+    payload.extend_from_slice(&template[..template.len().saturating_sub(mark::MARK_BYTES)]);
+    payload.extend_from_slice(&mark::bytes(mark));
 }
 
 /// When the parties' audio and video begin within their intervals (shares of them, 0 to 1): spread evenly, whatever their
@@ -101,16 +103,22 @@ mod tests {
     #[test]
     fn packets_have_the_promised_sizes_and_their_marks() {
         let media = Media::for_time(Duration::from_secs(2));
-        let (rtp_time, audio) = media.audio(3, 77);
-        assert_eq!((rtp_time, audio.len(), mark::read(&audio)), (2880, AUDIO_BYTES, Some(77)));
+        let mut payload = b"of the packet before".to_vec();
+        assert_eq!(media.write_audio(3, 77, &mut payload), 2880);
+        assert_eq!((payload.len(), mark::read(&payload)), (AUDIO_BYTES, Some(77)));
         for number in 0..61 {
-            let mut marks = 100..;
-            let frame = media.video(number, || marks.next().unwrap());
+            let frame = media.frame(number);
             assert_eq!(frame.is_keyframe, number % 30 == 0, "frame {number}");
-            let sizes: Vec<usize> = frame.packets.iter().map(|packet| packet.payload.len()).collect();
-            assert_eq!(sizes, [VIDEO_BYTES; PACKETS_PER_FRAME], "frame {number}");
-            let found: Vec<_> = frame.packets.iter().map(|packet| mark::read(&packet.payload)).collect();
-            assert_eq!(found, [100, 101, 102, 103].map(Some));
+            assert_eq!(frame.packets.len(), PACKETS_PER_FRAME, "frame {number}");
+            for (packet, mark) in frame.packets.iter().zip(100..) {
+                write_video(&packet.payload, mark, &mut payload);
+                assert_eq!(
+                    (payload.len(), mark::read(&payload)),
+                    (VIDEO_BYTES, Some(mark)),
+                    "frame {number}"
+                );
+                assert!(payload.starts_with(&packet.payload[..VIDEO_BYTES - mark::MARK_BYTES]));
+            }
         }
         assert_eq!(PACKETS_PER_SECOND, 170);
     }

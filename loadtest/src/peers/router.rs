@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 use super::generator::{End, Link};
 use super::measure::wait_connected;
 use super::process::{self, Cost, Process};
+use super::wire::Routed;
 use super::{Peer, PeersError, Setup};
 use crate::lane::clock;
-use crate::lane::socket::Socket;
+use crate::lane::socket::local_towards;
 use crate::peer::{Session, SessionConfig};
 use crate::run::{
     Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, Wanted, Watch, prepare_accounts,
@@ -133,10 +134,10 @@ impl Router {
         let (mut session, sdp_offer) = Session::offer(Instant::now(), config);
         let answer = device.connect_leg(call_id, sdp_offer.clone()).await;
         let answer = answer.map_err(|s| Failure::of(Stage::Leg, &s))?;
-        let socket = Socket::towards(&answer, true)?;
-        session.accept_answer(clock::moment().now, &answer, socket.local())?;
+        let spot = generator.reserve(local_towards(&answer, true)?).await?;
+        session.accept_answer(clock::moment().now, &answer, spot.local())?;
         self.facts.extend(LegFacts::of(&sdp_offer, &answer));
-        Ok(generator.add(End { wire: Box::new(session), socket, sends: true }).await?)
+        Ok(generator.add(End { wire: Box::new(Routed::new(session)), spot, sends: true }))
     }
 }
 

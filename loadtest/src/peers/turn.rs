@@ -38,7 +38,7 @@ pub(super) enum TurnError {
 
 /// A relay that a party holds.
 pub(super) struct Allocation {
-    pub(super) socket: UdpSocket,
+    socket: UdpSocket,
     /// Where the other party sends to.
     pub(super) relayed: SocketAddr,
     server: SocketAddr,
@@ -47,9 +47,13 @@ pub(super) struct Allocation {
 }
 
 impl Allocation {
-    /// Asks twice: the first refusal brings the nonce (RFC 8489 section 9.2.3).
-    pub(super) fn new(server: SocketAddr, credential: &Credential) -> Result<Self, TurnError> {
-        let socket = UdpSocket::bind((server.ip(), 0))?;
+    /// For the address of this socket, which is needed up to the last request only. Asks twice: the first refusal brings the nonce (RFC 8489
+    /// section 9.2.3).
+    pub(super) fn new(
+        socket: UdpSocket,
+        server: SocketAddr,
+        credential: &Credential,
+    ) -> Result<Self, TurnError> {
         socket.set_read_timeout(Some(RESEND_AFTER))?;
         let id = rand::random();
         let refusal = ask(&socket, server, &stun::allocate_unsigned(id), id)?;
@@ -104,15 +108,13 @@ fn ask(
 pub(super) struct Channel;
 
 impl Framing for Channel {
-    fn wrap(&mut self, header: &Header, payload: &[u8]) -> Option<Vec<u8>> {
+    fn wrap(&mut self, header: &Header, payload: &[u8], datagram: &mut Vec<u8>) -> bool {
         let header = header.bytes();
-        let length = header.len() + payload.len() + TAG.len();
-        let mut message = Vec::with_capacity(length + 4);
-        message.extend_from_slice(&stun::channel_header(CHANNEL, u16::try_from(length).ok()?));
-        for part in [&header[..], payload, &TAG] {
-            message.extend_from_slice(part);
+        let Ok(length) = u16::try_from(header.len() + payload.len() + TAG.len()) else { return false };
+        for part in [&stun::channel_header(CHANNEL, length), &header[..], payload, &TAG] {
+            datagram.extend_from_slice(part);
         }
-        Some(message)
+        true
     }
 
     fn unwrap<'a>(&mut self, datagram: &'a mut [u8]) -> Option<(Header, &'a [u8])> {
@@ -130,13 +132,14 @@ mod tests {
     #[test]
     fn media_comes_out_of_a_channel_as_it_went_in() {
         let header = Header { is_audio: true, marker: false, sequence: 7, time: 8, ssrc: 9 };
-        let mut datagram = Channel.wrap(&header, b"speech").unwrap();
+        let mut datagram = Vec::new();
+        assert!(Channel.wrap(&header, b"speech", &mut datagram));
         assert_eq!(datagram.len(), 4 + 12 + 6 + 16);
         assert_eq!(Channel.unwrap(&mut datagram), Some((header, &b"speech"[..])));
         for cut in 0..datagram.len() {
             assert_eq!(Channel.unwrap(&mut datagram[..cut].to_vec()), None, "{cut} bytes");
         }
-        assert_eq!(Channel.wrap(&header, &[0; 70_000]), None, "more than a datagram holds");
+        assert!(!Channel.wrap(&header, &[0; 70_000], &mut datagram), "more than a datagram holds");
     }
 
     #[test]
@@ -158,12 +161,13 @@ mod tests {
             answer(&[0, 9, 0, 4, 0, 0, 4, 86]);
             answer(&[]);
         });
-        let refused = Allocation::new(address, &credential).err().unwrap();
+        let allocate = || Allocation::new(UdpSocket::bind("127.0.0.1:0").unwrap(), address, &credential);
+        let refused = allocate().err().unwrap();
         assert!(matches!(refused, TurnError::Refused(486)), "{refused}");
-        let incomplete = Allocation::new(address, &credential).err().unwrap();
+        let incomplete = allocate().err().unwrap();
         assert!(matches!(incomplete, TurnError::Incomplete("a nonce")), "{incomplete}");
         relay.join().unwrap();
-        let silent = Allocation::new(address, &credential).err().unwrap();
+        let silent = allocate().err().unwrap();
         assert!(matches!(silent, TurnError::Timeout | TurnError::Socket(_)), "{silent}");
     }
 }

@@ -1,16 +1,20 @@
 //! One socket's worth of a party: how media becomes datagrams for a server, and datagrams media again. Pure.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use duocast_client::media::{
-    ConnectionState, Payload, Peer as Leg, PeerEvent, ReceivedRtp, VideoFrame, mark,
+    ConnectionState, Peer as Leg, PeerEvent, ReceivedRtp, Transmit, VideoPacket, mark,
 };
+use duocast_media::{Outbox, prefetch_room};
 
+use super::media::AUDIO_EVERY;
 use super::rtp::Header;
 use crate::peer::{Moment, Session, SessionEvent};
+
+/// Reports of a party that talks go with its packets of sound. After this it talks no more, and they go alone.
+const REPORT_PATIENCE: Duration = AUDIO_EVERY.saturating_mul(2);
 
 /// A packet of the other party.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,21 +30,29 @@ pub(super) struct Heard {
 pub(super) trait Wire: Send {
     /// Media can pass.
     fn is_connected(&self) -> bool;
-    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload);
-    fn send_video(&mut self, now: Instant, frame: &VideoFrame);
-    fn handle_datagram(&mut self, at: Moment, source: SocketAddr, datagram: &[u8]);
+    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: &[u8]);
+    /// A packet of a frame, of which the last has the marker.
+    fn send_video(&mut self, now: Instant, rtp_time: u32, payload: &[u8], marker: bool);
+    /// `arrived` is the kernel's time, in microseconds since 1970.
+    fn handle_datagram(&mut self, at: Moment, arrived: u64, source: SocketAddr, datagram: &[u8]);
     fn handle_timeout(&mut self, now: Instant);
     /// When [`Wire::handle_timeout`] is due, if ever.
     fn poll_timeout(&self) -> Option<Instant>;
     /// The next datagram, and to whom.
-    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)>;
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])>;
     fn poll_heard(&mut self) -> Option<Heard>;
+    /// What comes may wait until the party sends its next packet: when it came the kernel tells.
+    fn reads_when_it_sends(&self) -> bool;
+    /// Has the memory fetched that the next packet needs, but for this itself.
+    fn prefetch(&self) {}
+    /// The same, of what that points to.
+    fn prefetch_further(&self) {}
 }
 
 /// A wire that wraps RTP packets, each in a datagram of its own.
 pub(super) trait Framing: Send {
-    /// The datagram for an RTP packet; `None` if it cannot be made.
-    fn wrap(&mut self, header: &Header, payload: &[u8]) -> Option<Vec<u8>>;
+    /// Appends the datagram for an RTP packet. False if it cannot be made; what was appended then does not count.
+    fn wrap(&mut self, header: &Header, payload: &[u8], datagram: &mut Vec<u8>) -> bool;
     /// Header and payload of a datagram; `None` if it is not the other party's media.
     fn unwrap<'a>(&mut self, datagram: &'a mut [u8]) -> Option<(Header, &'a [u8])>;
 }
@@ -53,7 +65,7 @@ pub(super) struct Framed<F> {
     ssrc: u32,
     sequences: [u16; 2],
     scratch: Vec<u8>,
-    transmits: VecDeque<Vec<u8>>,
+    outbox: Outbox<SocketAddr>,
     heard: VecDeque<Heard>,
 }
 
@@ -65,7 +77,7 @@ impl<F: Framing> Framed<F> {
             ssrc,
             sequences: [0; 2],
             scratch: Vec::new(),
-            transmits: VecDeque::new(),
+            outbox: Outbox::default(),
             heard: VecDeque::new(),
         }
     }
@@ -76,9 +88,8 @@ impl<F: Framing> Framed<F> {
         self.sequences[kind] = sequence.wrapping_add(1);
         let ssrc = self.ssrc + u32::from(!is_audio);
         let header = Header { is_audio, marker, sequence, time, ssrc };
-        if let Some(contents) = self.framing.wrap(&header, payload) {
-            self.transmits.push_back(contents);
-        }
+        let Self { framing, outbox, server, .. } = self;
+        outbox.write(*server, |datagram| framing.wrap(&header, payload, datagram));
     }
 }
 
@@ -87,17 +98,15 @@ impl<F: Framing> Wire for Framed<F> {
         true
     }
 
-    fn send_audio(&mut self, _now: Instant, rtp_time: u32, payload: Payload) {
-        self.send(true, false, rtp_time, &payload);
+    fn send_audio(&mut self, _now: Instant, rtp_time: u32, payload: &[u8]) {
+        self.send(true, false, rtp_time, payload);
     }
 
-    fn send_video(&mut self, _now: Instant, frame: &VideoFrame) {
-        for packet in &frame.packets {
-            self.send(false, packet.marker, frame.rtp_time, &packet.payload);
-        }
+    fn send_video(&mut self, _now: Instant, rtp_time: u32, payload: &[u8], marker: bool) {
+        self.send(false, marker, rtp_time, payload);
     }
 
-    fn handle_datagram(&mut self, _at: Moment, source: SocketAddr, datagram: &[u8]) {
+    fn handle_datagram(&mut self, _at: Moment, _arrived: u64, source: SocketAddr, datagram: &[u8]) {
         if source != self.server {
             return;
         }
@@ -116,71 +125,112 @@ impl<F: Framing> Wire for Framed<F> {
         None
     }
 
-    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)> {
-        self.transmits.pop_front().map(|datagram| (self.server, Cow::Owned(datagram)))
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
+        self.outbox.pop()
     }
 
     fn poll_heard(&mut self) -> Option<Heard> {
         self.heard.pop_front()
     }
+
+    fn reads_when_it_sends(&self) -> bool {
+        true
+    }
+
+    fn prefetch(&self) {
+        self.outbox.prefetch();
+        prefetch_room(&self.scratch);
+    }
 }
 
 /// WebRTC with our own router, as cheap as the load generator has it.
-impl Wire for Session {
+pub(super) struct Routed {
+    session: Session,
+    /// Its last packet of sound.
+    spoke_at: Option<Instant>,
+}
+
+impl Routed {
+    /// Around a session that has its answer.
+    pub(super) fn new(session: Session) -> Self {
+        Self { session, spoke_at: None }
+    }
+}
+
+impl Wire for Routed {
     fn is_connected(&self) -> bool {
-        self.is_connected()
+        self.session.is_connected()
     }
 
-    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload) {
-        self.send_audio(now, rtp_time, &payload, rtp_time == 0);
+    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: &[u8]) {
+        self.session.send_audio(now, rtp_time, payload, rtp_time == 0);
+        self.session.handle_timeout(now);
+        self.spoke_at = Some(now);
     }
 
-    fn send_video(&mut self, now: Instant, frame: &VideoFrame) {
-        for packet in &frame.packets {
-            self.send_video(now, frame.rtp_time, &packet.payload, packet.marker);
-        }
+    fn send_video(&mut self, now: Instant, rtp_time: u32, payload: &[u8], marker: bool) {
+        self.session.send_video(now, rtp_time, payload, marker);
     }
 
-    fn handle_datagram(&mut self, at: Moment, source: SocketAddr, datagram: &[u8]) {
-        self.handle_datagram(at.now, at.now, source, datagram);
+    fn handle_datagram(&mut self, at: Moment, arrived: u64, source: SocketAddr, datagram: &[u8]) {
+        self.session.handle_datagram(at.now, at.instant_of(arrived), source, datagram);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.handle_timeout(now);
+        self.session.handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.poll_timeout())
+        let due = self.session.poll_timeout();
+        let Some(spoke_at) = self.spoke_at else { return Some(due) };
+        let patient = due.max(spoke_at + REPORT_PATIENCE);
+        Some(self.session.hurries_at().map_or(patient, |at| at.min(patient)))
     }
 
-    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)> {
-        self.poll_transmit().map(|(router, datagram)| (router, Cow::Borrowed(datagram)))
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
+        self.session.poll_transmit()
     }
 
     fn poll_heard(&mut self) -> Option<Heard> {
         loop {
-            let (is_audio, packet) = match self.poll_event()? {
+            let (is_audio, packet) = match self.session.poll_event()? {
                 SessionEvent::Audio(packet) => (true, packet),
                 SessionEvent::Video(packet) => (false, packet),
                 // Key frames come every second anyway.
                 SessionEvent::KeyframeWanted | SessionEvent::State(_) => continue,
             };
-            let mark = mark::read(self.payload(&packet));
+            let mark = mark::read(self.session.payload(&packet));
             return Some(Heard { is_audio, sequence: packet.sequence, mark });
         }
+    }
+
+    fn reads_when_it_sends(&self) -> bool {
+        self.session.is_connected()
+    }
+
+    fn prefetch(&self) {
+        self.session.prefetch();
+    }
+
+    fn prefetch_further(&self) {
+        self.session.prefetch_further();
     }
 }
 
 /// WebRTC with others, by the SDK's leg (str0m).
 pub(super) struct WebRtc {
     leg: Leg,
+    /// The packets of a frame that is not whole yet.
+    frame: Vec<VideoPacket>,
+    /// What is being sent.
+    transmit: Option<Transmit>,
     heard: VecDeque<Heard>,
 }
 
 impl WebRtc {
     /// Around a leg whose descriptions are exchanged.
     pub(super) fn new(leg: Leg) -> Self {
-        Self { leg, heard: VecDeque::new() }
+        Self { leg, frame: Vec::new(), transmit: None, heard: VecDeque::new() }
     }
 
     fn take_events(&mut self) {
@@ -204,17 +254,22 @@ impl Wire for WebRtc {
         self.leg.state() == ConnectionState::Connected
     }
 
-    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: Payload) {
-        self.leg.send_audio(now, rtp_time, payload, rtp_time == 0);
+    fn send_audio(&mut self, now: Instant, rtp_time: u32, payload: &[u8]) {
+        self.leg.send_audio(now, rtp_time, payload.into(), rtp_time == 0);
         self.take_events();
     }
 
-    fn send_video(&mut self, now: Instant, frame: &VideoFrame) {
-        self.leg.send_video(now, frame.rtp_time, &frame.packets);
-        self.take_events();
+    fn send_video(&mut self, now: Instant, rtp_time: u32, payload: &[u8], marker: bool) {
+        self.frame.push(VideoPacket { payload: payload.into(), marker });
+        // A leg lets its time pass with each call, which costs more than a packet.
+        if marker {
+            self.leg.send_video(now, rtp_time, &self.frame);
+            self.frame.clear();
+            self.take_events();
+        }
     }
 
-    fn handle_datagram(&mut self, at: Moment, source: SocketAddr, datagram: &[u8]) {
+    fn handle_datagram(&mut self, at: Moment, _arrived: u64, source: SocketAddr, datagram: &[u8]) {
         self.leg.handle_datagram(at.now, source, datagram);
         self.take_events();
     }
@@ -231,11 +286,17 @@ impl Wire for WebRtc {
         Some(self.leg.poll_timeout())
     }
 
-    fn poll_transmit(&mut self) -> Option<(SocketAddr, Cow<'_, [u8]>)> {
-        self.leg.poll_transmit().map(|transmit| (transmit.destination, Cow::Owned(transmit.contents)))
+    fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
+        self.transmit = self.leg.poll_transmit();
+        self.transmit.as_ref().map(|transmit| (transmit.destination, &transmit.contents[..]))
     }
 
     fn poll_heard(&mut self) -> Option<Heard> {
         self.heard.pop_front()
+    }
+
+    fn reads_when_it_sends(&self) -> bool {
+        // It knows no other time of arrival than that of its call.
+        false
     }
 }

@@ -5,9 +5,9 @@ mod seal;
 mod serve;
 
 use std::io::Write as _;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
-use seal::{Sealer, Way};
+use seal::{Sealer, TAG_BYTES, Way};
 pub(crate) use serve::serve;
 
 use super::generator::{End, Link};
@@ -15,7 +15,6 @@ use super::process::{self, Cost, Process};
 use super::rtp::Header;
 use super::wire::{Framed, Framing};
 use super::{Peer, PeersError, Setup};
-use crate::lane::socket::Socket;
 
 /// Most parties that the loop serves.
 pub(super) const LEGS_MAX: u32 = 40_000;
@@ -58,13 +57,13 @@ impl Peer for BareLoop {
     async fn connect(&mut self, call: usize, generator: &Link) -> Result<(), PeersError> {
         for party in 0..2 {
             let leg = u32::try_from(call * 2 + party).unwrap_or(u32::MAX);
-            let socket = UdpSocket::bind((self.server.ip(), 0)).and_then(Socket::new)?;
+            let spot = generator.reserve(SocketAddr::new(self.server.ip(), 0)).await?;
             let framing = Sealed {
                 sealer: Sealer::new(self.secret.as_bytes(), leg, Way::ToServer),
                 opener: Sealer::new(self.secret.as_bytes(), leg, Way::FromServer),
             };
             let wire = Framed::new(framing, self.server, leg << 1);
-            generator.add(End { wire: Box::new(wire), socket, sends: true }).await?;
+            generator.add(End { wire: Box::new(wire), spot, sends: true });
         }
         Ok(())
     }
@@ -80,12 +79,12 @@ struct Sealed {
 }
 
 impl Framing for Sealed {
-    fn wrap(&mut self, header: &Header, payload: &[u8]) -> Option<Vec<u8>> {
-        let mut packet = Vec::with_capacity(payload.len() + 64);
-        packet.extend_from_slice(&header.bytes());
-        packet.extend_from_slice(payload);
-        self.sealer.seal(&mut packet)?;
-        Some(packet)
+    fn wrap(&mut self, header: &Header, payload: &[u8], datagram: &mut Vec<u8>) -> bool {
+        let start = datagram.len();
+        for part in [&header.bytes()[..], payload, &[0; TAG_BYTES]] {
+            datagram.extend_from_slice(part);
+        }
+        self.sealer.seal(&mut datagram[start..]).is_some()
     }
 
     fn unwrap<'a>(&mut self, datagram: &'a mut [u8]) -> Option<(Header, &'a [u8])> {

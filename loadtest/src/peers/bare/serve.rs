@@ -121,7 +121,7 @@ impl Server {
         }
         leg.address = Some(source);
         let Some(target) = self.legs.get(other) else { return };
-        let (Some(to), Some(())) = (target.address, target.sealer.seal_into(packet)) else { return };
+        let (Some(to), Some(())) = (target.address, target.sealer.seal(packet)) else { return };
         self.send(to, packet);
     }
 
@@ -159,6 +159,7 @@ impl Server {
 mod tests {
     use std::time::Duration;
 
+    use super::super::seal::TAG_BYTES;
     use super::*;
 
     struct Party {
@@ -178,7 +179,7 @@ mod tests {
 
         fn packet(&self, sequence: u16, text: &str) -> Vec<u8> {
             let header = Header { is_audio: true, marker: false, sequence, time: 0, ssrc: self.leg << 1 };
-            let mut packet = [&header.bytes()[..], text.as_bytes()].concat();
+            let mut packet = [&header.bytes()[..], text.as_bytes(), &[0; TAG_BYTES]].concat();
             self.sealer.seal(&mut packet).unwrap();
             packet
         }

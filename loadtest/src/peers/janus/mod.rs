@@ -3,7 +3,7 @@
 
 mod api;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,13 +13,12 @@ use duocast_client::media::{
 };
 use serde_json::json;
 
-use super::generator::{End, Link};
+use super::generator::{End, Link, Spot};
 use super::measure::wait_connected;
 use super::process::{self, Cost, Process};
 use super::wire::WebRtc;
 use super::{Peer, PeersError, Setup};
 use crate::lane::clock;
-use crate::lane::socket::Socket;
 
 /// Debian's package, its program, and how reports call it.
 pub(super) const PACKAGE: &str = "janus";
@@ -114,10 +113,10 @@ impl Janus {
         let joined = api.tell(publisher, join, Some(("offer", &offer))).await?;
         let answer = joined.sdp()?;
         let feed = joined.number("id")?;
-        let socket = socket_towards(answer)?;
-        leg.accept_answer(clock::moment().now, answer, socket.local())?;
-        let end = End { wire: Box::new(WebRtc::new(leg)), socket, sends: true };
-        wait_connected(generator.add(end).await?).await?;
+        let spot = spot_towards(answer, generator).await?;
+        leg.accept_answer(clock::moment().now, answer, spot.local())?;
+        let end = End { wire: Box::new(WebRtc::new(leg)), spot, sends: true };
+        wait_connected(generator.add(end)).await?;
         api.told(publisher, |event| event.kind() == "webrtcup").await?;
         Ok(Party { api, feed })
     }
@@ -131,11 +130,11 @@ async fn subscribe(party: &mut Party, room: u64, feed: u64, generator: &Link) ->
         json!({ "request": "join", "ptype": "subscriber", "room": room, "streams": [{ "feed": feed }] });
     let offered = api.tell(subscriber, join, None).await?;
     let offer = offered.sdp()?;
-    let socket = socket_towards(offer)?;
+    let spot = spot_towards(offer, generator).await?;
     let config = PeerConfig { video: true, stats_interval: None, ..PeerConfig::default() };
-    let local = LocalCandidate { base: socket.local(), mapped: None };
+    let local = LocalCandidate { base: spot.local(), mapped: None };
     let (leg, answer) = Leg::answer_direct(clock::moment().now, config, &as_dtls_client(offer), &[local])?;
-    let connected = generator.add(End { wire: Box::new(WebRtc::new(leg)), socket, sends: false }).await?;
+    let connected = generator.add(End { wire: Box::new(WebRtc::new(leg)), spot, sends: false });
     api.tell(subscriber, json!({ "request": "start" }), Some(("answer", &answer))).await?;
     Ok(wait_connected(connected).await?)
 }
@@ -146,10 +145,11 @@ fn as_dtls_client(offer: &str) -> String {
     offer.replace("a=setup:actpass", "a=setup:active")
 }
 
-fn socket_towards(description: &str) -> Result<Socket, CallError> {
+/// It is reached at the machine's own address and not on the loopback, so that its parties share no socket. What they send leaves at the same
+/// turns all the same.
+async fn spot_towards(description: &str, generator: &Link) -> Result<Spot, CallError> {
     let target = choose_target(&candidates(description), false).ok_or(CallError::NoCandidate)?;
-    let socket = UdpSocket::bind(local_address_towards(target)?)?;
-    Ok(Socket::new(socket)?)
+    Ok(generator.reserve(local_address_towards(target)?).await?)
 }
 
 impl Peer for Janus {
