@@ -18,7 +18,7 @@ const NONE: u32 = u32::MAX;
 
 /// Datagrams by the leg that they are for, each leg's in the order in which they came.
 #[derive(Default)]
-pub(crate) struct Mailboxes {
+pub(super) struct Mailboxes {
     letters: Vec<Letter>,
     /// The first of the letters that are free.
     free: Option<u32>,
@@ -38,10 +38,10 @@ struct Mailbox {
 const SHUT: Mailbox = Mailbox { is_open: false, first: NONE, last: NONE };
 
 /// A datagram that waits.
-pub(crate) struct Letter {
+pub(super) struct Letter {
     /// When it came, in microseconds since 1970.
-    pub(crate) arrived: u64,
-    pub(crate) source: SocketAddr,
+    pub(super) arrived: u64,
+    pub(super) source: SocketAddr,
     len: u16,
     /// The next one of the same leg, or of those that are free.
     next: u32,
@@ -49,14 +49,14 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    pub(crate) fn datagram(&self) -> &[u8] {
+    pub(super) fn datagram(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }
 
 impl Mailboxes {
     /// From now on what comes for this leg may wait for its next visit, or not. What waits is still there to be taken.
-    pub(crate) fn set_open(&mut self, key: usize, is_open: bool) {
+    pub(super) fn set_open(&mut self, key: usize, is_open: bool) {
         if self.boxes.len() <= key {
             self.boxes.resize(key + 1, SHUT);
         }
@@ -64,7 +64,7 @@ impl Mailboxes {
     }
 
     /// Keeps a datagram for the leg of this key. False if it cannot.
-    pub(crate) fn put(&mut self, key: usize, arrived: u64, source: SocketAddr, datagram: &[u8]) -> bool {
+    pub(super) fn put(&mut self, key: usize, arrived: u64, source: SocketAddr, datagram: &[u8]) -> bool {
         if datagram.len() > LETTER_BYTES || !self.boxes.get(key).is_some_and(|mailbox| mailbox.is_open) {
             return false;
         }
@@ -95,7 +95,7 @@ impl Mailboxes {
     }
 
     /// See [`prefetch`]: what is to be taken next.
-    pub(crate) fn prefetch(&self, key: usize) {
+    pub(super) fn prefetch(&self, key: usize) {
         let first = self.boxes.get(key).and_then(|mailbox| self.letters.get(mailbox.first as usize));
         if let Some(letter) = first {
             prefetch(&letter.bytes[..LETTER_BYTES_FETCHED]);
@@ -104,7 +104,7 @@ impl Mailboxes {
     }
 
     /// Takes out the oldest for the leg of this key. It is there until the next is put in.
-    pub(crate) fn take(&mut self, key: usize) -> Option<&Letter> {
+    pub(super) fn take(&mut self, key: usize) -> Option<&Letter> {
         let mailbox = self.boxes.get_mut(key)?;
         let at = mailbox.first;
         let letter = self.letters.get_mut(at as usize)?;

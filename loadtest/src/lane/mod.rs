@@ -1,7 +1,7 @@
 //! A lane: one thread that carries the media of many legs, with one `epoll` and one timer wheel for all of them.
 
 pub(crate) mod clock;
-pub(crate) mod mailbox;
+mod mailbox;
 mod network;
 pub(crate) mod port;
 pub(crate) mod socket;

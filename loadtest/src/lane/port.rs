@@ -78,6 +78,13 @@ struct Port {
     contents: Vec<u8>,
 }
 
+impl Port {
+    fn leg_at(&self, local: Option<IpAddr>) -> Option<usize> {
+        let host = if self.is_shared { local.and_then(host_of) } else { Some(0) };
+        *self.legs.get(host?)?
+    }
+}
+
 /// A datagram, or several back to back.
 struct Run {
     destination: SocketAddr,
@@ -198,11 +205,20 @@ impl Ports {
     ) -> bool {
         let Some(Some(port)) = self.ports.get(at) else { return false };
         port.socket.receive(buffers, |arrived, source, local, datagram| {
-            let host = if port.is_shared { local.and_then(host_of) } else { Some(0) };
             // Of a leg that is gone, or of nobody.
-            let Some(key) = host.and_then(|host| *port.legs.get(host)?) else { return };
+            let Some(key) = port.leg_at(local) else { return };
             take(key, arrived, source, datagram);
         })
+    }
+
+    /// Puts into `buffers` what one system call takes from a socket. True if there may be more.
+    pub(crate) fn fill(&self, at: usize, buffers: &mut Buffers) -> bool {
+        self.ports.get(at).and_then(Option::as_ref).is_some_and(|port| port.socket.fill(buffers))
+    }
+
+    /// The leg that something was sent to which came to this socket.
+    pub(crate) fn leg_at(&self, at: usize, local: Option<IpAddr>) -> Option<usize> {
+        self.ports.get(at)?.as_ref()?.leg_at(local)
     }
 
     /// Takes a datagram of a leg. Leaves with others, at the latest with [`Ports::flush`]. Gives how many the kernel did not take.

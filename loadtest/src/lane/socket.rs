@@ -10,14 +10,14 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use super::LegError;
 
 /// Datagrams taken by one system call: as many as the library takes.
-const BATCH: usize = quinn_udp::BATCH_SIZE;
+pub(crate) const BATCH: usize = quinn_udp::BATCH_SIZE;
 
 /// Bytes for each of them: a coalesced run of datagrams (GRO) is at most 64 KiB large. A little more, so that the beginnings of all
 /// of them do not compete for the same few lines of the processor's cache.
 const BUFFER_BYTES: usize = 65 * 1024 + 64;
 
 /// Calls for one readiness event. A socket that is still not empty then waits for its turn behind the others.
-const ROUNDS_MAX: usize = 16;
+pub(crate) const ROUNDS_MAX: usize = 16;
 
 pub(crate) struct Socket {
     socket: mio::net::UdpSocket,
@@ -29,11 +29,49 @@ pub(crate) struct Socket {
 pub(crate) struct Buffers {
     bytes: Vec<u8>,
     metas: [RecvMeta; BATCH],
+    filled: usize,
 }
 
 impl Buffers {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; BATCH * BUFFER_BYTES], metas: [RecvMeta::default(); BATCH] }
+        Self { bytes: vec![0; BATCH * BUFFER_BYTES], metas: [RecvMeta::default(); BATCH], filled: 0 }
+    }
+
+    /// What came last: runs of datagrams, each from one source to one address.
+    pub(crate) fn runs(&self) -> [Option<Run<'_>>; BATCH] {
+        let mut bytes = self.bytes.chunks_exact(BUFFER_BYTES);
+        std::array::from_fn(|at| {
+            let (meta, bytes) = (&self.metas[at], bytes.next()?);
+            (at < self.filled).then(|| Run { meta, bytes: &bytes[..meta.len] })
+        })
+    }
+}
+
+/// Datagrams that the kernel handed over as one.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    meta: &'a RecvMeta,
+    bytes: &'a [u8],
+}
+
+impl<'a> Run<'a> {
+    /// In microseconds since 1970.
+    pub(crate) fn arrived(&self) -> u64 {
+        let arrived = self.meta.timestamp.and_then(|since_1970| u64::try_from(since_1970.as_micros()).ok());
+        arrived.unwrap_or_else(mark::now_unix_micros)
+    }
+
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.meta.addr
+    }
+
+    /// The address they were sent to.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.meta.dst_ip
+    }
+
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.bytes.chunks(self.meta.stride.max(1))
     }
 }
 
@@ -66,29 +104,30 @@ impl Socket {
         mut take: impl FnMut(u64, SocketAddr, Option<IpAddr>, &[u8]),
     ) -> bool {
         for _ in 0..ROUNDS_MAX {
-            let mut slices = buffers.bytes.chunks_exact_mut(BUFFER_BYTES).map(IoSliceMut::new);
-            let mut slices: [IoSliceMut<'_>; BATCH] =
-                std::array::from_fn(|_| slices.next().expect("as many buffers as the batch has places"));
-            let received = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut buffers.metas);
-            let count = match received {
-                Ok(count) => count,
-                // An ICMP error that a datagram of ours earned: the next call goes on.
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => continue,
-                Err(_) => return false,
-            };
-            for (slice, meta) in slices.iter().zip(&buffers.metas).take(count) {
-                let arrived =
-                    meta.timestamp.and_then(|since_1970| u64::try_from(since_1970.as_micros()).ok());
-                let arrived = arrived.unwrap_or_else(mark::now_unix_micros);
-                for datagram in slice[..meta.len].chunks(meta.stride.max(1)) {
-                    take(arrived, meta.addr, meta.dst_ip, datagram);
-                }
+            let has_more = self.fill(buffers);
+            for run in buffers.runs().into_iter().flatten() {
+                let arrived = run.arrived();
+                run.datagrams().for_each(|datagram| take(arrived, run.source(), run.local(), datagram));
             }
-            if count < BATCH {
+            if !has_more {
                 return false;
             }
         }
         true
+    }
+
+    /// Puts into `buffers` what one system call takes. True if there may be more.
+    pub(crate) fn fill(&self, buffers: &mut Buffers) -> bool {
+        let mut slices = buffers.bytes.chunks_exact_mut(BUFFER_BYTES).map(IoSliceMut::new);
+        let mut slices: [IoSliceMut<'_>; BATCH] =
+            std::array::from_fn(|_| slices.next().expect("as many buffers as the batch has places"));
+        let received = self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut buffers.metas);
+        buffers.filled = *received.as_ref().unwrap_or(&0);
+        match received {
+            Ok(count) => count == BATCH,
+            // Else an ICMP error that a datagram of ours earned: the next call goes on.
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) use leg::{
     Direction, GroupTimings, Leg, LegConfig, LegEvent, LegReport, Recorded, Timings, Totals, counts_for,
 };
 pub(crate) use reception::{Reception, SentBook};
-pub(crate) use session::{Heard, Session, SessionConfig, SessionEvent, SessionState};
+pub(crate) use session::{Heard, Session, SessionConfig, SessionEvent, SessionRoom, SessionState};
 pub(crate) use shared_decoder::SharedDecoder;
 pub(crate) use speech::{Sentences, Speech, SpeechError};
 pub(crate) use wheel::Wheel;

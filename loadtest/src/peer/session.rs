@@ -60,6 +60,13 @@ pub(crate) struct Session {
     counters: PeerCounters,
 }
 
+/// Where a session puts what it sends and what a datagram says.
+#[derive(Default)]
+pub(crate) struct SessionRoom {
+    outbox: Outbox<SocketAddr>,
+    heard: Vec<u8>,
+}
+
 /// An m-line.
 struct Line {
     mid: Mid,
@@ -183,6 +190,13 @@ impl Session {
     /// The same, of what that points to.
     pub(crate) fn prefetch_further(&self) {
         self.media.prefetch_further();
+    }
+
+    /// Works in this room from now on and leaves its own there. Both must be empty: only where [`Session::poll_transmit`] and
+    /// [`Session::poll_event`] are. Sessions of a thread that share one room so have it in the fast caches, which hold none of a thousand.
+    pub(crate) fn swap_room(&mut self, room: &mut SessionRoom) {
+        std::mem::swap(&mut self.outbox, &mut room.outbox);
+        std::mem::swap(&mut self.heard, &mut room.heard);
     }
 
     /// Takes a datagram that came to the socket at `arrived`. What makes no sense is counted and dropped.

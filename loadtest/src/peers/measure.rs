@@ -18,8 +18,9 @@ use super::{Options, Peer, PeersError, Setup, Which};
 use crate::lane::clock;
 use crate::run::say;
 
-/// From the first packet to the steady phase.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// From the first packet to the steady phase: all parties have begun, and keep as many packets for repair as they ever will. A shorter one has the
+/// generator's memory grow while it is measured.
+const WARM_UP: Duration = Duration::from_secs(4);
 
 /// From the stop to the count: what is on its way arrives meanwhile.
 const DRAIN: Duration = Duration::from_millis(500);

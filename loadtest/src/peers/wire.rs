@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use duocast_client::media::{
     ConnectionState, Peer as Leg, PeerEvent, ReceivedRtp, Transmit, VideoPacket, mark,
 };
-use duocast_media::{Outbox, prefetch_room};
+use duocast_media::Outbox;
 
 use super::media::AUDIO_EVERY;
 use super::rtp::Header;
-use crate::peer::{Moment, Session, SessionEvent};
+use crate::peer::{Moment, Session, SessionEvent, SessionRoom};
 
 /// Reports of a party that talks go with its packets of sound. After this it talks no more, and they go alone.
 const REPORT_PATIENCE: Duration = AUDIO_EVERY.saturating_mul(2);
@@ -41,12 +41,19 @@ pub(super) trait Wire: Send {
     /// The next datagram, and to whom.
     fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])>;
     fn poll_heard(&mut self) -> Option<Heard>;
-    /// What comes may wait until the party sends its next packet: when it came the kernel tells.
-    fn reads_when_it_sends(&self) -> bool;
+    /// Works in this room from now on, and leaves its own there: only when it has nothing to give out.
+    fn swap_room(&mut self, _room: &mut Room) {}
     /// Has the memory fetched that the next packet needs, but for this itself.
     fn prefetch(&self) {}
     /// The same, of what that points to.
     fn prefetch_further(&self) {}
+}
+
+/// Where the parties of a thread put what they send and hear, one after the other: of a thousand rooms none would be in the fast caches.
+#[derive(Default)]
+pub(super) struct Room {
+    session: SessionRoom,
+    framed: FramedRoom,
 }
 
 /// A wire that wraps RTP packets, each in a datagram of its own.
@@ -64,6 +71,11 @@ pub(super) struct Framed<F> {
     /// SSRC of audio; video has the next one.
     ssrc: u32,
     sequences: [u16; 2],
+    room: FramedRoom,
+}
+
+#[derive(Default)]
+struct FramedRoom {
     scratch: Vec<u8>,
     outbox: Outbox<SocketAddr>,
     heard: VecDeque<Heard>,
@@ -71,15 +83,7 @@ pub(super) struct Framed<F> {
 
 impl<F: Framing> Framed<F> {
     pub(super) fn new(framing: F, server: SocketAddr, ssrc: u32) -> Self {
-        Self {
-            framing,
-            server,
-            ssrc,
-            sequences: [0; 2],
-            scratch: Vec::new(),
-            outbox: Outbox::default(),
-            heard: VecDeque::new(),
-        }
+        Self { framing, server, ssrc, sequences: [0; 2], room: FramedRoom::default() }
     }
 
     fn send(&mut self, is_audio: bool, marker: bool, time: u32, payload: &[u8]) {
@@ -88,8 +92,8 @@ impl<F: Framing> Framed<F> {
         self.sequences[kind] = sequence.wrapping_add(1);
         let ssrc = self.ssrc + u32::from(!is_audio);
         let header = Header { is_audio, marker, sequence, time, ssrc };
-        let Self { framing, outbox, server, .. } = self;
-        outbox.write(*server, |datagram| framing.wrap(&header, payload, datagram));
+        let Self { framing, room, server, .. } = self;
+        room.outbox.write(*server, |datagram| framing.wrap(&header, payload, datagram));
     }
 }
 
@@ -110,12 +114,13 @@ impl<F: Framing> Wire for Framed<F> {
         if source != self.server {
             return;
         }
-        self.scratch.clear();
-        self.scratch.extend_from_slice(datagram);
-        if let Some((header, payload)) = self.framing.unwrap(&mut self.scratch) {
+        let FramedRoom { scratch, heard, .. } = &mut self.room;
+        scratch.clear();
+        scratch.extend_from_slice(datagram);
+        if let Some((header, payload)) = self.framing.unwrap(scratch) {
             // Runs are too short for sequence numbers to wrap (`DURATION_MAX`).
             let sequence = header.sequence.into();
-            self.heard.push_back(Heard { is_audio: header.is_audio, sequence, mark: mark::read(payload) });
+            heard.push_back(Heard { is_audio: header.is_audio, sequence, mark: mark::read(payload) });
         }
     }
 
@@ -126,20 +131,15 @@ impl<F: Framing> Wire for Framed<F> {
     }
 
     fn poll_transmit(&mut self) -> Option<(SocketAddr, &[u8])> {
-        self.outbox.pop()
+        self.room.outbox.pop()
     }
 
     fn poll_heard(&mut self) -> Option<Heard> {
-        self.heard.pop_front()
+        self.room.heard.pop_front()
     }
 
-    fn reads_when_it_sends(&self) -> bool {
-        true
-    }
-
-    fn prefetch(&self) {
-        self.outbox.prefetch();
-        prefetch_room(&self.scratch);
+    fn swap_room(&mut self, room: &mut Room) {
+        std::mem::swap(&mut self.room, &mut room.framed);
     }
 }
 
@@ -204,8 +204,8 @@ impl Wire for Routed {
         }
     }
 
-    fn reads_when_it_sends(&self) -> bool {
-        self.session.is_connected()
+    fn swap_room(&mut self, room: &mut Room) {
+        self.session.swap_room(&mut room.session);
     }
 
     fn prefetch(&self) {
@@ -293,10 +293,5 @@ impl Wire for WebRtc {
 
     fn poll_heard(&mut self) -> Option<Heard> {
         self.heard.pop_front()
-    }
-
-    fn reads_when_it_sends(&self) -> bool {
-        // It knows no other time of arrival than that of its call.
-        false
     }
 }

@@ -6,7 +6,6 @@ use duocast_media::prefetch;
 use tokio::sync::oneshot;
 
 use super::{GAP_MIN, Gap, Report, Window};
-use crate::lane::mailbox::Mailboxes;
 use crate::lane::port::Place;
 use crate::peer::{Moment, Reception, SentBook};
 use crate::peers::wire::{Heard, Wire};
@@ -50,7 +49,6 @@ pub(super) struct Seat {
     pub(super) place: Place,
     /// See [`super::End::sends`].
     pub(super) sends: bool,
-    pub(super) is_sending: bool,
     marks: SentBook,
     audio: Reception,
     video: Reception,
@@ -64,7 +62,6 @@ impl Seat {
             wire: end.wire,
             place: end.spot.place,
             sends: end.sends,
-            is_sending: false,
             marks: SentBook::default(),
             audio: Reception::default(),
             video: Reception::default(),
@@ -80,27 +77,15 @@ impl Seat {
         mark
     }
 
-    /// Takes what came just now, after what waited for it.
-    pub(super) fn receive(
+    /// Takes a datagram that came at `arrived`.
+    pub(super) fn take(
         &mut self,
         at: Moment,
-        key: usize,
-        (arrived, source, datagram): (u64, SocketAddr, &[u8]),
-        mailboxes: &mut Mailboxes,
+        arrived: u64,
+        source: SocketAddr,
+        datagram: &[u8],
         tally: &mut Tally,
     ) {
-        self.read_mail(at, key, mailboxes, tally);
-        self.take(at, arrived, source, datagram, tally);
-    }
-
-    /// Takes what waited for it.
-    pub(super) fn read_mail(&mut self, at: Moment, key: usize, mailboxes: &mut Mailboxes, tally: &mut Tally) {
-        while let Some(letter) = mailboxes.take(key) {
-            self.take(at, letter.arrived, letter.source, letter.datagram(), tally);
-        }
-    }
-
-    fn take(&mut self, at: Moment, arrived: u64, source: SocketAddr, datagram: &[u8], tally: &mut Tally) {
         self.wire.handle_datagram(at, arrived, source, datagram);
         while let Some(heard) = self.wire.poll_heard() {
             tally.note(if heard.is_audio { &mut self.audio } else { &mut self.video }, heard, arrived);

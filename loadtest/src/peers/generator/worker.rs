@@ -12,17 +12,21 @@ use super::schedule::{Due, Schedule};
 use super::seat::{Seat, Tally};
 use super::{Command, Report, Spot, Window};
 use crate::lane::clock;
-use crate::lane::mailbox::Mailboxes;
 use crate::lane::port::{Ports, PortsConfig};
-use crate::lane::socket::Buffers;
+use crate::lane::socket::{BATCH, Buffers, ROUNDS_MAX, Run};
 use crate::peer::{Moment, Wheel};
 use crate::peers::media::{Media, PACKETS_PER_FRAME, video_config, write_video};
+use crate::peers::wire::Room;
 use crate::run::socket_drops;
 
 /// Least time from one turn's beginning to the next one's, and so the longest that a packet waits for others on purpose; what the kernel's timer
 /// and a turn's own work add is in [`Report::lag`] with it. Higher has fewer turns and larger batches, which cost less here; lower has packets
 /// closer to their own moments. At 100 microseconds a thousand parties (80,000 audio packets and frames a second) send eight of these in a turn.
 pub(super) const TURN: Duration = Duration::from_micros(100);
+
+/// A party begins so much after the one before it: its memory grows with its first packets, which takes longer than to send them. Higher fills more
+/// of the warm-up with beginning, lower begins with parties that are late.
+const BEGINS_AFTER: Duration = Duration::from_millis(1);
 
 /// A sender that is later than this leaves out what it missed.
 const LATE_MAX: Duration = Duration::from_millis(200);
@@ -48,17 +52,14 @@ pub(super) struct Worker {
     schedule: Schedule,
     wheel: Wheel,
     ports: Ports,
-    buffers: Buffers,
-    mailboxes: Mailboxes,
     /// Sockets that have something.
     ready: Vec<usize>,
-    /// Parties that took something.
-    touched: Vec<usize>,
     /// What this turn sends, and whose time has come.
     turn: Vec<Due>,
     due: Vec<usize>,
     /// The packet that is being sent.
     payload: Vec<u8>,
+    room: Room,
     tally: Tally,
     cpu: WindowCpu,
 }
@@ -79,20 +80,18 @@ impl Worker {
             schedule: Schedule::default(),
             wheel: Wheel::new(Instant::now()),
             ports: Ports::new(PORTS),
-            buffers: Buffers::new(),
-            mailboxes: Mailboxes::default(),
             ready: Vec::new(),
-            touched: Vec::new(),
             turn: Vec::new(),
             due: Vec::new(),
             payload: Vec::new(),
+            room: Room::default(),
             tally: Tally::default(),
             cpu: WindowCpu::default(),
         }
     }
 
     pub(super) fn run(mut self) -> Report {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let (mut events, mut buffers) = (Events::with_capacity(EVENTS_MAX), Buffers::new());
         while !self.is_over.load(Ordering::Relaxed) {
             let began = Instant::now();
             self.take_commands();
@@ -100,7 +99,7 @@ impl Worker {
             self.pass_time(began);
             self.flush();
             self.look(&mut events);
-            self.receive();
+            self.receive(&mut buffers);
             self.flush();
             self.cpu.watch(self.tally.window);
             self.sleep(began);
@@ -158,61 +157,54 @@ impl Worker {
             Command::Add { end, connected } => {
                 let key = end.spot.key;
                 self.seats[key] = Some(Seat::new(end, connected));
-                self.after(key, clock::moment());
+                // What it has to send already is in a room of its own.
+                self.settle(key, clock::moment());
             }
             Command::Begin(window) => {
                 self.tally.window = Some(window);
                 let has_media = |seat: &Option<Seat>| seat.as_ref().is_some_and(|seat| seat.sends);
                 let senders: Vec<usize> =
                     (0..self.seats.len()).filter(|key| has_media(&self.seats[*key])).collect();
+                let mut at = Instant::now();
                 for (party, key) in senders.into_iter().enumerate() {
-                    self.begin_sending(key, party);
+                    self.schedule.begin(at, key, party);
+                    at += BEGINS_AFTER;
                 }
             }
             Command::Count(window) => self.tally.window = Some(window),
-            Command::Stop => {
-                self.schedule.stop();
-                // Nobody comes by any more to read what waits.
-                let at = clock::moment();
-                for key in 0..self.seats.len() {
-                    let Some(seat) = &mut self.seats[key] else { continue };
-                    seat.is_sending = false;
-                    seat.read_mail(at, key, &mut self.mailboxes, &mut self.tally);
-                    self.after(key, at);
+            Command::Stop => self.schedule.stop(),
+        }
+    }
+
+    fn receive(&mut self, buffers: &mut Buffers) {
+        for port in std::mem::take(&mut self.ready) {
+            let mut has_more = true;
+            for _ in 0..ROUNDS_MAX {
+                has_more = self.ports.fill(port, buffers);
+                self.take_runs(port, buffers);
+                if !has_more {
+                    break;
                 }
             }
-        }
-    }
-
-    fn begin_sending(&mut self, key: usize, party: usize) {
-        if let Some(Some(seat)) = self.seats.get_mut(key) {
-            seat.is_sending = true;
-            self.schedule.begin(Instant::now(), key, party);
-        }
-    }
-
-    fn receive(&mut self) {
-        for port in std::mem::take(&mut self.ready) {
-            let at = clock::moment();
-            let Self { ports, buffers, mailboxes, seats, touched, tally, .. } = self;
-            let has_more = ports.receive(port, buffers, |key, arrived, source, datagram| {
-                if mailboxes.put(key, arrived, source, datagram) {
-                    return;
-                }
-                let Some(Some(seat)) = seats.get_mut(key) else { return };
-                seat.receive(at, key, (arrived, source, datagram), mailboxes, tally);
-                if touched.last() != Some(&key) {
-                    touched.push(key);
-                }
-            });
             if has_more {
                 self.ready.push(port);
             }
-            let mut touched = std::mem::take(&mut self.touched);
-            for key in touched.drain(..) {
-                self.after(key, at);
-            }
-            self.touched = touched;
+        }
+    }
+
+    fn take_runs(&mut self, port: usize, buffers: &Buffers) {
+        let runs: [Option<Run<'_>>; BATCH] = buffers.runs();
+        let key = |at: usize| self.ports.leg_at(port, runs.get(at)?.as_ref()?.local());
+        let keys: [Option<usize>; BATCH] = std::array::from_fn(key);
+        let at = clock::moment();
+        for (index, run) in runs.iter().enumerate() {
+            // Of a party that is gone, or of nobody.
+            let (Some(run), Some(key)) = (run, keys[index]) else { continue };
+            self.prefetch(|ahead| *keys.get(index + ahead)?);
+            self.visit(key, at, |seat, tally| {
+                let arrived = run.arrived();
+                run.datagrams().for_each(|datagram| seat.take(at, arrived, run.source(), datagram, tally));
+            });
         }
     }
 
@@ -221,89 +213,96 @@ impl Worker {
         self.wheel.advance(now, &mut due);
         for key in due.drain(..) {
             let at = clock::moment();
-            let Some(Some(seat)) = self.seats.get_mut(key) else { continue };
-            seat.wire.handle_timeout(at.now);
-            self.after(key, at);
+            self.visit(key, at, |seat, _| seat.wire.handle_timeout(at.now));
         }
         self.due = due;
     }
 
     fn send_due(&mut self, now: Instant) {
+        let (media, mut payload) = (Arc::clone(&self.media), std::mem::take(&mut self.payload));
         let mut turn = std::mem::take(&mut self.turn);
         self.schedule.take_due(now, &mut turn);
         for (index, due) in turn.iter().enumerate() {
-            self.prefetch(&turn[index + 1..]);
+            self.prefetch(|ahead| turn.get(index + ahead).map(|due| due.key));
             let at = clock::moment();
-            if self.send(*due, at) {
-                self.after(due.key, at);
+            if self.is_in_time(due, at) {
+                self.visit(due.key, at, |seat, tally| send(*due, at, &media, seat, tally, &mut payload));
             }
         }
         turn.clear();
-        self.turn = turn;
+        (self.turn, self.payload) = (turn, payload);
     }
 
-    /// False if it was too late for that.
-    fn send(&mut self, due: Due, at: Moment) -> bool {
-        let Self { seats, tally, mailboxes, media, payload, .. } = self;
+    fn is_in_time(&mut self, due: &Due, at: Moment) -> bool {
         let late = at.now.saturating_duration_since(due.at);
-        if tally.has(at.unix_micros) {
-            tally.report.lag.add(late);
+        if self.tally.has(at.unix_micros) {
+            self.tally.report.lag.add(late);
         }
         if late > LATE_MAX {
-            tally.report.skipped += if due.is_audio { 1 } else { PACKETS_PER_FRAME as u64 };
-            return false;
+            self.tally.report.skipped += if due.is_audio { 1 } else { PACKETS_PER_FRAME as u64 };
         }
-        let Some(Some(seat)) = seats.get_mut(due.key) else { return false };
-        seat.read_mail(at, due.key, mailboxes, tally);
-        if due.is_audio {
-            let rtp_time = media.write_audio(due.number, seat.next_mark(at, tally), payload);
-            seat.wire.send_audio(at.now, rtp_time, payload);
-        } else {
-            let frame = media.frame(due.number);
-            for packet in &frame.packets {
-                write_video(&packet.payload, seat.next_mark(at, tally), payload);
-                seat.wire.send_video(at.now, frame.rtp_time, payload, packet.marker);
-            }
-        }
-        true
+        late <= LATE_MAX
     }
 
-    /// Has the memory of the parties fetched that are next, each one's a step further.
-    fn prefetch(&self, next: &[Due]) {
-        let seat = |ahead: usize| self.seats.get(next.get(ahead)?.key)?.as_ref();
-        if let Some(seat) = seat(0) {
+    /// Has the memory of the parties fetched that are visited next, each one's a step further. `key`: of the so-manieth from here.
+    fn prefetch(&self, key: impl Fn(usize) -> Option<usize>) {
+        let seat = |ahead: usize| self.seats.get(key(ahead)?);
+        if let Some(Some(seat)) = seat(1) {
             seat.wire.prefetch_further();
         }
-        if let Some(seat) = seat(1) {
+        if let Some(Some(seat)) = seat(2) {
             seat.wire.prefetch();
-            self.mailboxes.prefetch(next[1].key);
         }
-        if let Some(seat) = seat(2) {
+        if let Some(Some(seat)) = seat(3) {
             seat.prefetch();
         }
-        if let Some(seat) = next.get(3).and_then(|due| self.seats.get(due.key)) {
+        if let Some(seat) = seat(4) {
             prefetch(seat);
         }
     }
 
-    /// Has the party's packets leave at the turn's end, and sets its next deadline.
-    fn after(&mut self, key: usize, at: Moment) {
+    /// Has something happen to a party.
+    fn visit(&mut self, key: usize, at: Moment, happens: impl FnOnce(&mut Seat, &mut Tally)) {
         let Some(Some(seat)) = self.seats.get_mut(key) else { return };
-        while let Some((destination, datagram)) = seat.wire.poll_transmit() {
-            self.tally.report.unsent += self.ports.send(seat.place, destination, datagram);
+        seat.wire.swap_room(&mut self.room);
+        happens(seat, &mut self.tally);
+        self.settle(key, at);
+        if let Some(Some(seat)) = self.seats.get_mut(key) {
+            seat.wire.swap_room(&mut self.room);
         }
-        let has_joined = seat.settle(at, &mut self.tally) && seat.sends && self.tally.window.is_some();
-        self.mailboxes.set_open(key, seat.is_sending && seat.wire.reads_when_it_sends());
+    }
+
+    /// Has what a party sends leave at the turn's end, and sets its next deadline.
+    fn settle(&mut self, key: usize, at: Moment) {
+        let Self { seats, tally, ports, wheel, schedule, .. } = self;
+        let Some(Some(seat)) = seats.get_mut(key) else { return };
+        while let Some((destination, datagram)) = seat.wire.poll_transmit() {
+            tally.report.unsent += ports.send(seat.place, destination, datagram);
+        }
+        let has_joined = seat.settle(at, tally) && seat.sends && tally.window.is_some();
         if let Some(at) = seat.wire.poll_timeout() {
-            self.wheel.schedule(key, at);
+            wheel.schedule(key, at);
         }
         if has_joined {
-            self.begin_sending(key, key);
+            schedule.begin(Instant::now(), key, key);
         }
     }
 
     fn flush(&mut self) {
         self.tally.report.unsent += self.ports.flush();
+    }
+}
+
+fn send(due: Due, at: Moment, media: &Media, seat: &mut Seat, tally: &mut Tally, payload: &mut Vec<u8>) {
+    if due.is_audio {
+        let rtp_time = media.write_audio(due.number, seat.next_mark(at, tally), payload);
+        seat.wire.send_audio(at.now, rtp_time, payload);
+        return;
+    }
+    let frame = media.frame(due.number);
+    for packet in &frame.packets {
+        write_video(&packet.payload, seat.next_mark(at, tally), payload);
+        seat.wire.send_video(at.now, frame.rtp_time, payload, packet.marker);
     }
 }
 
