@@ -13,6 +13,7 @@ const MAGIC: [u8; 4] = [0x64, 0x75, 0x6f, 0x7e];
 pub const MARK_BYTES: usize = 12;
 
 /// The mark for this moment.
+#[inline]
 pub fn bytes(sent_unix_micros: u64) -> [u8; MARK_BYTES] {
     let mut mark = [0; MARK_BYTES];
     mark[..4].copy_from_slice(&MAGIC);
@@ -21,6 +22,7 @@ pub fn bytes(sent_unix_micros: u64) -> [u8; MARK_BYTES] {
 }
 
 /// When a payload says it was sent, in microseconds since 1970; `None` if it carries no mark.
+#[inline]
 pub fn read(payload: &[u8]) -> Option<u64> {
     let tail = payload.get(payload.len().checked_sub(MARK_BYTES)?..)?;
     let (magic, micros) = tail.split_at(4);
