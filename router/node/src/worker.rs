@@ -23,8 +23,8 @@ use crate::udp::{Inbox, Outbox, Sockets};
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
 /// Most orders of control carried out in one turn; the others wait for the next, which follows within a millisecond. An offer costs about
-/// a third of one. Higher delays media while many calls start, lower delays their answers.
-const MAX_COMMANDS_PER_TURN: usize = 4;
+/// a third of one, and several when its memory is new. Higher delays media while many calls start, lower delays their answers.
+const MAX_COMMANDS_PER_TURN: usize = 1;
 
 /// Longest sleep, so that numbers are published when nothing happens.
 const MAX_SLEEP: Duration = PUBLISH_EVERY;
