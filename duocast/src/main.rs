@@ -59,7 +59,8 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
 }
 
 /// For the threads of signalling, in a process that forwards media as well: where both want a core, a packet waits for a time slice less. The
-/// router's threads are not among them: it is bound by this program's first thread, and they have that one's priority.
+/// router's threads are not among them: it is bound by this program's first thread, and they have that one's priority. Media over TLS, which the
+/// threads of signalling carry, gives way as well.
 fn give_way_to_media() {
     // It can only be forbidden to go the other way.
     let _ = rustix::process::nice(NICER);

@@ -8,9 +8,25 @@ use crate::window::WINDOW;
 /// Least time between two requests for packets of one source. Higher repairs later, lower asks for what is only late.
 const ASK_EVERY: Duration = Duration::from_millis(33);
 
-/// Most requests for one packet; then its viewers live without it. Higher feeds a path that loses nearly all, lower gives up
-/// on paths that lose much.
-const MAX_ASKS: u8 = 5;
+/// When to ask for a packet, and how often.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// It may be only late, or in the next packet. Longer repairs later, shorter asks for what comes anyway.
+    after: Duration,
+    /// Most requests; then its viewers live without it. Higher feeds a path that loses nearly all, lower gives up on paths that lose much.
+    asks: u8,
+    /// After this it is of no use any more. Longer brings viewers what nobody waits for, shorter gives up on long paths.
+    within: Duration,
+}
+
+impl Terms {
+    pub(crate) const PICTURE: Self = Self { after: Duration::ZERO, asks: 5, within: Duration::from_secs(10) };
+    /// Shown to be missing by a packet of plain sound: the next may be redundant, or it.
+    pub(crate) const SOUND: Self =
+        Self { after: Duration::from_millis(25), asks: 2, within: Duration::from_millis(300) };
+    /// By a redundant one, which does not have it.
+    pub(crate) const REDUNDANT_SOUND: Self = Self { after: Duration::ZERO, ..Self::SOUND };
+}
 
 /// Most packets that are waited for; at the bound the oldest is given up. A longer gap is no loss to repair: a key frame is
 /// quicker.
@@ -33,19 +49,21 @@ pub(crate) struct Missing {
 #[derive(Debug, Clone, Copy)]
 struct Absent {
     number: u64,
+    terms: Terms,
+    missed_at: Instant,
     asks: u8,
     asked_at: Option<Instant>,
 }
 
 impl Missing {
     /// The numbers from `from` up to `to`, which came, were left out.
-    pub(crate) fn skipped(&mut self, from: u64, to: u64) {
+    pub(crate) fn skipped(&mut self, now: Instant, from: u64, to: u64, terms: Terms) {
         let first = from.max(to.saturating_sub(MAX_MISSING as u64));
         for number in first..to {
             if self.packets.len() == MAX_MISSING {
                 self.packets.pop_front();
             }
-            self.packets.push_back(Absent { number, asks: 0, asked_at: None });
+            self.packets.push_back(Absent { number, terms, missed_at: now, asks: 0, asked_at: None });
         }
     }
 
@@ -58,7 +76,7 @@ impl Missing {
     /// When [`Missing::ask`] has something to say.
     pub(crate) fn due_at(&self, now: Instant, round_trip: Option<Duration>) -> Option<Instant> {
         let again = again_after(round_trip);
-        let soonest = self.packets.iter().map(|p| p.asked_at.map_or(now, |at| at + again)).min()?;
+        let soonest = self.packets.iter().map(|p| p.ask_at(again)).min()?.max(now);
         Some(self.asked_at.map_or(soonest, |at| soonest.max(at + ASK_EVERY)))
     }
 
@@ -75,8 +93,9 @@ impl Missing {
             return;
         }
         let again = again_after(round_trip);
+        self.packets.retain(|absent| now <= absent.missed_at + absent.terms.within);
         for absent in &mut self.packets {
-            if absent.asked_at.is_none_or(|at| at + again <= now) {
+            if absent.ask_at(again) <= now {
                 absent.asks += 1;
                 absent.asked_at = Some(now);
                 numbers.push(absent.number as u16);
@@ -84,7 +103,13 @@ impl Missing {
         }
         self.asked_at = Some(now);
         // The last request has as much time as any: what is given up here may still come.
-        self.packets.retain(|absent| absent.asks < MAX_ASKS && absent.number + WINDOW > highest);
+        self.packets.retain(|absent| absent.asks < absent.terms.asks && absent.number + WINDOW > highest);
+    }
+}
+
+impl Absent {
+    fn ask_at(&self, again: Duration) -> Instant {
+        self.asked_at.map_or(self.missed_at + self.terms.after, |at| at + again)
     }
 }
 
@@ -108,28 +133,45 @@ mod tests {
         let t0 = Instant::now();
         let mut missing = Missing::default();
         assert_eq!(missing.due_at(t0, None), None);
-        missing.skipped(69_990, 69_992);
+        missing.skipped(t0, 69_990, 69_992, Terms::PICTURE);
         assert_eq!(missing.due_at(t0, None), Some(t0));
         assert_eq!(ask(&mut missing, t0), [4454, 4455]);
-        missing.found(69_990);
+        assert!(missing.found(69_990));
         let again = t0 + DEFAULT_ROUND_TRIP + MARGIN;
         assert_eq!(missing.due_at(t0, None), Some(again));
         assert_eq!(ask(&mut missing, again - Duration::from_nanos(1)), [0; 0]);
-        for n in 1..MAX_ASKS {
+        for n in 1..Terms::PICTURE.asks {
             assert_eq!(ask(&mut missing, t0 + (again - t0) * u32::from(n)), [4455]);
         }
         assert_eq!(missing.due_at(t0, None), None);
-        missing.found(69_991);
+        assert!(!missing.found(69_991), "it was given up");
+    }
+
+    #[test]
+    fn sound_that_comes_soon_is_not_asked_for_and_what_comes_too_late_neither() {
+        let t0 = Instant::now();
+        let at = |millis| t0 + Duration::from_millis(millis);
+        let mut missing = Missing::default();
+        missing.skipped(t0, 69_990, 69_992, Terms::SOUND);
+        assert_eq!((ask(&mut missing, at(24)), missing.due_at(t0, None)), (vec![], Some(at(25))));
+        assert!(!missing.found(69_990), "it was only late");
+        assert_eq!(ask(&mut missing, at(25)), [4455]);
+        assert_eq!(ask(&mut missing, at(200)), [4455]);
+        assert_eq!(missing.due_at(at(200), None), None, "twice");
+        missing.skipped(at(200), 69_995, 69_996, Terms::REDUNDANT_SOUND);
+        assert_eq!(missing.due_at(at(200), None), Some(at(233)), "at once, but for the distance of requests");
+        assert_eq!(ask(&mut missing, at(501)), [0; 0]);
+        assert_eq!(missing.due_at(at(501), None), None);
     }
 
     #[test]
     fn requests_keep_their_distance() {
         let t0 = Instant::now();
         let mut missing = Missing::default();
-        missing.skipped(10, 11);
+        missing.skipped(t0, 10, 11, Terms::PICTURE);
         assert_eq!(ask(&mut missing, t0), [10]);
         let soon = t0 + Duration::from_millis(3);
-        missing.skipped(12, 13);
+        missing.skipped(soon, 12, 13, Terms::PICTURE);
         assert_eq!(missing.due_at(soon, None), Some(t0 + ASK_EVERY));
         assert_eq!(ask(&mut missing, soon), [0; 0]);
         assert_eq!(ask(&mut missing, t0 + ASK_EVERY), [12]);
@@ -139,7 +181,7 @@ mod tests {
     fn a_huge_gap_is_bounded_and_what_is_too_old_is_given_up() {
         let t0 = Instant::now();
         let mut missing = Missing::default();
-        missing.skipped(1, 60_000);
+        missing.skipped(t0, 1, 60_000, Terms::PICTURE);
         assert_eq!(missing.packets.len(), MAX_MISSING);
         assert_eq!(ask(&mut missing, t0).len(), MAX_MISSING);
         assert!(missing.packets.is_empty(), "the source is at 70000");

@@ -11,6 +11,7 @@ use str0m::Rtc;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
 
+use self::reports::RELEASES;
 use crate::arrivals::Arrivals;
 use crate::bandwidth::{Bandwidth, Demand, Estimate};
 use crate::extensions::ExtensionIds;
@@ -169,9 +170,13 @@ pub struct MediaPlane {
     again: VecDeque<(u32, u16)>,
     /// M-lines on which what was sent does not go on.
     given_up: Vec<Mid>,
-    /// What the client is to send at most, in bits per second, and whether it was told.
+    /// What the client is to send at most, in bits per second.
     limit: Option<u64>,
+    /// When that was told last, and whether there is no news since.
+    limit_told_at: Option<Instant>,
     is_limit_told: bool,
+    /// Reports with which the end of a limit is still told.
+    releases: u8,
     /// For the spreading of reports, so that legs that began together do not report together.
     spread: u32,
 }
@@ -225,7 +230,9 @@ impl MediaPlane {
             again: VecDeque::new(),
             given_up: Vec::new(),
             limit: None,
+            limit_told_at: None,
             is_limit_told: true,
+            releases: 0,
             spread: own_ssrc,
         }
     }
@@ -378,10 +385,13 @@ impl MediaPlane {
         self.send_rtcp(sink, |out| feedback::write_keyframe_request(own, source, out))
     }
 
-    /// What the client is to send at most, in bits per second; `None`: as much as its way carries. It is told by the next [`MediaPlane::finish`], and
-    /// again with each report.
+    /// What the client is to send at most, in bits per second; `None`: as much as its way carries. It is told by [`MediaPlane::finish`], and again with
+    /// each report; its end with a few.
     pub fn set_limit(&mut self, limit: Option<u64>) {
         self.is_limit_told &= self.limit == limit;
+        if self.limit.is_some() && limit.is_none() {
+            self.releases = RELEASES;
+        }
         self.limit = limit;
     }
 
@@ -403,12 +413,19 @@ impl MediaPlane {
 
     /// How much the client's path is thought to carry; `None` if nobody wants to know or nothing is known yet.
     pub fn estimate(&self, now: Instant) -> Option<Estimate> {
-        self.bandwidth.as_ref()?.estimate(now)
+        Some(self.without_redundancy(self.bandwidth.as_ref()?.estimate(now)?))
     }
 
     /// The estimate, if it has changed so much since this was last asked that it matters.
     pub fn new_estimate(&mut self, now: Instant) -> Option<Estimate> {
-        self.bandwidth.as_mut()?.new_estimate(now)
+        let estimate = self.bandwidth.as_mut()?.new_estimate(now)?;
+        Some(self.without_redundancy(estimate))
+    }
+
+    /// What publishers can send, beside what is added to it here.
+    fn without_redundancy(&self, estimate: Estimate) -> Estimate {
+        let bits_per_second = estimate.bits_per_second.saturating_sub(self.sender.added_bits());
+        Estimate { bits_per_second, ..estimate }
     }
 
     /// When [`MediaPlane::finish`] has something to do.
@@ -427,7 +444,7 @@ impl MediaPlane {
             let passes_at = bandwidth.passes_at(now).filter(|_| is_waiting);
             [until, passes_at].into_iter().flatten().min()
         });
-        [missing, bandwidth, held].into_iter().flatten().min()
+        [missing, bandwidth, held, self.limit_at(now)].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -437,7 +454,7 @@ impl MediaPlane {
         }
         self.ask_for_missing(now, sink);
         self.tell_arrivals(now, sink);
-        self.tell_limit(sink);
+        self.tell_limit(now, sink);
         self.release(now, sink);
         self.probe(now, sink);
         if self.report_at.is_some_and(|at| at <= now) {

@@ -8,7 +8,7 @@ use str0m::media::Mid;
 use crate::descriptor::Structure;
 use crate::extensions::{ExtensionIds, Extensions, Found};
 use crate::frame::{Codec, Frame};
-use crate::missing::Missing;
+use crate::missing::{Missing, Terms};
 use crate::prefetch::prefetch;
 use crate::reception::{Reception, SenderReport};
 use crate::recovery::Recovery;
@@ -146,6 +146,21 @@ pub struct Payload {
     pub is_redundant: bool,
     /// Of video: how its payload is read.
     pub codec: Codec,
+}
+
+impl Payload {
+    fn is_sound(&self) -> bool {
+        self.codec == Codec::Other
+    }
+
+    /// On which what a packet of it shows to be missing is asked for.
+    fn terms(&self) -> Terms {
+        match (self.is_sound(), self.is_redundant) {
+            (false, _) => Terms::PICTURE,
+            (true, false) => Terms::SOUND,
+            (true, true) => Terms::REDUNDANT_SOUND,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -317,8 +332,7 @@ impl Receiver {
 
     /// Takes lost sound out of a packet that came on this stream. False if the packet itself was taken out of a later one before.
     fn recover(&mut self, stream: usize, sorted: &Sorted, packet: &Packet, blocks: Option<Blocks>) -> bool {
-        let is_sound = |payload: &Payload| payload.codec == Codec::Other;
-        if !sorted.payload.as_ref().is_some_and(is_sound) {
+        if !sorted.payload.as_ref().is_some_and(Payload::is_sound) {
             return true;
         }
         let Some(Track { payloads, encodings, .. }) = self.tracks.get_mut(sorted.track) else { return true };
@@ -328,7 +342,7 @@ impl Receiver {
         for (place, block) in (1..).zip(blocks.map(|blocks| blocks.earlier).into_iter().flatten()) {
             let Some(block) = block.filter(|block| !block.at.is_empty()) else { continue };
             let codec = payloads.iter().find(|payload| payload.payload_type == block.payload_type);
-            if !codec.is_some_and(|payload| is_sound(payload) && !payload.is_redundant) {
+            if !codec.is_some_and(|payload| payload.is_sound() && !payload.is_redundant) {
                 continue;
             }
             let lost = source.recovery.take(&arrived.window, sorted.number, place, block.offset);
@@ -415,14 +429,15 @@ impl Receiver {
         let mut is_again = false;
         if number > source.highest {
             if payload.is_some_and(|payload| payload.is_asked_for) {
-                source.missing.skipped(source.highest + 1, number);
+                let terms = payload.map_or(Terms::PICTURE, |payload| payload.terms());
+                source.missing.skipped(now, source.highest + 1, number, terms);
             }
             source.highest = number;
         } else {
             is_again = source.missing.found(number);
         }
         // Sound that was lost and came again stays lost to the client: by that it knows that its way loses some, and adds redundancy.
-        if let Some(payload) = payload.filter(|_| !is_again) {
+        if let Some(payload) = payload.filter(|payload| !(is_again && payload.is_sound())) {
             source.reception.count(now, header.timestamp, payload.clock_rate, false);
         }
         Some(source.sorted(mid, at, (header.payload_type, payload), number))

@@ -1,7 +1,7 @@
 //! Sound that was lost on the way here and comes once more in a later packet (RFC 2198): to its viewers it goes as if it had come.
 //!
 //! Without that, what is lost on the way to a viewer adds up with what was lost here, and two in a row are heard even where each packet
-//! carries the one before. To the client it stays lost: that is what its own rate and redundancy are to go by.
+//! carries those before. To the client it stays lost: that is what its own rate and redundancy are to go by.
 
 use crate::red::OFFSET_MAX;
 use crate::window::Window;

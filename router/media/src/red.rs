@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// From this share of lost packets on (of 256) redundancy is added: 2 %. Higher leaves gaps to in-band FEC and concealment, lower
-/// doubles the sound's rate for nothing that is heard.
+/// sends sound three times for nothing that is heard.
 const LOSSY_FROM: u8 = 5;
 
 /// A report below this share (of 256) counts as a good one: 1 %.
@@ -76,6 +76,13 @@ pub(crate) fn read(bytes: &[u8], payload: Range<usize>) -> Option<Blocks> {
 /// one. Higher costs another 30 kbit/s, and comes too late for most players; lower leaves losses in a row to be heard.
 const CARRIED: usize = 2;
 
+/// What that is, of sound of 30 kbit/s.
+const ADDED_BITS: u64 = 64_000;
+
+/// Most bytes of a redundant payload: what would make it longer is left out, the oldest first. The transports take a datagram of up to 400 bytes for
+/// sound, and let pictures give way to it. Higher has sound taken for a picture, and in the end fragments; lower has it carry less.
+const WRAPPED_BYTES_MAX: usize = 330;
+
 /// What one viewer is sent of a track, while it loses some of it.
 #[derive(Debug, Default)]
 pub(crate) struct Redundancy {
@@ -104,31 +111,59 @@ impl Redundancy {
     }
 
     /// There is an earlier packet to be sent with this one.
-    pub(crate) fn is_due(&self, number: u64, timestamp: u32) -> bool {
-        self.carried(number, timestamp).next().is_some()
+    pub(crate) fn is_due(&self, number: u64, timestamp: u32, payload_bytes: usize) -> bool {
+        self.carried(number, timestamp, payload_bytes).next().is_some()
+    }
+
+    /// What is sent beyond what publishers send, in bits per second.
+    pub(crate) fn added_bits(&self) -> u64 {
+        // To a viewer that takes none nothing is kept.
+        let is_added = self.is_on && self.earlier.iter().all(|kept| kept.at.is_some());
+        if is_added { ADDED_BITS } else { 0 }
     }
 
     /// Appends all that goes before the payload of a packet for which it is due.
-    pub(crate) fn append(&self, number: u64, timestamp: u32, payload_type: u8, out: &mut Vec<u8>) {
-        for (offset, bytes) in self.carried(number, timestamp) {
+    pub(crate) fn append(
+        &self,
+        (number, timestamp, payload_bytes): (u64, u32, usize),
+        payload_type: u8,
+        out: &mut Vec<u8>,
+    ) {
+        for (offset, bytes) in self.carried(number, timestamp, payload_bytes) {
             let len = (bytes.len() & EARLIER_BYTES_MAX) as u32;
             let [_, a, b, c] = (offset << 10 | len).to_be_bytes();
             out.extend_from_slice(&[MORE_BLOCKS | payload_type, a, b, c]);
         }
         out.push(payload_type);
-        self.carried(number, timestamp).for_each(|(_, bytes)| out.extend_from_slice(bytes));
+        let carried = self.carried(number, timestamp, payload_bytes);
+        carried.for_each(|(_, bytes)| out.extend_from_slice(bytes));
     }
 
     /// What this packet carries of those just before it: how much older in ticks, and the payload; the oldest first. A receiver knows by the time alone which
     /// packet it was.
-    fn carried(&self, number: u64, timestamp: u32) -> impl Iterator<Item = (u32, &[u8])> {
-        self.earlier.iter().filter_map(move |kept| {
+    fn carried(
+        &self,
+        number: u64,
+        timestamp: u32,
+        payload_bytes: usize,
+    ) -> impl Iterator<Item = (u32, &[u8])> {
+        let offset = move |kept: &Kept| {
             let (before, at) = kept.at?;
             let (distance, offset) = (number.checked_sub(before)?, timestamp.wrapping_sub(at));
             let is_just_before =
                 (1..=CARRIED as u64).contains(&distance) && (1..=OFFSET_MAX).contains(&offset);
-            is_just_before.then_some((offset, &kept.bytes[..]))
-        })
+            is_just_before.then_some(offset)
+        };
+        let mut left = WRAPPED_BYTES_MAX.saturating_sub(payload_bytes + 1);
+        let fits = |kept: &&Kept| {
+            let takes = if offset(kept).is_some() { EARLIER_HEAD_BYTES + kept.bytes.len() } else { 0 };
+            let fits = takes <= left;
+            left = left.saturating_sub(takes);
+            fits
+        };
+        let from = CARRIED - self.earlier.iter().rev().take_while(fits).count();
+        let carried = self.earlier.get(from..).unwrap_or_default();
+        carried.iter().filter_map(move |kept| Some((offset(kept)?, &kept.bytes[..])))
     }
 
     /// Remembers a packet that was sent. One that came late takes its place among them.
@@ -168,7 +203,7 @@ mod tests {
     /// What the packet of this number and time carries.
     fn packet(redundancy: &Redundancy, number: u64, timestamp: u32, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::new();
-        redundancy.append(number, timestamp, OPUS, &mut packet);
+        redundancy.append((number, timestamp, payload.len()), OPUS, &mut packet);
         packet.extend_from_slice(payload);
         packet
     }
@@ -176,11 +211,14 @@ mod tests {
     #[test]
     fn a_packet_carries_the_two_before_and_all_is_found_in_it() {
         let mut redundancy = lossy();
-        assert!(!redundancy.is_due(1, 960), "nothing was sent yet");
+        assert!(!redundancy.is_due(1, 960, 0), "nothing was sent yet");
         redundancy.keep(1, 960, b"first");
-        assert!(redundancy.is_due(2, 1920) && redundancy.is_due(3, 2880), "of the two packets just before");
-        assert!(!redundancy.is_due(4, 3840) && !redundancy.is_due(1, 960));
-        assert!(!redundancy.is_due(2, 960 + OFFSET_MAX + 1), "after a long silence there is no saying it");
+        assert!(
+            redundancy.is_due(2, 1920, 0) && redundancy.is_due(3, 2880, 0),
+            "of the two packets just before"
+        );
+        assert!(!redundancy.is_due(4, 3840, 0) && !redundancy.is_due(1, 960, 0));
+        assert!(!redundancy.is_due(2, 960 + OFFSET_MAX + 1, 0), "after a long silence there is no saying it");
         let second = packet(&redundancy, 2, 1920, b"second");
         // RFC 2198 section 3: F and payload type, 14 bits of time, 10 bits of length; then payload type alone.
         let head = [0x80 | OPUS, (960 >> 6) as u8, ((960 & 0x3f) << 2) as u8, 5, OPUS];
@@ -206,6 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn it_stays_short_and_leaves_out_the_oldest_first() {
+        for (bytes, carried) in [(60, 2), (105, 2), (120, 1), (160, 1), (170, 0), (400, 0)] {
+            let mut redundancy = lossy();
+            (1..3)
+                .for_each(|number| redundancy.keep(number, number as u32 * 960, &vec![number as u8; bytes]));
+            assert_eq!(redundancy.is_due(3, 2880, bytes), carried > 0, "{bytes}");
+            if carried > 0 {
+                let packet = packet(&redundancy, 3, 2880, &vec![3; bytes]);
+                let found = all(&packet).earlier.iter().flatten().count();
+                assert!(found == carried && packet.len() <= WRAPPED_BYTES_MAX, "{bytes}: {found}");
+            }
+        }
+    }
+
+    #[test]
     fn of_many_blocks_the_newest_count() {
         let mut packet = b"in front".to_vec();
         for (age, len) in [(5_u32, 4_u32), (4, 0), (3, 2), (2, 1), (1, 3)] {
@@ -227,7 +280,7 @@ mod tests {
         let is_added = |redundancy: &mut Redundancy, lost| {
             redundancy.note_loss(lost);
             redundancy.keep(1, 0, b"x");
-            redundancy.is_due(2, 960)
+            redundancy.is_due(2, 960, 0)
         };
         assert!(!is_added(&mut redundancy, LOSSY_FROM - 1));
         assert!(is_added(&mut redundancy, LOSSY_FROM));
@@ -253,13 +306,13 @@ mod tests {
 
         #[test]
         fn whatever_is_carried_is_found_again(
-            before in proptest::collection::vec(any::<u8>(), 0..=EARLIER_BYTES_MAX),
+            before in proptest::collection::vec(any::<u8>(), 0..200),
             now in proptest::collection::vec(any::<u8>(), 0..64),
             step in 0..=OFFSET_MAX,
         ) {
             let mut redundancy = lossy();
             redundancy.keep(9, 0, &before);
-            prop_assert_eq!(redundancy.is_due(10, step), step > 0);
+            prop_assert_eq!(redundancy.is_due(10, step, now.len()), step > 0);
             let packet = packet(&redundancy, 10, step.max(1), &now);
             let Blocks { primary, earlier } = all(&packet);
             prop_assert_eq!(&packet[primary], &now[..]);

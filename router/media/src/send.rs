@@ -162,6 +162,11 @@ impl Sender {
         }
     }
 
+    /// What redundant sound adds to what publishers send, in bits per second.
+    pub(crate) fn added_bits(&self) -> u64 {
+        self.tracks.iter().map(|track| track.redundancy.added_bits()).sum()
+    }
+
     pub(crate) fn tracks(&self) -> &[SendTrack] {
         &self.tracks
     }
@@ -203,7 +208,8 @@ impl Sender {
         }
         let (number, timestamp) = (write.sequence_number, write.timestamp);
         let capture_time = write.capture_time.map(|at| clock.at(at).to_be_bytes());
-        let wrapped_as = write.redundant.filter(|_| track.redundancy.is_due(number, timestamp));
+        let wrapped_as =
+            write.redundant.filter(|_| track.redundancy.is_due(number, timestamp, payload.len()));
         let sent = Sent {
             number,
             payload_type: wrapped_as.unwrap_or(write.payload_type),
@@ -385,7 +391,8 @@ impl SendTrack {
         };
         let header_len = outgoing.write(&self.ids, out);
         if let Some(payload_type) = wraps {
-            self.redundancy.append(sent.number, sent.timestamp, payload_type, out);
+            let packet = (sent.number, sent.timestamp, sent.payload.len());
+            self.redundancy.append(packet, payload_type, out);
         }
         let payload_at = out.len();
         out.extend_from_slice(sent.payload);

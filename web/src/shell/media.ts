@@ -196,6 +196,7 @@ export class Media {
       case "open":
         this.#close();
         this.#peer = this.#newLeg(effect.generation);
+        this.#sizing = ALL_SIZES;
         if (this.#liveCall && this.#direct.state.plays.audio === "routed") this.#heard.hear(this.#peer.connection);
         void this.#negotiate(this.#peer, effect.generation, effect.callId, "");
         return;

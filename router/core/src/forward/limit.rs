@@ -5,6 +5,7 @@
 
 use super::{Forward, Limited, Published};
 use crate::demux::LegKey;
+use duocast_media::Estimate;
 
 /// Probes look on the viewer's way for so many times what the publisher sends: it is told of room that was found, and not sent to look for it. Higher
 /// fills that way more often, lower has pictures grow more slowly.
@@ -12,6 +13,10 @@ pub(super) const SOUGHT: f64 = 1.5;
 
 /// It is told no less than this, in bits per second: sound, and the smallest of pictures. Higher fills narrow ways, lower ends pictures for good.
 const LEAST: u64 = 120_000;
+
+/// A way that was narrow and carries this again, in bits per second, is narrow no more: no picture of ours takes as much. Higher holds pictures back, lower
+/// has them fill a way that is nearly wide.
+const ENOUGH: u64 = 2_500_000;
 
 /// A change of so much is told. Higher follows more coarsely, lower costs packets.
 const TOLD: f64 = 0.05;
@@ -32,8 +37,10 @@ impl Forward {
     pub(super) fn limit(&mut self, publisher: LegKey) {
         let viewer = self.follows(publisher).and_then(|viewer| self.legs.get(&viewer));
         let estimate = viewer.and_then(|viewer| viewer.estimate);
-        let limit = estimate.map(|estimate| estimate.bits_per_second.max(LEAST));
         let Some(leg) = self.legs.get_mut(&publisher) else { return };
+        // What was never full may carry far more than what was sent. Once it was, its publisher follows what is known of it.
+        let is_narrow = |of: &Estimate| of.is_bound || (leg.limit.is_some() && of.bits_per_second < ENOUGH);
+        let limit = estimate.filter(is_narrow).map(|estimate| estimate.bits_per_second.max(LEAST));
         let is_news = match (leg.limit, limit) {
             (Some(before), Some(now)) => before.abs_diff(now) as f64 > TOLD * before as f64,
             (before, now) => before != now,

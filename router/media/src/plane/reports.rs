@@ -16,6 +16,13 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// second.
 const NO_LIMIT: u64 = 1 << 30;
 
+/// Least time between two limits: a viewer's reports make them, and nobody else's encoder is to follow each of those. Higher fills a narrow way for
+/// longer, lower costs packets.
+const LIMITED_EVERY: Duration = Duration::from_millis(100);
+
+/// Reports with which the end of a limit is told. Higher costs packets, lower may leave a client with it that lost all of these.
+pub(super) const RELEASES: u8 = 5;
+
 /// SRTCP packets that one key may encrypt (RFC 3711 section 9.2).
 const MAX_REPORT_INDEX: u32 = 1 << 31;
 
@@ -47,14 +54,22 @@ impl MediaPlane {
         }
     }
 
+    /// When what the client is to send at most is to be told.
+    pub(super) fn limit_at(&self, now: Instant) -> Option<Instant> {
+        let soonest = self.limit_told_at.map_or(now, |at| now.max(at + LIMITED_EVERY));
+        (!self.is_limit_told).then_some(soonest)
+    }
+
     /// Tells what the client is to send at most, if that is news.
-    pub(super) fn tell_limit(&mut self, sink: &mut Sink<'_, impl Copy>) {
-        if std::mem::replace(&mut self.is_limit_told, true) {
+    pub(super) fn tell_limit(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
+        if self.limit_at(now).is_none_or(|at| at > now) {
             return;
         }
         let (own, limit) = (self.spokesman(), self.limit.unwrap_or(NO_LIMIT));
         let sources: Vec<u32> = self.receiver.sources().map(|source| source.ssrc).collect();
-        self.send_rtcp(sink, |out| feedback::write_limit(own, &sources, limit, out));
+        self.is_limit_told = self.send_rtcp(sink, |out| feedback::write_limit(own, &sources, limit, out));
+        // Without a path it is tried again, after as long.
+        self.limit_told_at = Some(now);
     }
 
     pub(super) fn send_report(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
@@ -73,8 +88,9 @@ impl MediaPlane {
         };
         seal_rtcp(contexts, &mut self.reports_sent, sink, |out| report.write(out));
         // Nobody says that it came.
-        self.is_limit_told &= self.limit.is_none();
-        self.tell_limit(sink);
+        self.is_limit_told &= self.limit.is_none() && self.releases == 0;
+        self.releases = self.releases.saturating_sub(1);
+        self.tell_limit(now, sink);
     }
 
     /// In whose name things are said that belong to no track: the first track's, as long as there is one.
