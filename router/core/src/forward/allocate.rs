@@ -37,9 +37,16 @@ impl Forward {
 
     /// Chooses anew what a viewer is to be sent.
     pub(super) fn allocate(&mut self, now: Instant, viewer: LegKey) {
-        let viewing = self.viewing(viewer);
+        let mut viewing = self.viewing(viewer);
         let publishers = self.heard_by(viewer).to_vec();
         let is_followed = publishers.iter().any(|publisher| self.follows(*publisher) == Some(viewer));
+        if is_followed {
+            // The publisher leaves out what there is no room for, and does that better.
+            for (_, video) in &mut viewing.videos {
+                let all = video.choices.pop();
+                video.choices = all.into_iter().collect();
+            }
+        }
         let Some(leg) = self.legs.get_mut(&viewer) else { return };
         let Viewing { videos, rest } = viewing;
         let top = |video: &Video| video.choices.last().map_or(0.0, |choice| choice.bits);

@@ -9,7 +9,7 @@ use duocast_media::Estimate;
 
 /// Probes look on the viewer's way for so many times what the publisher sends: it is told of room that was found, and not sent to look for it. Higher
 /// fills that way more often, lower has pictures grow more slowly.
-pub(super) const SOUGHT: f64 = 1.5;
+pub(super) const SOUGHT: f64 = 1.2;
 
 /// It is told no less than this, in bits per second: sound, and the smallest of pictures. Higher fills narrow ways, lower ends pictures for good.
 const LEAST: u64 = 120_000;
