@@ -247,13 +247,13 @@ impl Shard {
     }
 
     /// The same of all datagrams at once, back to back in one buffer, with where each goes and is: for a shell that sends many by one call.
-    pub fn drain_transmits<T>(&mut self, send: impl FnOnce(&[u8], &[(Path, Range<usize>)]) -> T) -> T {
+    pub fn drain_transmits(&mut self, send: impl FnOnce(&[u8], &[(Path, Range<usize>)])) {
         let counters = &mut self.counters;
         self.scratch.out.transmits.drain(|bytes, datagrams| {
             counters.packets_sent += datagrams.len() as u64;
             counters.bytes_sent += datagrams.iter().map(|(_, at)| at.len() as u64).sum::<u64>();
-            send(bytes, datagrams)
-        })
+            send(bytes, datagrams);
+        });
     }
 
     /// The next thing to tell control. May be left for later: a leg waits with its last state only.

@@ -428,9 +428,8 @@ impl Receiver {
         let source = track.encodings.get_mut(at.1)?.source_for(now, header.ssrc, number)?;
         let mut is_again = false;
         if number > source.highest {
-            if payload.is_some_and(|payload| payload.is_asked_for) {
-                let terms = payload.map_or(Terms::PICTURE, |payload| payload.terms());
-                source.missing.skipped(now, source.highest + 1, number, terms);
+            if let Some(payload) = payload.filter(|payload| payload.is_asked_for) {
+                source.missing.skipped(now, source.highest + 1, number, payload.terms());
             }
             source.highest = number;
         } else {

@@ -54,9 +54,10 @@ impl Forward {
         let wanted = rest + videos.iter().map(|(_, video)| top(video)).sum::<f64>();
         let sought = if is_followed { SOUGHT } else { allocation::HEADROOM };
         let demand = has_choice.then_some(Demand { wanted: (wanted * sought) as u64 });
+        let wanted_of = |demand: Option<Demand>| demand.map(|demand| demand.wanted);
         // Before its publisher has sent something there is nothing to say.
         let is_known = videos.iter().any(|(_, video)| !video.choices.is_empty()) || leg.demand.is_none();
-        if is_known && is_news(leg.demand, demand) {
+        if is_known && is_news(wanted_of(leg.demand), wanted_of(demand), TOLD) {
             leg.demand = demand;
             if demand.is_none() {
                 leg.estimate = None;
@@ -129,9 +130,10 @@ const URGENT: f64 = 1.2;
 /// wait for what was lost in a queue that was full, lower asks for a key frame where none is needed.
 const URGENT_WITHIN: f64 = 2.0;
 
-fn is_news(before: Option<Demand>, now: Option<Demand>) -> bool {
+/// A rate, in bits per second, that came, went, or changed by more than this share.
+pub(super) fn is_news(before: Option<u64>, now: Option<u64>, by: f64) -> bool {
     match (before, now) {
-        (Some(before), Some(now)) => before.wanted.abs_diff(now.wanted) as f64 > TOLD * before.wanted as f64,
+        (Some(before), Some(now)) => before.abs_diff(now) as f64 > by * before as f64,
         (before, now) => before != now,
     }
 }

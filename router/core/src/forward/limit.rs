@@ -3,6 +3,7 @@
 //! So such a call is as a direct one: the publisher's own encoder follows the narrower of the two ways. Where there are several sizes, or several viewers,
 //! each viewer is sent what its way carries.
 
+use super::allocate::is_news;
 use super::{Forward, Limited, Published};
 use crate::demux::LegKey;
 use duocast_media::Estimate;
@@ -41,11 +42,7 @@ impl Forward {
         // What was never full may carry far more than what was sent. Once it was, its publisher follows what is known of it.
         let is_narrow = |of: &Estimate| of.is_bound || (leg.limit.is_some() && of.bits_per_second < ENOUGH);
         let limit = estimate.filter(is_narrow).map(|estimate| estimate.bits_per_second.max(LEAST));
-        let is_news = match (leg.limit, limit) {
-            (Some(before), Some(now)) => before.abs_diff(now) as f64 > TOLD * before as f64,
-            (before, now) => before != now,
-        };
-        if is_news {
+        if is_news(leg.limit, limit, TOLD) {
             leg.limit = limit;
             self.limited.push_back(Limited { leg: publisher, limit });
         }
