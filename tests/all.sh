@@ -54,7 +54,7 @@ told() { # told NAME CODE SECONDS
 nextest() {
     if command -v cargo-nextest >/dev/null; then
         # What must not compile is in doc tests, which nextest leaves out.
-        cargo nextest run --workspace --status-level fail --final-status-level fail && cargo test --workspace --doc --quiet | sed '/^test result: ok/d'
+        cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level fail && cargo test --workspace --doc --quiet | sed '/^test result: ok/d'
     else
         cargo test --workspace --quiet
     fi

@@ -16,6 +16,24 @@ use support::node::Habit;
 use support::privacy::{audience, calling, direct, message};
 use tempfile::NamedTempFile;
 
+/// The parties' port, which Linux gives to no socket by itself.
+const PORT: &str = "61347";
+
+/// Whether a text has this number as such. Digits of it in a longer number, such as a time in nanoseconds, are chance.
+fn has_number(text: &str, number: &str) -> bool {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '.')).any(|word| word.trim_matches('.') == number)
+}
+
+#[test]
+fn a_number_is_found_as_such_and_not_within_another() {
+    for with in ["192.0.2.1:61347", "port=61347.", "1 198.51.100.9 61347 typ host", "61347"] {
+        assert!(has_number(with, PORT), "{with}");
+    }
+    for without in ["0.0061347", "2026-11-23T18:00:00.061347Z", "sum 0.61347", "161347", "61347a"] {
+        assert!(!has_number(without, PORT), "{without}");
+    }
+}
+
 #[tokio::test]
 async fn a_whole_story_at_trace_level_names_nobody() {
     let log = NamedTempFile::new().unwrap();
@@ -35,7 +53,7 @@ async fn a_whole_story_at_trace_level_names_nobody() {
     let node = world.node("n1").await;
     let mut zoe = world.device(people[0], devices[0]).await;
     let mut yan = world.device(people[1], devices[1]).await;
-    let offer = "v=0\r\nc=IN IP4 203.0.113.77\r\na=candidate:1 1 udp 1 198.51.100.9 4711 typ host";
+    let offer = "v=0\r\nc=IN IP4 203.0.113.77\r\na=candidate:1 1 udp 1 198.51.100.9 61347 typ host";
     let call = zoe.place(people[1], "r1").await.unwrap();
     yan.call_is(CallState::Ringing).await;
     node.habit.send_replace(Habit::Refuse("SDP_INVALID"));
@@ -93,7 +111,7 @@ async fn a_whole_story_at_trace_level_names_nobody() {
     assert!(text.contains("node linked"), "the log was captured:\n{text}");
     let accounts = people.map(|handle| dev_account_id(handle).expose().to_owned());
     let secrets = people.iter().chain(&devices).copied().chain(accounts.iter().map(String::as_str));
-    let addresses = ["203.0.113.77", "198.51.100.9", "4711", "candidate", "v=0"].into_iter();
+    let addresses = ["203.0.113.77", "198.51.100.9", "candidate", "v=0"].into_iter();
     let addresses = addresses.chain(["192.0.2.21", "198.51.100.22", "10.31.0.5", "10.32.0.6", "ufrag-of"]);
     let secrets = secrets.chain(["zoes-keyed-hash", "wil_the_unknown"]);
     let parts = tokens.iter().flat_map(|token| token.split('.').skip(1));
@@ -101,9 +119,12 @@ async fn a_whole_story_at_trace_level_names_nobody() {
         assert!(!text.contains(secret), "the log has {secret:?}");
         assert!(!metrics.contains(secret), "the metrics have {secret:?}");
     }
+    assert!(!has_number(&text, PORT), "the log has the port");
+    assert!(!has_number(&metrics, PORT), "the metrics have the port");
     for secret in addresses {
         assert!(!String::from_utf8_lossy(&ledger).contains(secret), "the ledger has {secret:?}");
     }
+    assert!(!has_number(&String::from_utf8_lossy(&ledger), PORT), "the ledger has the port");
     for ip in [[192, 0, 2, 21], [198, 51, 100, 22], [10, 31, 0, 5], [10, 32, 0, 6]] {
         assert!(!ledger.windows(4).any(|bytes| bytes == ip), "the ledger has the bytes of {ip:?}");
     }
@@ -111,9 +132,9 @@ async fn a_whole_story_at_trace_level_names_nobody() {
 
 fn description(who: &str, place: &str, home: &str) -> String {
     format!(
-        "v=0\r\no=- 1 2 IN IP4 {home}\r\ns=-\r\nt=0 0\r\nm=audio 4711 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 {place}\r\n\
+        "v=0\r\no=- 1 2 IN IP4 {home}\r\ns=-\r\nt=0 0\r\nm=audio 61347 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 {place}\r\n\
          a=mid:0\r\na=ice-ufrag:ufrag-of-{who}\r\na=ice-pwd:pppppppppppppppppppppp\r\na=fingerprint:sha-256 AA\r\n\
-         a=candidate:1 1 udp 1 {home} 4711 typ host\r\na=candidate:2 1 udp 1 {place} 4711 typ srflx raddr {home} rport 4711\r\n"
+         a=candidate:1 1 udp 1 {home} 61347 typ host\r\na=candidate:2 1 udp 1 {place} 61347 typ srflx raddr {home} rport 61347\r\n"
     )
 }
 
