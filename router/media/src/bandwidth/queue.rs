@@ -15,7 +15,7 @@ const FOLLOWS: (f64, f64) = (0.125, 0.25);
 const STANDS: u64 = 60_000;
 const LOST: f64 = 0.4;
 const LOST_OF: u32 = 6;
-/// And what gets through is less than this part of the estimate.
+/// And what gets through is less than this part of the estimate when the queue was noticed: what came of it since may have lowered that.
 const COLLAPSED: f64 = 0.75;
 /// Least time over which that is reckoned, in microseconds.
 const RECKONED_OVER: i64 = 30_000;
@@ -46,6 +46,8 @@ pub(super) struct Queue {
 /// A queue that stands.
 #[derive(Debug, Clone, Copy)]
 struct Standing {
+    /// The estimate when it was noticed, in bits per second.
+    estimate: f64,
     /// When it was looked at whether it gets shorter, and how long it was.
     looked_at: u64,
     length: u64,
@@ -105,14 +107,16 @@ impl Queue {
         // A short queue loses before it is long.
         let is_full = is_late || news.is_mostly_lost();
         let Some(standing) = self.standing.as_mut().filter(|_| is_full) else {
-            self.standing = news.last.filter(|_| is_full).map(|last| Standing::new(now, late, last, news));
+            self.standing =
+                news.last.filter(|_| is_full).map(|last| Standing::new(now, late, last, news, bits));
             return None;
         };
         standing.add(late, news);
         if standing.has_collapsed {
             return standing.delivered().map(Finding::Carries);
         }
-        let delivered = standing.delivered().filter(|delivered| *delivered < bits * COLLAPSED);
+        let least = standing.estimate.max(bits) * COLLAPSED;
+        let delivered = standing.delivered().filter(|delivered| *delivered < least);
         if let Some(delivered) = delivered.filter(|_| standing.is_overflowing()) {
             standing.has_collapsed = true;
             return Some(Finding::Collapse(delivered));
@@ -167,8 +171,9 @@ impl News {
 }
 
 impl Standing {
-    fn new(now: u64, late: u64, last: i64, news: News) -> Self {
+    fn new(now: u64, late: u64, last: i64, news: News, estimate: f64) -> Self {
         Self {
+            estimate,
             looked_at: now,
             length: late,
             long: (late >= STANDS).into(),
@@ -225,6 +230,19 @@ mod tests {
         assert!(matches!(found[1..], [(102, Finding::Carries(_)), (103, Finding::Carries(_))]), "{found:?}");
         let (queue, _) = after(105, |n| if (100..104).contains(&n) { 70 + 40 * (n - 100) } else { n % 8 });
         assert!(!queue.is_standing(0, None, 0));
+    }
+
+    #[test]
+    fn it_is_a_collapse_as_well_if_the_estimate_was_lowered_meanwhile() {
+        let (mut queue, mut found) = (Queue::default(), Vec::new());
+        for (n, (late, bits)) in
+            [(5, 1.6e6), (51, 1.6e6), (58, 1.6e6), (130, 350e3), (160, 350e3)].into_iter().enumerate()
+        {
+            let now = (n as u64 + 1) * 50 * MS;
+            let news = News { last: Some(now.cast_signed()), bytes: 1900, expected: 2, lost: 0 };
+            found.push(queue.take_report(now, late * MS, news, bits));
+        }
+        assert!(matches!(found[..], [None, None, None, None, Some(Finding::Collapse(_))]), "{found:?}");
     }
 
     #[test]
