@@ -11,7 +11,7 @@ use str0m::Rtc;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
 
-use self::reports::RELEASES;
+use self::limit::Limit;
 use crate::arrivals::Arrivals;
 use crate::bandwidth::{Bandwidth, Demand, Estimate};
 use crate::extensions::ExtensionIds;
@@ -170,13 +170,7 @@ pub struct MediaPlane {
     again: VecDeque<(u32, u16)>,
     /// M-lines on which what was sent does not go on.
     given_up: Vec<Mid>,
-    /// What the client is to send at most, in bits per second.
-    limit: Option<u64>,
-    /// When that was told last, and whether there is no news since.
-    limit_told_at: Option<Instant>,
-    is_limit_told: bool,
-    /// Reports with which the end of a limit is still told.
-    releases: u8,
+    limit: Limit,
     /// For the spreading of reports, so that legs that began together do not report together.
     spread: u32,
 }
@@ -229,10 +223,7 @@ impl MediaPlane {
             round_trip: None,
             again: VecDeque::new(),
             given_up: Vec::new(),
-            limit: None,
-            limit_told_at: None,
-            is_limit_told: true,
-            releases: 0,
+            limit: Limit::default(),
             spread: own_ssrc,
         }
     }
@@ -388,11 +379,7 @@ impl MediaPlane {
     /// What the client is to send at most, in bits per second; `None`: as much as its way carries. It is told by [`MediaPlane::finish`], and again with
     /// each report; its end with a few.
     pub fn set_limit(&mut self, limit: Option<u64>) {
-        self.is_limit_told &= self.limit == limit;
-        if self.limit.is_some() && limit.is_none() {
-            self.releases = RELEASES;
-        }
-        self.limit = limit;
+        self.limit.set(limit);
     }
 
     /// What an estimate of the client's path is needed for; `None` if for nothing: then nothing is kept or sent for it.
@@ -444,7 +431,7 @@ impl MediaPlane {
             let passes_at = bandwidth.passes_at(now).filter(|_| is_waiting);
             [until, passes_at].into_iter().flatten().min()
         });
-        [missing, bandwidth, held, self.limit_at(now)].into_iter().flatten().min()
+        [missing, bandwidth, held, self.limit.due_at(now)].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -539,6 +526,7 @@ fn takes_report(reporters: &mut Vec<(u32, Window)>, reporter: u32, index: u32) -
     Ok(reporters[at].1.take(index.into()))
 }
 
+mod limit;
 mod reports;
 #[cfg(test)]
 mod tests;

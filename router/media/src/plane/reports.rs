@@ -12,17 +12,6 @@ use crate::srtp::Contexts;
 /// lower costs packets.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells a client that what it was told before holds no more: clients forget a limit by no other means. More than any of them sends, in bits per
-/// second.
-const NO_LIMIT: u64 = 1 << 30;
-
-/// Least time between two limits: a viewer's reports make them, and nobody else's encoder is to follow each of those. Higher fills a narrow way for
-/// longer, lower costs packets.
-const LIMITED_EVERY: Duration = Duration::from_millis(100);
-
-/// Reports with which the end of a limit is told. Higher costs packets, lower may leave a client with it that lost all of these.
-pub(super) const RELEASES: u8 = 5;
-
 /// SRTCP packets that one key may encrypt (RFC 3711 section 9.2).
 const MAX_REPORT_INDEX: u32 = 1 << 31;
 
@@ -54,22 +43,13 @@ impl MediaPlane {
         }
     }
 
-    /// When what the client is to send at most is to be told.
-    pub(super) fn limit_at(&self, now: Instant) -> Option<Instant> {
-        let soonest = self.limit_told_at.map_or(now, |at| now.max(at + LIMITED_EVERY));
-        (!self.is_limit_told).then_some(soonest)
-    }
-
-    /// Tells what the client is to send at most, if that is news.
+    /// Tells what the client is to send at most, if that is due.
     pub(super) fn tell_limit(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
-        if self.limit_at(now).is_none_or(|at| at > now) {
-            return;
-        }
-        let (own, limit) = (self.spokesman(), self.limit.unwrap_or(NO_LIMIT));
+        let Some(limit) = self.limit.due(now) else { return };
+        let own = self.spokesman();
         let sources: Vec<u32> = self.receiver.sources().map(|source| source.ssrc).collect();
-        self.is_limit_told = self.send_rtcp(sink, |out| feedback::write_limit(own, &sources, limit, out));
-        // Without a path it is tried again, after as long.
-        self.limit_told_at = Some(now);
+        let is_told = self.send_rtcp(sink, |out| feedback::write_limit(own, &sources, limit, out));
+        self.limit.note_tried(now, is_told);
     }
 
     pub(super) fn send_report(&mut self, now: Instant, sink: &mut Sink<'_, impl Copy>) {
@@ -87,9 +67,7 @@ impl MediaPlane {
                 .collect(),
         };
         seal_rtcp(contexts, &mut self.reports_sent, sink, |out| report.write(out));
-        // Nobody says that it came.
-        self.is_limit_told &= self.limit.is_none() && self.releases == 0;
-        self.releases = self.releases.saturating_sub(1);
+        self.limit.repeat();
         self.tell_limit(now, sink);
     }
 
