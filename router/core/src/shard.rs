@@ -486,7 +486,7 @@ impl Shard {
     fn free_slot(&mut self, now: Instant, key: LegKey) {
         self.visit(now, key, |leg, out| leg.close(now, out));
         self.demux.forget(key);
-        self.forward.remove(key);
+        self.forward.remove(now, key);
         self.across.forget(key);
         self.timers.set(key.0, None);
         if let Some(slot) = self.slots.get_mut(key.0 as usize) {

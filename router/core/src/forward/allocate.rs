@@ -37,9 +37,9 @@ impl Forward {
 
     /// Chooses anew what a viewer is to be sent.
     pub(super) fn allocate(&mut self, now: Instant, viewer: LegKey) {
-        let mut viewing = self.viewing(viewer);
+        let mut viewing = self.viewing(now, viewer);
         let publishers = self.heard_by(viewer).to_vec();
-        let is_followed = publishers.iter().any(|publisher| self.follows(*publisher) == Some(viewer));
+        let is_followed = publishers.iter().any(|publisher| self.follows(now, *publisher) == Some(viewer));
         if is_followed {
             // The publisher leaves out what there is no room for, and does that better.
             for (_, video) in &mut viewing.videos {
@@ -80,10 +80,10 @@ impl Forward {
         for ((view, video), chosen) in views.into_iter().zip(&videos).zip(chosen) {
             leg.aim(view, video, chosen, room);
         }
-        publishers.into_iter().for_each(|publisher| self.limit(publisher));
+        publishers.into_iter().for_each(|publisher| self.limit(now, publisher));
     }
 
-    fn viewing(&self, viewer: LegKey) -> Viewing {
+    fn viewing(&self, now: Instant, viewer: LegKey) -> Viewing {
         let mut viewing = Viewing::default();
         let Some(leg) = self.legs.get(&viewer) else { return viewing };
         let publishers = leg.from.iter().filter_map(|from| self.legs.get(from));
@@ -98,7 +98,7 @@ impl Forward {
                     let video = Video { choices: layers.choices(), present: view.selector.target() };
                     viewing.videos.push((index, video));
                 }
-                Some(layers) => viewing.rest += layers.bits(),
+                Some(layers) => viewing.rest += layers.bits(now),
             }
         }
         viewing

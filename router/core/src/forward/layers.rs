@@ -12,6 +12,9 @@ const TEMPORAL: usize = 3;
 /// How often rates are reckoned, and viewers' choices looked at. Longer is calmer, shorter follows a publisher sooner.
 const REVIEWED_EVERY: Duration = Duration::from_millis(250);
 
+/// A picture of which nothing came for so long takes nothing. Higher leaves room for what has ended, lower takes a screen on which nothing moves for one.
+const ENDED_AFTER: Duration = Duration::from_secs(5);
+
 /// How much of the rate before is kept at a review.
 const KEPT: f64 = 0.75;
 
@@ -140,7 +143,11 @@ impl Layers {
     }
 
     /// What all of it takes, in bits per second.
-    pub(crate) fn bits(&self) -> f64 {
+    pub(crate) fn bits(&self, now: Instant) -> f64 {
+        // Reviewed with what comes.
+        if self.reviewed_at.is_none_or(|at| now.saturating_duration_since(at) >= ENDED_AFTER) {
+            return 0.0;
+        }
         self.streams.iter().flatten().map(Stream::bits).sum()
     }
 
@@ -246,6 +253,10 @@ mod tests {
             now += Duration::from_millis(20);
         }
         assert!(!layers.is_layered());
-        assert!((layers.bits() - 400e3).abs() < 40e3, "{}", layers.bits());
+        assert!((layers.bits(now) - 400e3).abs() < 40e3, "{}", layers.bits(now));
+        now += ENDED_AFTER;
+        assert_eq!(layers.bits(now), 0.0, "it has ended");
+        layers.note(now, 0, &frame, 1000);
+        assert!(layers.bits(now) > 0.0, "and goes on");
     }
 }

@@ -3,6 +3,8 @@
 //! So such a call is as a direct one: the publisher's own encoder follows the narrower of the two ways. Where there are several sizes, or several viewers,
 //! each viewer is sent what its way carries.
 
+use std::time::Instant;
+
 use super::allocate::is_news;
 use super::{Forward, Limited, Published};
 use crate::demux::LegKey;
@@ -24,9 +26,9 @@ const TOLD: f64 = 0.05;
 
 impl Forward {
     /// Whose way a publisher's rate follows, if it sends one picture, in one size, to one viewer.
-    pub(super) fn follows(&self, publisher: LegKey) -> Option<LegKey> {
+    pub(super) fn follows(&self, now: Instant, publisher: LegKey) -> Option<LegKey> {
         let leg = self.legs.get(&publisher).filter(|leg| !leg.is_viewed_elsewhere)?;
-        let mut pictures = leg.publishes.iter().filter(|published| published.brings_pictures());
+        let mut pictures = leg.publishes.iter().filter(|published| published.brings_pictures(now));
         let (Some(published), None) = (pictures.next(), pictures.next()) else { return None };
         let [link] = &published.links[..] else { return None };
         let is_one_size =
@@ -35,8 +37,8 @@ impl Forward {
     }
 
     /// Works out anew what a publisher is to send at most.
-    pub(super) fn limit(&mut self, publisher: LegKey) {
-        let viewer = self.follows(publisher).and_then(|viewer| self.legs.get(&viewer));
+    pub(super) fn limit(&mut self, now: Instant, publisher: LegKey) {
+        let viewer = self.follows(now, publisher).and_then(|viewer| self.legs.get(&viewer));
         let estimate = viewer.and_then(|viewer| viewer.estimate);
         let Some(leg) = self.legs.get_mut(&publisher) else { return };
         // What was never full may carry far more than what was sent. Once it was, its publisher follows what is known of it.
@@ -50,7 +52,7 @@ impl Forward {
 }
 
 impl Published {
-    fn brings_pictures(&self) -> bool {
-        !self.links.is_empty() && self.layers.as_ref().is_some_and(|layers| layers.bits() > 0.0)
+    fn brings_pictures(&self, now: Instant) -> bool {
+        !self.links.is_empty() && self.layers.as_ref().is_some_and(|layers| layers.bits(now) > 0.0)
     }
 }

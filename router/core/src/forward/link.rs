@@ -71,7 +71,7 @@ impl Forward {
         if let Some(leg) = self.legs.get_mut(&key) {
             (leg.publishes, leg.to) = (publishes, to);
         }
-        self.limit(key);
+        self.limit(now, key);
         for index in opened {
             let viewers = self.viewers_of(key, index);
             viewers.into_iter().for_each(|viewer| self.allocate(now, viewer));

@@ -260,7 +260,7 @@ impl Forward {
     }
 
     /// The leg and its routes are gone.
-    pub(crate) fn remove(&mut self, key: LegKey) {
+    pub(crate) fn remove(&mut self, now: Instant, key: LegKey) {
         let Some(gone) = self.legs.remove(&key) else { return };
         self.pauses.retain(|(leg, _)| *leg != key);
         self.waiting.retain(|(_, leg, ..)| *leg != key);
@@ -269,7 +269,7 @@ impl Forward {
                 leg.to.retain(|to| *to != key);
                 leg.publishes.iter_mut().for_each(|published| published.links.retain(|l| l.to != key));
             }
-            self.limit(publisher);
+            self.limit(now, publisher);
         }
         for viewer in gone.to {
             if let Some(leg) = self.legs.get_mut(&viewer) {
