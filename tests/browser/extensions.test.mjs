@@ -51,6 +51,7 @@ test("sound and picture say when they were captured, on the router's clock; what
     assert.match(offer, /hdrext:encrypt .*corruption-detection/, "Chromium offers it encrypted");
     assert.match(answer, /abs-capture-time[^]*m=video[^]*abs-capture-time/);
     assert.match(answer, /playout-delay/);
+    assert.match(answer, /transport-wide-cc-02[^]*m=video[^]*transport-wide-cc-02/, "reports may be asked for");
     assert.doesNotMatch(answer, /encrypt|corruption|video-timing|color-space/);
   }
   const [sound, picture] = await until("ben knows when it was captured", async () => {

@@ -13,6 +13,7 @@ import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb";
 import { toCall, toFailure } from "../src/shell/wire";
 import { clock, endedText, explain, spoken } from "../src/text";
 import { ANN, refusal } from "./make";
+import { reportingWhenAsked } from "../src/core/reports";
 import { neededForAll, pausedIn, sizesOf } from "../src/core/sizes";
 import { START_KBIT, startingAt } from "../src/core/startrate";
 
@@ -234,6 +235,32 @@ describe("redundant sound", () => {
     expect(after(0.1, ...clean(seconds))).toBe(true);
     expect(after(0.1, ...clean(seconds + 1))).toBe(false);
     expect(after(0.1, ...clean(seconds - 1), 0.015, ...clean(seconds))).toBe(true);
+  });
+});
+
+describe("reports that are asked for", () => {
+  const numbers = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+  const request = "http://www.webrtc.org/experiments/rtp-hdrext/transport-wide-cc-02";
+  const offered = (...ids: number[]): string => `m=audio\r\n${ids.map((id) => `a=extmap:${id} urn:other\r\n`).join("")}a=extmap:3 ${numbers}\r\nm=video\r\na=extmap:3 ${numbers}\r\n`;
+
+  it("are offered with the numbers that they speak of, in each line under the same free number", () => {
+    const asked = reportingWhenAsked(offered(1, 2, 5));
+    expect(asked).toBe(offered(1, 2, 5).replaceAll(`${numbers}\r\n`, `${numbers}\r\na=extmap:4 ${request}\r\n`));
+    expect(reportingWhenAsked(asked), "once").toBe(asked);
+  });
+
+  it("take the number of what is of no use here where all are taken", () => {
+    const timing = "a=extmap:7 http://www.webrtc.org/experiments/rtp-hdrext/video-timing\r\n";
+    const full = offered(1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14);
+    const asked = full.replaceAll(`${numbers}\r\n`, `${numbers}\r\na=extmap:7 ${request}\r\n`);
+    expect(reportingWhenAsked(full + timing)).toBe(asked);
+    expect(reportingWhenAsked(offered(1) + timing), "not if there is one").toContain(timing);
+  });
+
+  it("are not where there are no numbers, or none is free for them", () => {
+    for (const sdp of ["", "m=audio\r\na=extmap:1 urn:other\r\n", offered(1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)]) {
+      expect(reportingWhenAsked(sdp)).toBe(sdp);
+    }
   });
 });
 

@@ -1,14 +1,16 @@
 //! The codecs and header extensions that a leg offers a client, and nothing else.
 
-use duocast_media::DEPENDENCY_DESCRIPTOR_URI;
+use duocast_media::{DEPENDENCY_DESCRIPTOR_URI, REPORT_REQUEST_URI};
 use str0m::RtcConfig;
 use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
 /// For the SDP only: the media plane reads and writes extensions.
 #[derive(Debug)]
-struct DependencyDescriptorSerializer;
+struct SdpOnly {
+    is_for_audio: bool,
+}
 
-impl ExtensionSerializer for DependencyDescriptorSerializer {
+impl ExtensionSerializer for SdpOnly {
     fn write_to(&self, _buf: &mut [u8], _values: &ExtensionValues) -> usize {
         0
     }
@@ -22,7 +24,7 @@ impl ExtensionSerializer for DependencyDescriptorSerializer {
     }
 
     fn is_audio(&self) -> bool {
-        false
+        self.is_for_audio
     }
 }
 
@@ -44,7 +46,8 @@ pub(crate) fn extensions() -> ExtensionMap {
     map.set(6, Extension::AbsoluteCaptureTime);
     map.set(10, Extension::RtpStreamId);
     map.set(11, Extension::RepairedRtpStreamId);
-    map.set(8, Extension::with_serializer(DEPENDENCY_DESCRIPTOR_URI, DependencyDescriptorSerializer));
+    map.set(7, Extension::with_serializer(REPORT_REQUEST_URI, SdpOnly { is_for_audio: true }));
+    map.set(8, Extension::with_serializer(DEPENDENCY_DESCRIPTOR_URI, SdpOnly { is_for_audio: false }));
     map.set(13, Extension::VideoOrientation);
     map
 }

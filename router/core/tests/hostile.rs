@@ -126,6 +126,23 @@ fn a_track_without_a_common_codec_is_rejected_alone() {
 }
 
 #[test]
+fn who_can_be_asked_for_reports_is_answered_so_under_its_own_number() {
+    let request = "http://www.webrtc.org/experiments/rtp-hdrext/transport-wide-cc-02";
+    let offer = include_str!("fixtures/chromium-offer.sdp");
+    assert!(!answer_to(offer).unwrap().contains(request), "who does not offer it is not");
+    let numbers = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n";
+    assert!(offer.contains(numbers));
+    let offer = offer.replace("a=extmap:7 http://www.webrtc.org/experiments/rtp-hdrext/video-timing\r\n", "");
+    let offer = offer.replace(numbers, &format!("{numbers}a=extmap:7 {request}\r\n"));
+    let answer = answer_to(&offer).unwrap();
+    assert_eq!(
+        answer.matches(&format!("a=extmap:7 {request}\r\n")).count(),
+        2,
+        "sound and picture: {answer}"
+    );
+}
+
+#[test]
 fn an_answer_takes_several_encodings_only_if_packets_can_name_theirs() {
     let offer = valid_offer() + "a=rid:h send\r\na=rid:l send\r\na=simulcast:send h;l\r\n";
     assert!(answer_to(&offer).unwrap().contains("a=simulcast:recv h;l\r\n"));

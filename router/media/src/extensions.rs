@@ -10,6 +10,9 @@ use crate::rtp::RawExtensions;
 pub const DEPENDENCY_DESCRIPTOR_URI: &str =
     "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
+/// WebRTC's transport-wide-cc-02: a number among all of the transport, on which a report is sent if one is asked for, and then at once.
+pub const REPORT_REQUEST_URI: &str = "http://www.webrtc.org/experiments/rtp-hdrext/transport-wide-cc-02";
+
 /// The bits of a video orientation that say how the picture is turned; the others tell of the camera (TS 26.114 section 7.4.5).
 const ROTATION: u8 = 0x03;
 
@@ -24,6 +27,8 @@ pub struct ExtensionIds {
     pub repaired_rid: Option<NonZeroU8>,
     /// Number among all of the transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     pub transport_number: Option<NonZeroU8>,
+    /// The same with which reports are asked for; see [`REPORT_REQUEST_URI`].
+    pub report_request: Option<NonZeroU8>,
     /// When it was sent (abs-send-time).
     pub send_time: Option<NonZeroU8>,
     /// How loud it is (RFC 6464).
@@ -42,18 +47,19 @@ impl ExtensionIds {
     /// What an m-line negotiated.
     pub fn of(map: &ExtensionMap) -> Self {
         let id = |extension| map.id_of(extension).and_then(NonZeroU8::new);
-        let descriptor = map.iter().find(|(_, e)| e.as_uri() == DEPENDENCY_DESCRIPTOR_URI);
+        let named = |uri| map.iter().find(|(_, e)| e.as_uri() == uri).and_then(|(id, _)| NonZeroU8::new(id));
         Self {
             mid: id(Extension::RtpMid),
             rid: id(Extension::RtpStreamId),
             repaired_rid: id(Extension::RepairedRtpStreamId),
             transport_number: id(Extension::TransportSequenceNumber),
+            report_request: named(REPORT_REQUEST_URI),
             send_time: id(Extension::AbsoluteSendTime),
             audio_level: id(Extension::AudioLevel),
             orientation: id(Extension::VideoOrientation),
             playout_delay: id(Extension::PlayoutDelay),
             capture_time: id(Extension::AbsoluteCaptureTime),
-            descriptor: descriptor.and_then(|(id, _)| NonZeroU8::new(id)),
+            descriptor: named(DEPENDENCY_DESCRIPTOR_URI),
         }
     }
 
@@ -64,6 +70,7 @@ impl ExtensionIds {
             rid: self.rid.or(other.rid),
             repaired_rid: self.repaired_rid.or(other.repaired_rid),
             transport_number: self.transport_number.or(other.transport_number),
+            report_request: self.report_request.or(other.report_request),
             send_time: self.send_time.or(other.send_time),
             audio_level: self.audio_level.or(other.audio_level),
             orientation: self.orientation.or(other.orientation),
@@ -156,6 +163,36 @@ pub(crate) struct OwnValues<'a> {
     /// 6.18 fixed point seconds.
     pub(crate) send_time: Option<[u8; 3]>,
     pub(crate) transport_number: Option<[u8; 2]>,
+    pub(crate) asking_number: Option<AskingNumber>,
+}
+
+impl OwnValues<'_> {
+    /// Whether the packet asks for a report.
+    pub(crate) fn asks(&self) -> bool {
+        self.asking_number.is_some_and(|number| number.asks)
+    }
+}
+
+/// A transport-wide number that may ask for a report; see [`REPORT_REQUEST_URI`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AskingNumber {
+    bytes: [u8; 4],
+    asks: bool,
+}
+
+impl AskingNumber {
+    /// With times, which the highest bit of what is asked for says.
+    const TIMES: u16 = 0x8000;
+
+    /// `asked_for`: the report is to be on so many packets, this one the last of them, below 2^15; `None`: no report is asked for.
+    pub(crate) fn new(number: u16, asked_for: Option<u16>) -> Self {
+        let ([a, b], [c, d]) = (number.to_be_bytes(), (Self::TIMES | asked_for.unwrap_or(0)).to_be_bytes());
+        Self { bytes: [a, b, c, d], asks: asked_for.is_some() }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        if self.asks { &self.bytes } else { &self.bytes[..2] }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use str0m::crypto::dtls::SrtpProfile;
 use str0m::media::Mid;
 
 use crate::bandwidth::{Bandwidth, Demand};
-use crate::extensions::{ExtensionIds, Extensions, OwnValues};
+use crate::extensions::{AskingNumber, ExtensionIds, Extensions, OwnValues};
 use crate::feedback::{self, Said};
 use crate::frame::{Base, Codec, Frame, PictureId, Renumbered};
 use crate::plane::MAX_REPEATED;
@@ -66,6 +66,7 @@ pub(super) fn ids() -> ExtensionIds {
         rid: id(10),
         repaired_rid: id(11),
         transport_number: id(3),
+        report_request: id(7),
         send_time: id(2),
         audio_level: id(1),
         orientation: id(13),
@@ -99,7 +100,12 @@ fn rtp(input: &[u8]) {
         ssrc: header.ssrc,
         extensions: &passed,
         descriptor: found.descriptor.unwrap_or_default(),
-        own: OwnValues { mid: Some("0"), send_time: Some([1; 3]), transport_number: Some([2; 2]) },
+        own: OwnValues {
+            mid: Some("0"),
+            send_time: Some([1; 3]),
+            transport_number: Some([2; 2]),
+            asking_number: Some(AskingNumber::new(3, Some(4))),
+        },
     };
     let mut out = Vec::new();
     let len = outgoing.write(&ids(), &mut out);

@@ -36,7 +36,7 @@ mod vp9;
 mod window;
 
 pub use bandwidth::{Demand, Estimate};
-pub use extensions::{DEPENDENCY_DESCRIPTOR_URI, ExtensionIds, Extensions};
+pub use extensions::{DEPENDENCY_DESCRIPTOR_URI, ExtensionIds, Extensions, REPORT_REQUEST_URI};
 pub use frame::{Base, Codec, Frame, PictureId, Renumbered};
 pub use keys::{KeyTap, Keys, build};
 pub use kind::Kind;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::extensions::{ExtensionIds, Extensions, OwnValues};
+use crate::extensions::{AskingNumber, ExtensionIds, Extensions, OwnValues};
 
 const FIXED_BYTES: usize = 12;
 const ONE_BYTE_FORM: u16 = 0xbede;
@@ -153,6 +153,7 @@ impl Outgoing<'_> {
             (ids.mid, self.own.mid.map(str::as_bytes)),
             (ids.send_time, self.own.send_time.as_ref().map(<[u8; 3]>::as_slice)),
             (ids.transport_number, self.own.transport_number.as_ref().map(<[u8; 2]>::as_slice)),
+            (ids.report_request, self.own.asking_number.as_ref().map(AskingNumber::as_bytes)),
         ];
         let all = passed.into_iter().chain(own);
         all.filter_map(|(id, value)| Some((id?.get(), value?))).filter(|(_, value)| value.len() <= 255)
@@ -193,8 +194,12 @@ mod tests {
                 capture_time: Some([1, 2, 3, 4, 5, 6, 7, 8]),
                 has_descriptor: true,
             };
-            let own =
-                OwnValues { mid: Some("video0"), send_time: Some([7, 8, 9]), transport_number: Some([5, 6]) };
+            let own = OwnValues {
+                mid: Some("video0"),
+                send_time: Some([7, 8, 9]),
+                transport_number: Some([5, 6]),
+                asking_number: Some(AskingNumber::new(0x0708, (len > 3).then_some(300))),
+            };
             let outgoing = Outgoing {
                 payload_type: 96,
                 marker: true,
@@ -216,6 +221,13 @@ mod tests {
             let (seen, found) = Extensions::of_publisher(&ids(), header.extensions);
             assert_eq!((seen, found.descriptor), (extensions, Some(&descriptor[..])), "{read:?}");
             assert_eq!((found.mid, found.transport_number), (Some(&b"video0"[..]), Some(0x0506)));
+            let asking = read.iter().find(|(id, _)| ids().report_request.is_some_and(|own| own.get() == *id));
+            let (plain, asks) = (&[7, 8][..], &[7, 8, 0x81, 0x2c][..]);
+            assert_eq!(
+                asking.unwrap().1,
+                if len > 3 { asks } else { plain },
+                "the number, times, 300 packets"
+            );
         }
     }
 

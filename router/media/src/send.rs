@@ -389,7 +389,7 @@ impl SendTrack {
             descriptor: sent.numbered_descriptor(&mut numbered),
             own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
-        let header_len = outgoing.write(&self.ids, out);
+        let (header_len, asks) = (outgoing.write(&self.ids, out), outgoing.own.asks());
         if let Some(payload_type) = wraps {
             let packet = (sent.number, sent.timestamp, sent.payload.len());
             self.redundancy.append(packet, payload_type, out);
@@ -398,21 +398,24 @@ impl SendTrack {
         out.extend_from_slice(sent.payload);
         sent.renumbered.apply_to_payload(&mut out[payload_at..]);
         let is_sealed = keys.seal_rtp(out, start, header_len, self.ssrc, sent.number);
-        self.note_sent(now, is_sealed, start, bandwidth, out)
+        self.note_sent(now, is_sealed, (start, asks), bandwidth, out)
     }
 
-    /// Tells the estimation what was appended since `start`, or takes it back if it was not sealed.
+    /// Tells the estimation what was appended since `start`, and whether that asks for a report, or takes it back if it was not sealed.
     fn note_sent(
         &self,
         now: Instant,
         is_sealed: bool,
-        start: usize,
+        (start, asks): (usize, bool),
         bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> bool {
         if !is_sealed {
             out.truncate(start);
         } else if let (Some(bandwidth), Some(_)) = (bandwidth, self.ids.transport_number) {
+            if asks {
+                bandwidth.note_asked(now);
+            }
             bandwidth.note_sent(now, out.len() - start);
         }
         is_sealed
@@ -448,11 +451,11 @@ impl SendTrack {
             descriptor: kept.descriptor(),
             own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
-        let header_len = outgoing.write(&self.ids, out);
+        let (header_len, asks) = (outgoing.write(&self.ids, out), outgoing.own.asks());
         out.extend_from_slice(&(kept.number as u16).to_be_bytes());
         out.extend_from_slice(kept.payload());
         let is_sealed = keys.seal_rtp(out, start, header_len, ssrc, repair_number);
-        self.note_sent(now, is_sealed, start, bandwidth, out).then_some(())
+        self.note_sent(now, is_sealed, (start, asks), bandwidth, out).then_some(())
     }
 
     fn seal_padding(
@@ -478,10 +481,10 @@ impl SendTrack {
             descriptor: &[],
             own: own_values(&self.ids, now, clock, mid, Some(bandwidth)),
         };
-        let header_len = outgoing.write(&self.ids, out);
+        let (header_len, asks) = (outgoing.write(&self.ids, out), outgoing.own.asks());
         rtp::append_padding(start, PADDING_BYTES, out);
         let is_sealed = keys.seal_rtp(out, start, header_len, ssrc, number);
-        self.note_sent(now, is_sealed, start, Some(bandwidth), out).then_some(())
+        self.note_sent(now, is_sealed, (start, asks), Some(bandwidth), out).then_some(())
     }
 }
 
@@ -492,8 +495,10 @@ fn own_values<'a>(
     mid: Option<&'a Mid>,
     bandwidth: Option<&Bandwidth>,
 ) -> OwnValues<'a> {
-    let number = bandwidth.filter(|_| ids.transport_number.is_some());
-    let number = number.map(|bandwidth| bandwidth.next_number().to_be_bytes());
+    let bandwidth = bandwidth.filter(|_| ids.transport_number.is_some());
+    let asking_number = bandwidth.filter(|_| ids.report_request.is_some()).and_then(|b| b.next_asking(now));
+    let plain = bandwidth.filter(|_| asking_number.is_none());
+    let transport_number = plain.map(|bandwidth| bandwidth.next_number().to_be_bytes());
     let send_time = ids.send_time.map(|_| clock.send_time_at(now));
-    OwnValues { mid: mid.map(|mid| &**mid), send_time, transport_number: number }
+    OwnValues { mid: mid.map(|mid| &**mid), send_time, transport_number, asking_number }
 }

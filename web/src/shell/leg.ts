@@ -6,7 +6,7 @@ import { pausedIn, SIZE_NAMES, sizesOf } from "../core/sizes";
 import { START_KBIT, startingAt } from "../core/startrate";
 import type { Relay } from "./api";
 import { MediaLines } from "./path";
-import { sendRedundant } from "./redescribe";
+import { offerToRouter, sendRedundant } from "./redescribe";
 
 /** Until the camera is known. */
 const SIZES: RTCRtpEncodingParameters[] = sizesOf(1280 * 720).map((size, i) => ({ rid: SIZE_NAMES[i], ...size }));
@@ -48,7 +48,7 @@ export class Leg {
       if (this.connection.signalingState === "have-local-offer") {
         await this.connection.setLocalDescription({ type: "rollback" });
       }
-      await this.connection.setLocalDescription(await this.connection.createOffer({ iceRestart: options.restart }));
+      await offerToRouter(this.connection, { iceRestart: options.restart });
       return repeatingSound(this.connection.localDescription?.sdp ?? "");
     });
   }

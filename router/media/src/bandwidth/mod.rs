@@ -3,9 +3,10 @@
 //!
 //! `sent` remembers what was sent; a report says when it arrived. From that, `groups` and `trend` tell whether a queue grows,
 //! `throughput` how much arrives, `loss` how much does not; `rate` draws the conclusion, and `probe` looks for more. `queue` and `pace`
-//! say when a packet of a picture may go, so that sound does not wait behind it. Exists only while somebody has a use for the answer: see
+//! say when a packet of a picture may go, so that sound does not wait behind it; `ask` when a report is asked for. Exists only while somebody has a use for the answer: see
 //! [`Demand`].
 
+mod ask;
 mod groups;
 mod loss;
 mod pace;
@@ -20,15 +21,17 @@ use std::time::{Duration, Instant};
 
 use rtcp_types::{Twcc, TwccPacketStatus};
 
+use self::ask::Asking;
 use self::groups::Groups;
 use self::loss::Loss;
 use self::pace::Pace;
 use self::probe::Probes;
 use self::queue::{Finding, News, Queue};
 use self::rate::{MIN_RATE, Rate};
-use self::sent::{Arrived, SentPackets};
+use self::sent::{Arrived, KEPT_PACKETS, SentPackets};
 use self::throughput::Throughput;
 use self::trend::{Trend, Usage};
+use crate::extensions::AskingNumber;
 
 /// Units of a report's times, in microseconds.
 const TICK: i64 = 250;
@@ -94,6 +97,7 @@ pub(crate) struct Bandwidth {
     began: Instant,
     demand: Demand,
     sent: SentPackets,
+    asking: Asking,
     clock: Option<ReceiverClock>,
     groups: Groups,
     trend: Trend,
@@ -158,6 +162,7 @@ impl Bandwidth {
             began: now,
             demand,
             sent: SentPackets::new(number),
+            asking: Asking::default(),
             clock: None,
             groups: Groups::default(),
             trend: Trend::default(),
@@ -193,9 +198,22 @@ impl Bandwidth {
         self.sent.next() as u16
     }
 
+    /// The same for a client that can be asked for reports, and whether it is asked now; `None`: it never answered.
+    pub(crate) fn next_asking(&self, now: Instant) -> Option<AskingNumber> {
+        self.asking
+            .is_possible()
+            .then(|| AskingNumber::new(self.next_number(), self.asked_for(self.micros(now))))
+    }
+
+    /// The next packet asks for a report.
+    pub(crate) fn note_asked(&mut self, now: Instant) {
+        self.asking.note_asked(self.micros(now), self.sent.next());
+    }
+
     /// The packet with [that number](Bandwidth::next_number) was sent.
     pub(crate) fn note_sent(&mut self, now: Instant, bytes: usize) {
         if self.demand.wanted == 0 {
+            self.asking.forget();
             return self.sent.skip();
         }
         let now = self.micros(now);
@@ -247,6 +265,7 @@ impl Bandwidth {
             number += 1;
         }
         self.sent.cover(number);
+        self.asking.note_covered(self.sent.reported());
         self.waits_since = now;
         if let Some(sent_at) = last_sent_at {
             self.round_trip.measure(now, now.saturating_sub(sent_at));
@@ -256,6 +275,13 @@ impl Bandwidth {
         let bits = self.rate.bits().unwrap_or_default();
         let finding = self.queue.take_report(now, late, news, bits).filter(|_| bits > 0.0);
         self.conclude(now, finding);
+    }
+
+    /// The next packet asks for a report on so many packets, itself the last of them: all that none told of.
+    fn asked_for(&self, now: u64) -> Option<u16> {
+        let is_due = self.demand.wanted > 0 && self.asking.is_due(now, self.rate.bits());
+        let unreported = self.sent.next() - self.sent.reported() + 1;
+        is_due.then(|| unreported.min(KEPT_PACKETS as u64) as u16)
     }
 
     /// The receiver's own estimate (REMB).
@@ -458,7 +484,22 @@ impl Bandwidth {
 
     /// A queue stands on the way, as far as is known.
     fn is_queued(&self, now: u64) -> bool {
-        self.queue.is_standing(now, self.first_waits_since(now), self.round_trip.shortest())
+        self.queue.is_standing(now, self.report_due_at(now))
+    }
+
+    /// When a report is to come if no queue stands; `None`: none is waited for.
+    fn report_due_at(&self, now: u64) -> Option<u64> {
+        let round_trip = self.round_trip.shortest();
+        let Some(asked_at) = self.asking.waits_since() else {
+            let is_waiting = !self.asking.was_answered();
+            return self
+                .first_waits_since(now)
+                .filter(|_| is_waiting)
+                .map(|at| at + round_trip + self.queue.every());
+        };
+        // Where packets get lost the next answer may be the first.
+        let more = if self.loss.fraction() > loss::SOME { self.queue.every() } else { 0 };
+        Some(asked_at.max(self.went_on_at) + round_trip + more)
     }
 
     /// Since when the first packet is on its way that no report covered. How long this machine stood still does not count: what was sent before

@@ -138,10 +138,14 @@ impl Queue {
         (self.standing, self.reported_at) = (None, None);
     }
 
-    /// Pictures are to wait. `waits_since`: when the first packet was sent that no report told of.
-    pub(super) fn is_standing(&self, now: u64, waits_since: Option<u64>, round_trip: u64) -> bool {
-        self.standing.is_some()
-            || waits_since.is_some_and(|at| now.saturating_sub(at) > self.silence(round_trip))
+    /// Pictures are to wait. `due_at`: when a report is to come if no queue stands.
+    pub(super) fn is_standing(&self, now: u64, due_at: Option<u64>) -> bool {
+        self.standing.is_some() || due_at.is_some_and(|at| now.saturating_sub(at) as f64 > self.limit())
+    }
+
+    /// How often reports come.
+    pub(super) fn every(&self) -> u64 {
+        self.every as u64
     }
 
     /// A report on what was sent comes sooner than this if no queue stands.
@@ -223,13 +227,13 @@ mod tests {
     #[test]
     fn a_queue_that_stands_holds_pictures_at_the_first_report_and_is_a_collapse_at_the_next() {
         let (queue, found) = after(101, |n| if n < 100 { n % 8 } else { 70 });
-        assert!(queue.is_standing(0, None, 0) && found.is_empty());
+        assert!(queue.is_standing(0, None) && found.is_empty());
         let (queue, found) = after(104, |n| if n < 100 { n % 8 } else { 70 + 40 * (n - 100) });
         let Some((101, Finding::Collapse(carries))) = found.first() else { panic!("{found:?}") };
         assert!((carries - 304e3).abs() < 1.0 && queue.has_collapsed(), "{carries}");
         assert!(matches!(found[1..], [(102, Finding::Carries(_)), (103, Finding::Carries(_))]), "{found:?}");
         let (queue, _) = after(105, |n| if (100..104).contains(&n) { 70 + 40 * (n - 100) } else { n % 8 });
-        assert!(!queue.is_standing(0, None, 0));
+        assert!(!queue.is_standing(0, None));
     }
 
     #[test]
@@ -255,7 +259,7 @@ mod tests {
         for n in 200..1200 {
             let now = (n + 1) * 50 * MS;
             queue.take_report(now, late(n) * MS, News::default(), 1.6e6);
-            standing += u32::from(queue.is_standing(0, None, 0));
+            standing += u32::from(queue.is_standing(0, None));
         }
         assert!(standing < 20, "{standing} of 1000 reports");
     }
@@ -265,7 +269,7 @@ mod tests {
         let (queue, found) = after(200, |n| if n < 100 { 5 } else { 50 });
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].1, Finding::NotOurs);
-        assert!(!queue.is_standing(0, None, 0));
+        assert!(!queue.is_standing(0, None));
     }
 
     #[test]
@@ -274,7 +278,7 @@ mod tests {
         let (mut queue, _) = after(101, grows);
         assert!(queue.stands());
         queue.forget();
-        assert!(!queue.is_standing(0, None, 0));
+        assert!(!queue.is_standing(0, None));
         let now = 10_000 * MS;
         let news = News { last: Some(now.cast_signed()), bytes: 1900, expected: 2, lost: 0 };
         assert_eq!(queue.take_report(now, 200 * MS, news, 1.6e6), None, "nothing came out of it yet");
@@ -284,7 +288,7 @@ mod tests {
     fn where_no_report_comes_pictures_wait_as_well() {
         let (queue, _) = after(100, |_| 5);
         let now = 10_000 * MS;
-        assert!(!queue.is_standing(now, Some(now - 100 * MS), 40 * MS));
-        assert!(queue.is_standing(now, Some(now - 140 * MS), 40 * MS));
+        assert!(!queue.is_standing(now, Some(now - 10 * MS)));
+        assert!(queue.is_standing(now, Some(now - 50 * MS)));
     }
 }

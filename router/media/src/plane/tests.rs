@@ -154,6 +154,44 @@ fn both_report_and_the_round_trip_is_known() {
     assert!((4..=6).contains(&round_trip.as_millis()), "{round_trip:?}");
 }
 
+/// The transport-wide numbers of packets 20 ms apart: their identifiers and how long they are.
+fn numbers(pair: &mut Pair, of: std::ops::Range<u64>) -> Vec<(u8, usize)> {
+    let each = of.map(|number| {
+        pair.now += Duration::from_millis(20);
+        let datagram = pair.send(number).unwrap();
+        let extensions = crate::rtp::Header::read(&datagram).unwrap().extensions;
+        let of_transport: Vec<_> = extensions.filter(|(id, _)| [3, 7].contains(id)).collect();
+        assert_eq!(of_transport.len(), 1, "{of_transport:?}");
+        (of_transport[0].0, of_transport[0].1.len())
+    });
+    each.collect()
+}
+
+#[test]
+fn who_can_be_asked_for_reports_is_asked_and_told_plain_numbers_if_it_never_answers() {
+    const PLAIN: (u8, usize) = (3, 2);
+    const ASKS: (u8, usize) = (7, 4);
+    const ASKS_NOT: (u8, usize) = (7, 2);
+    let mut pair = Pair::new();
+    let mut asked = config(pair.mid);
+    asked.tracks[0].ids.report_request = NonZeroU8::new(7);
+    pair.client.configure(pair.now, asked);
+    pair.client.set_demand(pair.now, Some(Demand { wanted: 1_000_000 }));
+    let told = numbers(&mut pair, 1000..1100);
+    assert_eq!(told[..4], [ASKS, ASKS_NOT, ASKS_NOT, ASKS], "every 50 ms while nothing is known");
+    let asked = told.iter().filter(|one| **one == ASKS).count();
+    let from = told.iter().position(|one| *one == PLAIN).expect("it never answers");
+    assert!((20..=40).contains(&asked), "{asked}");
+    assert!(told[from..].iter().all(|one| *one == PLAIN), "{told:?}");
+}
+
+#[test]
+fn who_cannot_be_asked_for_reports_is_told_plain_numbers() {
+    let mut pair = Pair::new();
+    pair.client.set_demand(pair.now, Some(Demand { wanted: 1_000_000 }));
+    assert_eq!(numbers(&mut pair, 1000..1100), [(3, 2); 100]);
+}
+
 #[test]
 fn no_datagram_makes_the_plane_panic_or_lets_a_stranger_in() {
     let mut pair = Pair::new();
