@@ -257,6 +257,16 @@ describe("reports that are asked for", () => {
     expect(reportingWhenAsked(offered(1) + timing), "not if there is one").toContain(timing);
   });
 
+  it("take no number that has a meaning already", () => {
+    const encrypted = "a=extmap:4 urn:ietf:params:rtp-hdrext:encrypt urn:other\r\na=extmap:6/recvonly urn:more with attributes\r\n";
+    expect(reportingWhenAsked(encrypted + offered(1, 2, 5))).toContain(`a=extmap:7 ${request}`);
+    const before = reportingWhenAsked(offered(1, 2, 5));
+    expect(reportingWhenAsked(offered(1, 2), before), "as before").toContain(`a=extmap:4 ${request}`);
+    expect(reportingWhenAsked(offered(1, 2, 4), before), "another has it").not.toContain(request);
+    const timing = "a=extmap:4 http://www.webrtc.org/experiments/rtp-hdrext/video-timing\r\n";
+    expect(reportingWhenAsked(timing + offered(1, 2), before)).toBe(reportingWhenAsked(offered(1, 2), before));
+  });
+
   it("are not where there are no numbers, or none is free for them", () => {
     for (const sdp of ["", "m=audio\r\na=extmap:1 urn:other\r\n", offered(1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)]) {
       expect(reportingWhenAsked(sdp)).toBe(sdp);

@@ -166,13 +166,6 @@ pub(crate) struct OwnValues<'a> {
     pub(crate) asking_number: Option<AskingNumber>,
 }
 
-impl OwnValues<'_> {
-    /// Whether the packet asks for a report.
-    pub(crate) fn asks(&self) -> bool {
-        self.asking_number.is_some_and(|number| number.asks)
-    }
-}
-
 /// A transport-wide number that may ask for a report; see [`REPORT_REQUEST_URI`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AskingNumber {
@@ -188,6 +181,10 @@ impl AskingNumber {
     pub(crate) fn new(number: u16, asked_for: Option<u16>) -> Self {
         let ([a, b], [c, d]) = (number.to_be_bytes(), (Self::TIMES | asked_for.unwrap_or(0)).to_be_bytes());
         Self { bytes: [a, b, c, d], asks: asked_for.is_some() }
+    }
+
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -7,7 +7,7 @@ use str0m::media::Mid;
 
 use crate::TrackConfig;
 use crate::bandwidth::Bandwidth;
-use crate::extensions::{ExtensionIds, Extensions, OwnValues};
+use crate::extensions::{AskingNumber, ExtensionIds, Extensions, OwnValues};
 use crate::frame::Renumbered;
 use crate::history::{History, Sent};
 use crate::ntp::NtpClock;
@@ -389,7 +389,7 @@ impl SendTrack {
             descriptor: sent.numbered_descriptor(&mut numbered),
             own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
-        let (header_len, asks) = (outgoing.write(&self.ids, out), outgoing.own.asks());
+        let (header_len, asking) = (outgoing.write(&self.ids, out), outgoing.own.asking_number);
         if let Some(payload_type) = wraps {
             let packet = (sent.number, sent.timestamp, sent.payload.len());
             self.redundancy.append(packet, payload_type, out);
@@ -398,23 +398,24 @@ impl SendTrack {
         out.extend_from_slice(sent.payload);
         sent.renumbered.apply_to_payload(&mut out[payload_at..]);
         let is_sealed = keys.seal_rtp(out, start, header_len, self.ssrc, sent.number);
-        self.note_sent(now, is_sealed, (start, asks), bandwidth, out)
+        self.note_sent(now, is_sealed, (start, asking), bandwidth, out)
     }
 
-    /// Tells the estimation what was appended since `start`, and whether that asks for a report, or takes it back if it was not sealed.
+    /// Tells the estimation what was appended since `start`, and how that asks for reports, or takes it back if it was not sealed.
     fn note_sent(
         &self,
         now: Instant,
         is_sealed: bool,
-        (start, asks): (usize, bool),
+        (start, asking): (usize, Option<AskingNumber>),
         bandwidth: Option<&mut Bandwidth>,
         out: &mut Vec<u8>,
     ) -> bool {
         if !is_sealed {
             out.truncate(start);
         } else if let (Some(bandwidth), Some(_)) = (bandwidth, self.ids.transport_number) {
-            if asks {
-                bandwidth.note_asked(now);
+            match asking {
+                Some(number) => bandwidth.note_asking(now, number.asks()),
+                None => bandwidth.note_plain(),
             }
             bandwidth.note_sent(now, out.len() - start);
         }
@@ -451,11 +452,11 @@ impl SendTrack {
             descriptor: kept.descriptor(),
             own: own_values(&self.ids, now, clock, mid, bandwidth.as_deref()),
         };
-        let (header_len, asks) = (outgoing.write(&self.ids, out), outgoing.own.asks());
+        let (header_len, asking) = (outgoing.write(&self.ids, out), outgoing.own.asking_number);
         out.extend_from_slice(&(kept.number as u16).to_be_bytes());
         out.extend_from_slice(kept.payload());
         let is_sealed = keys.seal_rtp(out, start, header_len, ssrc, repair_number);
-        self.note_sent(now, is_sealed, (start, asks), bandwidth, out).then_some(())
+        self.note_sent(now, is_sealed, (start, asking), bandwidth, out).then_some(())
     }
 
     fn seal_padding(
@@ -481,10 +482,10 @@ impl SendTrack {
             descriptor: &[],
             own: own_values(&self.ids, now, clock, mid, Some(bandwidth)),
         };
-        let (header_len, asks) = (outgoing.write(&self.ids, out), outgoing.own.asks());
+        let (header_len, asking) = (outgoing.write(&self.ids, out), outgoing.own.asking_number);
         rtp::append_padding(start, PADDING_BYTES, out);
         let is_sealed = keys.seal_rtp(out, start, header_len, ssrc, number);
-        self.note_sent(now, is_sealed, (start, asks), Some(bandwidth), out).then_some(())
+        self.note_sent(now, is_sealed, (start, asking), Some(bandwidth), out).then_some(())
     }
 }
 

@@ -29,8 +29,8 @@ KINDS = {"simulcast": None, "L3T3_KEY": {"codec": "VP9", "mode": "L3T3_KEY"}}
 LOOK_SECONDS = 0.1
 # What is wanted of them, where limits are judged (TEST_JUDGE=1).
 CONCEALED_MAX, BACK_SECONDS_MAX = 0.02, 8
-# What is said beside it: the queue's own length is so much of them that no rule of ours could hold 2 %.
-WINDOW_SECONDS = 5
+# In the worst five seconds a full queue alone is nearly 3 % (docs/performance.md): they have a bound of their own, so that a longer gap is noticed.
+WINDOW_SECONDS, WINDOW_CONCEALED_MAX = 5, 0.05
 
 
 def story(given, kind, results):
@@ -74,8 +74,9 @@ def figures(samples, began):
             concealed = max(concealed, (later[2] - made_up) / (later[1] - heard))
     phases = []
     for begin, end_ in zip(began, [*began[1:], float("inf")], strict=True):
-        first, *_, last = (one for one in samples if begin <= one[0] < end_)
-        phases.append((last[2] - first[2]) / (last[1] - first[1]))
+        within = [one for one in samples if begin <= one[0] < end_]
+        heard = within[-1][1] - within[0][1] if within else 0
+        phases.append((within[-1][2] - within[0][2]) / heard if heard else 1.0)
     stall, changed = 0.0, after[0]
     for one in after:
         if one[3] != changed[3]:
@@ -100,6 +101,8 @@ def judge(kind, figure):
     for (name, _, seconds), share in zip(PHASES, figure["phases"], strict=True):
         if share > CONCEALED_MAX:
             yield f"{kind}: {share:.1%} of the sound was made up in the {seconds} s of {name!r}; at most {CONCEALED_MAX:.0%} are allowed"
+    if figure["concealed"] > WINDOW_CONCEALED_MAX:
+        yield f"{kind}: {figure['concealed']:.1%} of the sound was made up in the worst {WINDOW_SECONDS} s; at most {WINDOW_CONCEALED_MAX:.0%} are allowed"
     if figure["back"] > BACK_SECONDS_MAX:
         yield f"{kind}: all of the picture was back after {figure['back']:.1f} s; {BACK_SECONDS_MAX} are allowed"
 

@@ -11,7 +11,14 @@ const REPORTS_WHEN_ASKED = "setHeaderExtensionsToNegotiate" in RTCRtpTransceiver
 /** Makes an offer, by which the router may ask for reports, and sets it. */
 export async function offerToRouter(connection: RTCPeerConnection, options: RTCOfferOptions = {}): Promise<void> {
   const { type, sdp = "" } = await connection.createOffer(options);
-  await connection.setLocalDescription({ type, sdp: REPORTS_WHEN_ASKED ? reportingWhenAsked(sdp) : sdp });
+  const asked = REPORTS_WHEN_ASKED ? reportingWhenAsked(sdp, connection.localDescription?.sdp) : sdp;
+  try {
+    await connection.setLocalDescription({ type, sdp: asked });
+  } catch (error) {
+    if (asked === sdp) throw error;
+    // A browser that lets nobody change its offers reports by itself.
+    await connection.setLocalDescription({ type, sdp });
+  }
 }
 
 /**

@@ -86,6 +86,7 @@ impl Forward {
     fn viewing(&self, now: Instant, viewer: LegKey) -> Viewing {
         let mut viewing = Viewing::default();
         let Some(leg) = self.legs.get(&viewer) else { return viewing };
+        let mut has_ended = Vec::new();
         let publishers = leg.from.iter().filter_map(|from| self.legs.get(from));
         for published in publishers.flat_map(|publisher| &publisher.publishes) {
             let index = published.link_to(viewer).and_then(|link| link.view);
@@ -96,10 +97,18 @@ impl Forward {
                 None => viewing.rest += SOUND_BITS,
                 Some(layers) if layers.is_layered() => {
                     let video = Video { choices: layers.choices(), present: view.selector.target() };
+                    has_ended.push(layers.has_ended(now));
                     viewing.videos.push((index, video));
                 }
-                Some(layers) => viewing.rest += layers.bits(now),
+                Some(layers) if layers.has_ended(now) => {}
+                Some(layers) => viewing.rest += layers.bits(),
             }
+        }
+        // Where one goes on, there is no room to be left for others that have ended.
+        if has_ended.contains(&false) {
+            let ended = viewing.videos.iter_mut().zip(has_ended).filter(|(_, has_ended)| *has_ended);
+            let choices = ended.flat_map(|((_, video), _)| &mut video.choices);
+            choices.for_each(|choice| choice.bits = 0.0);
         }
         viewing
     }

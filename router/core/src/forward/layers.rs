@@ -142,12 +142,14 @@ impl Layers {
         }
     }
 
-    /// What all of it takes, in bits per second.
-    pub(crate) fn bits(&self, now: Instant) -> f64 {
+    /// Nothing comes of it any more.
+    pub(crate) fn has_ended(&self, now: Instant) -> bool {
         // Reviewed with what comes.
-        if self.reviewed_at.is_none_or(|at| now.saturating_duration_since(at) >= ENDED_AFTER) {
-            return 0.0;
-        }
+        self.reviewed_at.is_none_or(|at| now.saturating_duration_since(at) >= ENDED_AFTER)
+    }
+
+    /// What all of it takes, or took when it ended, in bits per second.
+    pub(crate) fn bits(&self) -> f64 {
         self.streams.iter().flatten().map(Stream::bits).sum()
     }
 
@@ -253,10 +255,10 @@ mod tests {
             now += Duration::from_millis(20);
         }
         assert!(!layers.is_layered());
-        assert!((layers.bits(now) - 400e3).abs() < 40e3, "{}", layers.bits(now));
+        assert!((layers.bits() - 400e3).abs() < 40e3 && !layers.has_ended(now), "{}", layers.bits());
         now += ENDED_AFTER;
-        assert_eq!(layers.bits(now), 0.0, "it has ended");
+        assert!(layers.has_ended(now));
         layers.note(now, 0, &frame, 1000);
-        assert!(layers.bits(now) > 0.0, "and goes on");
+        assert!(!layers.has_ended(now), "it goes on");
     }
 }

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::allocate::is_news;
+use super::layers::Layers;
 use super::{Forward, Limited, Published};
 use crate::demux::LegKey;
 use duocast_media::Estimate;
@@ -28,7 +29,9 @@ impl Forward {
     /// Whose way a publisher's rate follows, if it sends one picture, in one size, to one viewer.
     pub(super) fn follows(&self, now: Instant, publisher: LegKey) -> Option<LegKey> {
         let leg = self.legs.get(&publisher).filter(|leg| !leg.is_viewed_elsewhere)?;
-        let mut pictures = leg.publishes.iter().filter(|published| published.brings_pictures(now));
+        // One that has ended counts as long as there is no other: its way is as narrow when it comes again.
+        let pictures = |has_ended| leg.publishes.iter().filter(move |p| p.brings_pictures(now, has_ended));
+        let mut pictures = pictures(pictures(false).next().is_none());
         let (Some(published), None) = (pictures.next(), pictures.next()) else { return None };
         let [link] = &published.links[..] else { return None };
         let is_one_size =
@@ -52,7 +55,8 @@ impl Forward {
 }
 
 impl Published {
-    fn brings_pictures(&self, now: Instant) -> bool {
-        !self.links.is_empty() && self.layers.as_ref().is_some_and(|layers| layers.bits(now) > 0.0)
+    fn brings_pictures(&self, now: Instant, has_ended: bool) -> bool {
+        let brings = |layers: &Layers| layers.bits() > 0.0 && layers.has_ended(now) == has_ended;
+        !self.links.is_empty() && self.layers.as_deref().is_some_and(brings)
     }
 }

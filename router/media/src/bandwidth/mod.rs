@@ -28,7 +28,7 @@ use self::pace::Pace;
 use self::probe::Probes;
 use self::queue::{Finding, News, Queue};
 use self::rate::{MIN_RATE, Rate};
-use self::sent::{Arrived, KEPT_PACKETS, SentPackets};
+use self::sent::{Arrived, SentPackets};
 use self::throughput::Throughput;
 use self::trend::{Trend, Usage};
 use crate::extensions::AskingNumber;
@@ -55,6 +55,14 @@ const DRAIN_WITHIN: f64 = 0.5;
 /// Pictures that wait here for so long, in microseconds, since a queue stands, are more than the path carries. Higher lets them be late, lower
 /// takes a pause of the path for a narrow one.
 const HELD_UP_AFTER: u64 = 100_000;
+
+/// Most packets that one report is asked for: it must fit into a datagram. Higher may never be answered, lower leaves out what a long silence left.
+const ASKED_FOR_MAX: u64 = 512;
+/// And so many before those, which may have come late. Higher costs bytes, lower takes what was overtaken for lost.
+const OVERTAKEN: u64 = 8;
+/// After a pause of this length, in microseconds, what was sent before it is of no interest: its times of arrival are too far from those that come
+/// next to be in one report. Higher takes a pause for a jump of the client's clock, lower forgets what a slow path still brings.
+const PAUSE: u64 = 1_000_000;
 
 /// What is in flight without a queue, beyond a round trip: until the next report, in seconds, and a few packets, in bytes.
 const REPORTED_EVERY: f64 = 0.1;
@@ -200,14 +208,29 @@ impl Bandwidth {
 
     /// The same for a client that can be asked for reports, and whether it is asked now; `None`: it never answered.
     pub(crate) fn next_asking(&self, now: Instant) -> Option<AskingNumber> {
-        self.asking
-            .is_possible()
-            .then(|| AskingNumber::new(self.next_number(), self.asked_for(self.micros(now))))
+        let number = || AskingNumber::new(self.next_number(), self.asked_for(self.micros(now)));
+        self.asking.is_possible().then(number)
     }
 
-    /// The next packet asks for a report.
-    pub(crate) fn note_asked(&mut self, now: Instant) {
-        self.asking.note_asked(self.micros(now), self.sent.next());
+    /// The next packet goes under a number that can ask; `asks`: it does.
+    pub(crate) fn note_asking(&mut self, now: Instant, asks: bool) {
+        self.asking.note_on();
+        if !asks {
+            return;
+        }
+        let now = self.micros(now);
+        if !self.is_waiting() {
+            self.waits_since = now;
+        }
+        if self.is_after_pause(now) {
+            self.sent.cover(self.sent.next());
+        }
+        self.asking.note_asked(now, self.sent.next());
+    }
+
+    /// The next packet goes under a plain number.
+    pub(crate) fn note_plain(&mut self) {
+        self.asking.note_off();
     }
 
     /// The packet with [that number](Bandwidth::next_number) was sent.
@@ -219,7 +242,7 @@ impl Bandwidth {
         let now = self.micros(now);
         self.note_time(now);
         self.sent_at = now;
-        if self.sent.bytes_in_flight() == 0 {
+        if !self.asking.is_answering() && self.sent.bytes_in_flight() == 0 {
             self.waits_since = now;
         }
         if let Some(pace) = self.pace_of(now) {
@@ -238,16 +261,19 @@ impl Bandwidth {
         self.note_time(now);
         let Some(base) = self.sent.find(report.base_sequence_number()) else { return };
         let mut arrived_at = self.receiver_time(now, report.reference_time());
-        let mut number = base;
+        // What could be read counts.
+        let statuses = || report.packets().map_while(Result::ok).map(|(_, status)| status);
+        let end = (base + statuses().count() as u64).min(self.sent.next());
+        // What an answer misses just before its end may have been overtaken: the next one tells.
+        let open = end.saturating_sub(if self.asking.is_answering() { OVERTAKEN } else { 0 });
+        let mut unsure_from = None;
         let mut last_sent_at = None;
         let mut news = News::default();
-        for packet in report.packets() {
-            // What could be read counts.
-            let Ok((_, status)) = packet else { break };
-            if number >= self.sent.next() {
-                break;
+        for (number, status) in (base..end).zip(statuses()) {
+            if number >= open && status == TwccPacketStatus::NotReceived {
+                unsure_from.get_or_insert(number);
             }
-            if self.sent.is_unreported(number) {
+            if self.sent.is_unreported(number) && unsure_from.is_none() {
                 let is_lost = status == TwccPacketStatus::NotReceived;
                 (news.expected, news.lost) = (news.expected + 1, news.lost + u32::from(is_lost));
                 if number >= self.collapsed_at {
@@ -262,16 +288,16 @@ impl Bandwidth {
                     news.last = news.last.max(Some(arrived_at));
                 }
             }
-            number += 1;
         }
-        self.sent.cover(number);
-        self.asking.note_covered(self.sent.reported());
+        self.sent.cover(unsure_from.unwrap_or(end));
+        let asked_at = self.asking.note_covered(end);
         self.waits_since = now;
         if let Some(sent_at) = last_sent_at {
             self.round_trip.measure(now, now.saturating_sub(sent_at));
         }
-        let late =
-            self.first_waits_since(now).map_or(0, |at| now.saturating_sub(at + self.round_trip.shortest()));
+        // How late an answer is, or what it does not tell of.
+        let since = asked_at.map(|at| at.max(self.went_on_at)).or_else(|| self.first_waits_since(now));
+        let late = since.map_or(0, |at| now.saturating_sub(at + self.round_trip.shortest()));
         let bits = self.rate.bits().unwrap_or_default();
         let finding = self.queue.take_report(now, late, news, bits).filter(|_| bits > 0.0);
         self.conclude(now, finding);
@@ -279,9 +305,21 @@ impl Bandwidth {
 
     /// The next packet asks for a report on so many packets, itself the last of them: all that none told of.
     fn asked_for(&self, now: u64) -> Option<u16> {
-        let is_due = self.demand.wanted > 0 && self.asking.is_due(now, self.rate.bits());
-        let unreported = self.sent.next() - self.sent.reported() + 1;
-        is_due.then(|| unreported.min(KEPT_PACKETS as u64) as u16)
+        let unreported = self.sent.next() - self.sent.reported() + OVERTAKEN;
+        let before = if self.is_after_pause(now) { 0 } else { unreported };
+        let before = before.min(self.sent.remembered()).min(ASKED_FOR_MAX - 1);
+        let is_due = self.demand.wanted > 0 && self.asking.is_due(now, self.rate.bits(), before);
+        is_due.then_some(before as u16 + 1)
+    }
+
+    /// A report is to come, asked for or not.
+    fn is_waiting(&self) -> bool {
+        if self.asking.is_answering() { self.asking.waits() } else { self.sent.bytes_in_flight() > 0 }
+    }
+
+    /// What was sent before is too old to be in one report with the next packet: nobody told of what came after the last packet that asked.
+    fn is_after_pause(&self, now: u64) -> bool {
+        self.asking.is_answering() && now.saturating_sub(self.sent_at) >= PAUSE
     }
 
     /// The receiver's own estimate (REMB).
@@ -347,8 +385,7 @@ impl Bandwidth {
         let now = self.micros(now);
         // What may not begin yet is looked at again when a report comes.
         let probes = self.probes.wakes_at(self.may_probe(now), self.round_trip.shortest());
-        let is_waiting = self.sent.bytes_in_flight() > 0;
-        let silent = is_waiting.then_some(self.waits_since + SILENT_AFTER);
+        let silent = self.is_waiting().then_some(self.waits_since + SILENT_AFTER);
         let at = [probes, silent].into_iter().flatten().min()?;
         Some(self.began + Duration::from_micros(at))
     }
@@ -361,7 +398,7 @@ impl Bandwidth {
         if self.probes.id() != 0 && self.is_queued(now) {
             self.probes.give_up(now);
         }
-        if self.sent.bytes_in_flight() > 0 && now >= self.waits_since + SILENT_AFTER {
+        if self.is_waiting() && now >= self.waits_since + SILENT_AFTER {
             self.waits_since = now;
             self.rate.halve();
             self.is_bounded = true;
@@ -420,7 +457,8 @@ impl Bandwidth {
 
     /// The path carries far less than what is sent: this.
     fn collapse(&mut self, now: u64, carries: f64) {
-        self.rate.settle(now, carries);
+        // What came of the queue before may have lowered it further.
+        self.rate.settle(now, self.rate.bits().map_or(carries, |bits| bits.min(carries)));
         (self.is_bounded, self.is_draining) = (true, false);
         self.overused_at = Some(now);
         self.probes.give_up(now);
@@ -490,16 +528,10 @@ impl Bandwidth {
     /// When a report is to come if no queue stands; `None`: none is waited for.
     fn report_due_at(&self, now: u64) -> Option<u64> {
         let round_trip = self.round_trip.shortest();
-        let Some(asked_at) = self.asking.waits_since() else {
-            let is_waiting = !self.asking.was_answered();
-            return self
-                .first_waits_since(now)
-                .filter(|_| is_waiting)
-                .map(|at| at + round_trip + self.queue.every());
-        };
-        // Where packets get lost the next answer may be the first.
-        let more = if self.loss.fraction() > loss::SOME { self.queue.every() } else { 0 };
-        Some(asked_at.max(self.went_on_at) + round_trip + more)
+        if self.asking.is_answering() {
+            return self.asking.waits_since().map(|at| at.max(self.went_on_at) + round_trip);
+        }
+        self.first_waits_since(now).map(|at| at + round_trip + self.queue.every())
     }
 
     /// Since when the first packet is on its way that no report covered. How long this machine stood still does not count: what was sent before
@@ -511,7 +543,7 @@ impl Bandwidth {
     /// Something is done at `now`.
     fn note_time(&mut self, now: u64) {
         let before = std::mem::replace(&mut self.seen_at, now);
-        if self.sent.bytes_in_flight() > 0 && now.saturating_sub(before) >= STOOD_STILL {
+        if self.is_waiting() && now.saturating_sub(before) >= STOOD_STILL {
             (self.went_on_at, self.waits_since) = (now, now);
             self.queue.forget();
             self.probes.give_up(now);

@@ -7,10 +7,13 @@ const MARGIN: f64 = 10e3;
 const SPREADS: f64 = 3.0;
 /// No report is taken for usual that is later than this, in microseconds.
 const MAX_USUAL: f64 = 100e3;
-/// How fast what is usual follows: its mean and its spread (RFC 6298).
+/// How fast what is usual follows: its mean and its spread (RFC 6298), where reports come every [`REPORTED`] or less often; where they come more often,
+/// each says as much less.
 const FOLLOWS: (f64, f64) = (0.125, 0.25);
+/// How often Chromium reports by itself where it has room, in microseconds.
+const REPORTED: f64 = 50e3;
 
-/// A queue of this length, in microseconds, in two reports, or so much lost, of so many packets: more is sent by far than gets through. Higher loses
+/// A queue of this length, in microseconds, in two reports or more over at least [`RECKONED_OVER`], or so much lost, of so many packets: more is sent by far than gets through. Higher loses
 /// more sound before less is sent, lower takes a pause of the path for it.
 const STANDS: u64 = 60_000;
 const LOST: f64 = 0.4;
@@ -41,6 +44,9 @@ pub(super) struct Queue {
     every: f64,
     reported_at: Option<u64>,
     standing: Option<Standing>,
+    /// Packets of the last reports, and how many of them are lost, until they are [`LOST_OF`].
+    expected: u32,
+    lost: u32,
 }
 
 /// A queue that stands.
@@ -51,8 +57,9 @@ struct Standing {
     /// When it was looked at whether it gets shorter, and how long it was.
     looked_at: u64,
     length: u64,
-    /// Reports that found it `STANDS` long.
-    long: u32,
+    /// Since when reports found it [`STANDS`] long, and whether that was more than a moment.
+    long_since: Option<u64>,
+    is_long: bool,
     /// The last arrival when it was noticed, and now, and what came between.
     first: i64,
     last: i64,
@@ -86,32 +93,43 @@ pub(super) enum Finding {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { usual: 0.0, spread: 0.0, borne: 0.0, every: EVERY, reported_at: None, standing: None }
+        Self {
+            usual: 0.0,
+            spread: 0.0,
+            borne: 0.0,
+            every: EVERY,
+            reported_at: None,
+            standing: None,
+            expected: 0,
+            lost: 0,
+        }
     }
 }
 
 impl Queue {
-    /// A report came. `late`: how long ago, beyond a round trip, the first packet was sent that it does not tell of; `bits`: the estimate.
+    /// A report came. `late`: how long ago, beyond a round trip, it was asked for or the first packet was sent that it does not tell of; `bits`: the estimate.
     pub(super) fn take_report(&mut self, now: u64, late: u64, news: News, bits: f64) -> Option<Finding> {
         if let Some(before) = self.reported_at.replace(now) {
             let every = (now.saturating_sub(before) as f64).clamp(EVERY_BOUNDS.0, EVERY_BOUNDS.1);
             self.every += FOLLOWS.0 * (every - self.every);
         }
+        let weight = (self.every / REPORTED).min(1.0);
         let is_late = late as f64 > self.limit();
         if !is_late {
             let error = (late as f64).min(MAX_USUAL) - self.usual;
-            self.usual += FOLLOWS.0 * error;
-            self.spread += FOLLOWS.1 * (error.abs() - self.spread);
+            self.usual += FOLLOWS.0 * weight * error;
+            self.spread += FOLLOWS.1 * weight * (error.abs() - self.spread);
         }
-        self.borne *= BORNE_FOR;
+        self.borne *= BORNE_FOR.powf(weight);
         // A short queue loses before it is long.
-        let is_full = is_late || news.is_mostly_lost();
+        let is_losing = self.is_losing(news);
+        let is_full = is_late || is_losing;
         let Some(standing) = self.standing.as_mut().filter(|_| is_full) else {
             self.standing =
-                news.last.filter(|_| is_full).map(|last| Standing::new(now, late, last, news, bits));
+                news.last.filter(|_| is_full).map(|last| Standing::new(now, late, last, is_losing, bits));
             return None;
         };
-        standing.add(late, news);
+        standing.add(now, late, news, is_losing);
         if standing.has_collapsed {
             return standing.delivered().map(Finding::Carries);
         }
@@ -163,41 +181,49 @@ impl Queue {
         self.standing.is_some_and(|standing| standing.has_collapsed)
     }
 
+    /// Most of the last packets got lost.
+    fn is_losing(&mut self, news: News) -> bool {
+        (self.expected, self.lost) = (self.expected + news.expected, self.lost + news.lost);
+        if self.expected < LOST_OF {
+            return false;
+        }
+        let (expected, lost) = (std::mem::take(&mut self.expected), std::mem::take(&mut self.lost));
+        f64::from(lost) >= LOST * f64::from(expected)
+    }
+
     fn limit(&self) -> f64 {
         (self.usual + SPREADS * self.spread + MARGIN).max(self.borne)
     }
 }
 
-impl News {
-    fn is_mostly_lost(&self) -> bool {
-        self.expected >= LOST_OF && f64::from(self.lost) >= LOST * f64::from(self.expected)
-    }
-}
-
 impl Standing {
-    fn new(now: u64, late: u64, last: i64, news: News, estimate: f64) -> Self {
+    fn new(now: u64, late: u64, last: i64, is_losing: bool, estimate: f64) -> Self {
         Self {
             estimate,
             looked_at: now,
             length: late,
-            long: (late >= STANDS).into(),
+            long_since: (late >= STANDS).then_some(now),
+            is_long: false,
             first: last,
             last,
             bytes: 0,
-            has_lost: news.is_mostly_lost(),
+            has_lost: is_losing,
             has_collapsed: false,
         }
     }
 
-    fn add(&mut self, late: u64, news: News) {
-        self.long += u32::from(late >= STANDS);
+    fn add(&mut self, now: u64, late: u64, news: News, is_losing: bool) {
+        if late >= STANDS {
+            let since = *self.long_since.get_or_insert(now);
+            self.is_long |= now.saturating_sub(since).cast_signed() >= RECKONED_OVER;
+        }
         self.last = news.last.map_or(self.last, |last| last.max(self.last));
         self.bytes += news.bytes;
-        self.has_lost |= news.is_mostly_lost();
+        self.has_lost |= is_losing;
     }
 
     fn is_overflowing(&self) -> bool {
-        self.long >= 2 || self.has_lost
+        self.is_long || self.has_lost
     }
 
     /// Bits per second that come out of the queue.

@@ -61,6 +61,11 @@ impl SentPackets {
         self.next
     }
 
+    /// Packets with numbers before the next that reports may speak of.
+    pub(super) fn remembered(&self) -> u64 {
+        (self.next - self.first).min(KEPT_PACKETS as u64)
+    }
+
     /// Bytes that no report has covered yet.
     pub(super) fn bytes_in_flight(&self) -> u64 {
         self.bytes_in_flight

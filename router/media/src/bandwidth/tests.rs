@@ -38,12 +38,19 @@ struct Simulation {
     report_loss: u64,
     bandwidth: Bandwidth,
     arrivals: Arrivals,
+    /// The client can be asked for reports.
+    can_be_asked: bool,
+    asked: Asked,
     to_client: BTreeMap<(u64, u16), Packet>,
     to_router: VecDeque<(u64, TwccBuilder)>,
     video: VecDeque<usize>,
     /// The highest layer to send; `None`: as the estimate allows.
     fixed: Option<f64>,
     sound_only: bool,
+    /// Nothing is sent but probes.
+    is_silent: bool,
+    /// The last packet asked for a report.
+    has_asked: bool,
     padding_bytes: u64,
     sound_sent: u64,
     sound_arrived: u64,
@@ -56,6 +63,38 @@ struct Simulation {
 struct Packet {
     sent_at: u64,
     is_sound: bool,
+    number: u64,
+    /// Of how many packets a report is asked for, if it can ask; `None`: it is told a plain number.
+    asks: Option<Option<u16>>,
+}
+
+/// What a client knows that is asked for reports, as Chromium does it: plain numbers have it report by itself, others end that.
+#[derive(Debug, Default)]
+struct Asked {
+    is_on: bool,
+    /// When each packet arrived, in microseconds.
+    arrived: BTreeMap<u64, u64>,
+    reports: u8,
+}
+
+impl Asked {
+    /// The report on so many packets of which this is the last.
+    fn report(&mut self, last: u64, count: u16) -> TwccBuilder {
+        let first = last + 1 - u64::from(count);
+        self.arrived = self.arrived.split_off(&first);
+        let tick = |at: &u64| (*at / TICK as u64) as i64;
+        let began = self.arrived.values().map(tick).next().unwrap();
+        let mut before = began / 256 * 256;
+        let status = |number: u64| {
+            let Some(at) = self.arrived.get(&number).map(tick) else { return TwccPacketStatus::NotReceived };
+            let delta = i16::try_from(at - std::mem::replace(&mut before, at)).expect("all of it fits");
+            TwccPacketStatus::Received { delta }
+        };
+        let statuses: Vec<_> = (first..=last).map(status).collect();
+        self.reports = self.reports.wrapping_add(1);
+        let reference = (began / 256) as u32 & 0xff_ffff;
+        Twcc::builder(first as u16, reference, self.reports, &statuses, Some(1200))
+    }
 }
 
 fn bottleneck(rate: f64) -> Bottleneck {
@@ -74,11 +113,15 @@ impl Simulation {
             // Close to the wrap.
             bandwidth: Bandwidth::new(began, 65_000, Demand { wanted }),
             arrivals: Arrivals::new(began),
+            can_be_asked: false,
+            asked: Asked::default(),
             to_client: BTreeMap::new(),
             to_router: VecDeque::new(),
             video: VecDeque::new(),
             fixed: None,
             sound_only: false,
+            is_silent: false,
+            has_asked: false,
             padding_bytes: 0,
             sound_sent: 0,
             sound_arrived: 0,
@@ -113,8 +156,18 @@ impl Simulation {
     }
 
     fn send(&mut self, bytes: usize, is_sound: bool) {
-        let number = self.bandwidth.next_number();
-        self.bandwidth.note_sent(self.instant(), bytes);
+        let (instant, number) = (self.instant(), self.bandwidth.sent.next());
+        let asking = self.bandwidth.next_asking(instant).filter(|_| self.can_be_asked);
+        let asks = asking.map(|asking| match *asking.as_bytes() {
+            [_, _, high, low] => Some(u16::from_be_bytes([high & 0x7f, low])),
+            _ => None,
+        });
+        self.has_asked = asks.flatten().is_some();
+        match asks {
+            Some(asks) => self.bandwidth.note_asking(instant, asks.is_some()),
+            None => self.bandwidth.note_plain(),
+        }
+        self.bandwidth.note_sent(instant, bytes);
         self.sound_sent += u64::from(is_sound);
         if self.random(100) < self.path.loss_percent {
             return;
@@ -126,7 +179,7 @@ impl Simulation {
         }
         self.path.free_at = through_at;
         let at = through_at + self.path.delay + self.random(self.path.jitter);
-        self.to_client.insert((at, number), Packet { sent_at: self.now, is_sound });
+        self.to_client.insert((at, number as u16), Packet { sent_at: self.now, is_sound, number, asks });
     }
 
     fn run(&mut self, millis: u64) {
@@ -139,10 +192,10 @@ impl Simulation {
     fn step(&mut self) {
         self.now += MS;
         let (now, instant) = (self.now, self.instant());
-        if now.is_multiple_of(20 * MS) {
+        if now.is_multiple_of(20 * MS) && !self.is_silent {
             self.send(150, true);
         }
-        if now.is_multiple_of(33 * MS) {
+        if now.is_multiple_of(33 * MS) && !self.is_silent {
             let mut bytes = (self.video_rate() * 0.033 / 8.0) as usize;
             while bytes > 0 {
                 let part = bytes.min(1100);
@@ -162,22 +215,34 @@ impl Simulation {
         }
         while let Some(entry) = self.to_client.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((at, number), packet) = entry.remove_entry();
-            self.arrivals.note(self.began + Duration::from_micros(at), number);
             self.packets_arrived += 1;
+            self.asked.is_on = packet.asks.is_some();
+            match packet.asks {
+                None => self.arrivals.note(self.began + Duration::from_micros(at), number),
+                Some(asks) => {
+                    self.asked.arrived.insert(packet.number, at);
+                    let report = asks.map(|count| self.asked.report(packet.number, count));
+                    report.into_iter().for_each(|report| self.send_report(report));
+                }
+            }
             if packet.is_sound {
                 self.sound_arrived += 1;
                 self.sound_delay = at - packet.sent_at;
             }
         }
-        if self.arrivals.due_at(instant).is_some_and(|at| at <= instant) {
+        if !self.asked.is_on && self.arrivals.due_at(instant).is_some_and(|at| at <= instant) {
             while let Some(report) = self.arrivals.report(instant) {
-                if self.random(100) >= self.report_loss {
-                    self.to_router.push_back((now + 20 * MS, report));
-                }
+                self.send_report(report);
             }
         }
         while let Some((_, report)) = self.to_router.pop_front_if(|(at, _)| *at <= now) {
             take(&mut self.bandwidth, instant, &report);
+        }
+    }
+
+    fn send_report(&mut self, report: TwccBuilder) {
+        if self.random(100) >= self.report_loss {
+            self.to_router.push_back((self.now + 20 * MS, report));
         }
     }
 
@@ -200,7 +265,12 @@ fn take(bandwidth: &mut Bandwidth, now: Instant, report: &TwccBuilder) {
 
 #[test]
 fn a_step_down_is_followed_within_a_second_and_a_step_up_within_eight() {
-    let mut simulation = Simulation::new(bottleneck(2e6), FULL);
+    for can_be_asked in [false, true] {
+        follows_steps(Simulation { can_be_asked, ..Simulation::new(bottleneck(2e6), FULL) });
+    }
+}
+
+fn follows_steps(mut simulation: Simulation) {
     simulation.run(10_000);
     assert!(simulation.estimate() > 1.66e6, "{}", simulation.estimate());
 
@@ -227,9 +297,12 @@ fn a_step_down_is_followed_within_a_second_and_a_step_up_within_eight() {
 
 #[test]
 fn loss_by_chance_and_jitter_do_not_collapse_the_estimate() {
-    for (loss_percent, jitter) in [(2, 0), (0, 15 * MS), (2, 10 * MS)] {
+    let paths = [(2, 0), (0, 15 * MS), (2, 10 * MS)];
+    for ((loss_percent, jitter), can_be_asked) in
+        paths.into_iter().flat_map(|path| [(path, false), (path, true)])
+    {
         let path = Bottleneck { loss_percent, jitter, ..bottleneck(4e6) };
-        let mut simulation = Simulation::new(path, FULL);
+        let mut simulation = Simulation { can_be_asked, ..Simulation::new(path, FULL) };
         simulation.run(15_000);
         let mut least = f64::MAX;
         for _ in 0..60 {
@@ -242,10 +315,13 @@ fn loss_by_chance_and_jitter_do_not_collapse_the_estimate() {
 
 #[test]
 fn a_short_queue_that_loses_instead_of_waiting_is_noticed_as_well() {
-    let mut simulation = Simulation::new(Bottleneck { queue: 30 * MS, ..bottleneck(2e6) }, FULL);
-    simulation.run(10_000);
-    simulation.path.rate = 300e3;
-    simulation.run_until(1500, |estimate| estimate < 330e3);
+    for can_be_asked in [false, true] {
+        let path = Bottleneck { queue: 30 * MS, ..bottleneck(2e6) };
+        let mut simulation = Simulation { can_be_asked, ..Simulation::new(path, FULL) };
+        simulation.run(10_000);
+        simulation.path.rate = 300e3;
+        simulation.run_until(1500, |estimate| estimate < 330e3);
+    }
 }
 
 #[test]
@@ -280,7 +356,12 @@ fn where_there_is_no_room_probes_cost_little_and_hurt_no_sound() {
 
 #[test]
 fn without_reports_less_and_less_is_sent_and_with_them_it_comes_back() {
-    let mut simulation = Simulation::new(bottleneck(2e6), FULL);
+    for can_be_asked in [false, true] {
+        goes_without_reports(Simulation { can_be_asked, ..Simulation::new(bottleneck(2e6), FULL) });
+    }
+}
+
+fn goes_without_reports(mut simulation: Simulation) {
     simulation.run(10_000);
     simulation.report_loss = 50;
     simulation.run(10_000);
@@ -290,6 +371,61 @@ fn without_reports_less_and_less_is_sent_and_with_them_it_comes_back() {
     assert!(simulation.estimate() <= MIN_RATE, "{}", simulation.estimate());
     simulation.report_loss = 0;
     simulation.run_until(8000, |estimate| estimate > 1.66e6);
+}
+
+#[test]
+fn a_client_that_is_asked_reports_more_often_and_a_queue_is_noticed_sooner() {
+    let noticed = [false, true].map(|can_be_asked| {
+        let mut simulation = Simulation { can_be_asked, ..Simulation::new(bottleneck(2e6), FULL) };
+        simulation.run(10_000);
+        assert_eq!(simulation.asked.is_on, can_be_asked);
+        simulation.path.rate = 300e3;
+        let is_held = |simulation: &mut Simulation| {
+            simulation.step();
+            !simulation.bandwidth.is_open(simulation.instant())
+        };
+        (1..500).find(|_| is_held(&mut simulation)).expect("it is noticed")
+    });
+    let [unasked, asked] = noticed;
+    assert!(asked < 95 && asked + 20 < unasked, "{asked} and {unasked} ms after the way became narrow");
+}
+
+/// What is sent after the last packet that asked is told of by nobody: that is no silence.
+#[test]
+fn where_nothing_is_sent_nothing_is_concluded_from_that() {
+    for seconds in [2, 5, 10, 30] {
+        let mut simulation = Simulation { can_be_asked: true, ..Simulation::new(bottleneck(2e6), FULL) };
+        simulation.run(10_000);
+        let before = simulation.estimate();
+        // One that does not ask is the last.
+        assert!((0..100).any(|_| {
+            simulation.step();
+            !simulation.has_asked
+        }));
+        simulation.is_silent = true;
+        simulation.run(seconds * 1000);
+        assert!(simulation.estimate() >= before * 0.95, "{seconds} s: {before}, {}", simulation.estimate());
+        simulation.is_silent = false;
+        simulation.run(1000);
+        assert!(simulation.estimate() >= before * 0.9, "{seconds} s: {before}, {}", simulation.estimate());
+        assert!(simulation.bandwidth.is_open(simulation.instant()), "{seconds} s");
+    }
+}
+
+#[test]
+fn jitter_and_lost_answers_hold_pictures_back_for_moments_alone() {
+    for (jitter, report_loss) in [(0, 0), (20 * MS, 0), (0, 5), (10 * MS, 3)] {
+        let path = Bottleneck { jitter, ..bottleneck(4e6) };
+        let mut simulation = Simulation { can_be_asked: true, report_loss, ..Simulation::new(path, FULL) };
+        simulation.run(10_000);
+        let is_held = |simulation: &mut Simulation| {
+            simulation.step();
+            !simulation.bandwidth.is_open(simulation.instant())
+        };
+        let held = (0..20_000).filter(|_| is_held(&mut simulation)).count();
+        assert!(held < 600, "{jitter} us, {report_loss} %: {held} of 20,000 ms");
+        assert!(simulation.estimate() > 1.5e6, "{jitter} us, {report_loss} %: {}", simulation.estimate());
+    }
 }
 
 #[test]
