@@ -458,6 +458,7 @@ fn send(
             is_repaired: clock_rate == VIDEO_CLOCK_HZ,
             begins: false,
             redundant: None,
+            is_carried: false,
             renumbered: Renumbered::default(),
         };
         media.write(now, line.mid, &write, payload, sink)

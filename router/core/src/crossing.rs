@@ -174,7 +174,7 @@ mod tests {
             descriptor: 20..30,
             payload: 2..18,
             primary: Some(11..18),
-            is_recovered: false,
+            is_recovered: true,
             frame: Frame::default(),
         };
         let mut queue = Queue::default();
@@ -195,6 +195,7 @@ mod tests {
             assert_eq!(bytes.len(), 14 + 26);
             assert_eq!(there.arrival, now, "its worker read the clock before ours did, or so it must seem");
             assert_eq!((there.encoding, there.ssrc, there.sequence_number, there.marker), (2, 3, 5, true));
+            assert!(there.is_recovered);
         }
         assert!(queue.pop().is_none());
     }

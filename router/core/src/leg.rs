@@ -289,7 +289,7 @@ impl Leg {
     pub(crate) fn write(&mut self, now: Instant, mid: Mid, write: &Write, out: &mut LegOutput) {
         let LegOutput { transmits, bytes, .. } = out;
         let is_sent = self.send_media(transmits, |media, sink| media.write(now, mid, write, bytes, sink));
-        self.counters.media_written += u64::from(is_sent);
+        self.counters.media_written += u64::from(is_sent && !write.is_carried);
     }
 
     /// Asks the client for a keyframe of this encoding; false if nothing came of it yet.

@@ -271,6 +271,7 @@ pub(crate) fn packet(now: Instant, sequence_number: u64) -> Write {
         is_repaired: true,
         begins: false,
         redundant: None,
+        is_carried: false,
         renumbered: Renumbered::default(),
     }
 }

@@ -46,4 +46,5 @@ pub use plane::{Announced, MediaConfig, MediaPlane, Refused, Side, Sink, TrackCo
 pub use prefetch::{prefetch, prefetch_room};
 pub use receive::{Packet, Payload, Received};
 pub use reception::SenderReport;
+pub use red::CARRIED_BYTES_MAX;
 pub use send::Write;

@@ -338,7 +338,7 @@ impl MediaPlane {
         Ok(true)
     }
 
-    /// Sends a packet on a viewed track, now or when the path carries it; false if it cannot be. `bytes` are those of the batch.
+    /// Sends a packet on a viewed track, now, when the path carries it or inside the next; false if it cannot be. `bytes` are those of the batch.
     pub fn write(
         &mut self,
         now: Instant,

@@ -1,7 +1,7 @@
 //! Redundant audio (RFC 2198): a packet that carries those before it as well, so that a loss is not heard.
 //!
 //! A client that finds its way here lossy sends such packets by itself. They end here: what was lost is taken out of them (`recovery`). Where the
-//! way to a viewer is lossy, the router makes others.
+//! way to a viewer is lossy, the router makes others; and everywhere, to bring what was taken out.
 
 use std::ops::Range;
 
@@ -83,19 +83,23 @@ const ADDED_BITS: u64 = 64_000;
 /// sound, and let pictures give way to it. Higher has sound taken for a picture, and in the end fragments; lower has it carry less.
 const WRAPPED_BYTES_MAX: usize = 330;
 
-/// What one viewer is sent of a track, while it loses some of it.
+/// Most bytes of lost sound that goes inside the packets after it: beside as much it fits. Higher is lost if the packets after it are as long, lower goes by
+/// itself more often, too late for a player that holds little back.
+pub const CARRIED_BYTES_MAX: usize = (WRAPPED_BYTES_MAX - EARLIER_HEAD_BYTES - 1) / 2;
+
+/// What one viewer is sent of a track inside later packets: all of it while it loses some, and what was lost before it came here.
 #[derive(Debug, Default)]
 pub(crate) struct Redundancy {
     is_on: bool,
     clean_reports: u8,
-    /// What was sent last, the oldest first.
+    /// What was sent last or is yet to be, the oldest first. While it is off, only what was lost on the way here.
     earlier: [Kept; CARRIED],
 }
 
-/// A packet that was sent.
+/// A packet that was sent, or what goes only inside others.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Number and time; `None`: there is none.
+    /// Number and time; `None`: there is none. What goes only inside others has the number of the packet before it, and a time of its own.
     at: Option<(u64, u32)>,
     bytes: Vec<u8>,
 }
@@ -104,8 +108,11 @@ impl Redundancy {
     /// The viewer lost so many of 256 packets since its last report.
     pub(crate) fn note_loss(&mut self, lost: u8) {
         self.clean_reports = if lost < CLEAN_BELOW { self.clean_reports.saturating_add(1) } else { 0 };
-        self.is_on = lost >= LOSSY_FROM || (self.is_on && self.clean_reports < CLEAN_REPORTS);
-        if !self.is_on {
+        let was_on = self.is_on;
+        self.is_on = lost >= LOSSY_FROM || (was_on && self.clean_reports < CLEAN_REPORTS);
+        // Not with every report while it is off: lost sound may wait for its second packet. Nor does that need it, since what is older than two packets is
+        // not carried. For its first it waits here only if it crossed from another worker in an earlier batch than the packet that brought it.
+        if was_on && !self.is_on {
             self.earlier.iter_mut().for_each(|kept| kept.at = None);
         }
     }
@@ -168,18 +175,38 @@ impl Redundancy {
 
     /// Remembers a packet that was sent. One that came late takes its place among them.
     pub(crate) fn keep(&mut self, number: u64, timestamp: u32, payload: &[u8]) {
-        let is_known = |kept: &Kept| kept.at.is_some_and(|(known, _)| known == number);
-        if !self.is_on || payload.len() > EARLIER_BYTES_MAX || self.earlier.iter().any(is_known) {
-            return;
-        }
-        let [oldest, ..] = &mut self.earlier;
-        if oldest.at.is_none_or(|(before, _)| before < number) {
-            oldest.at = Some((number, timestamp));
-            oldest.bytes.clear();
-            oldest.bytes.extend_from_slice(payload);
-            self.earlier.sort_unstable_by_key(|kept| kept.at.map(|(number, _)| number));
+        if self.is_on {
+            self.insert((number, timestamp), payload);
         }
     }
+
+    /// Remembers lost sound that is no packet to the viewer: it goes inside the next, which has this number, and the one after that, whether redundancy is on
+    /// or off. Of three in a row, which browsers never have in one packet, the oldest stays lost.
+    pub(crate) fn carry(&mut self, number: u64, timestamp: u32, payload: &[u8]) {
+        self.insert((number.saturating_sub(1), timestamp), payload);
+    }
+
+    fn insert(&mut self, at: (u64, u32), payload: &[u8]) {
+        let is_older = |kept: &Kept| kept.at.is_none_or(|before| is_before(before, at));
+        let is_known = self.earlier.iter().any(|kept| kept.at == Some(at));
+        let older = self.earlier.iter().take_while(|kept| is_older(kept)).count();
+        if payload.len() > EARLIER_BYTES_MAX || is_known {
+            return;
+        }
+        let older = self.earlier.get_mut(..older).unwrap_or_default();
+        if let Some(oldest) = older.first_mut() {
+            oldest.at = Some(at);
+            oldest.bytes.clear();
+            oldest.bytes.extend_from_slice(payload);
+            older.rotate_left(1);
+        }
+    }
+}
+
+/// Of two numbers and times, the first is the older one. Times count between equal numbers only: those of long ago would seem to be in the future.
+fn is_before((number, timestamp): (u64, u32), (other, other_timestamp): (u64, u32)) -> bool {
+    let is_later = (1..=u32::MAX / 2).contains(&other_timestamp.wrapping_sub(timestamp));
+    number < other || (number == other && is_later)
 }
 
 #[cfg(test)]
@@ -241,6 +268,74 @@ mod tests {
         }
         let fourth = packet(&redundancy, 4, 3840, b"4");
         assert_eq!(fourth[fourth.len() - 3..], *b"234");
+    }
+
+    /// What the packet of this number says of those before it, the oldest first: how many packets of 20 ms older it is, and what it says. `round`: which one it was
+    /// to the publisher.
+    fn earlier(redundancy: &Redundancy, number: u64, round: u32) -> Vec<(u32, String)> {
+        let packet = packet(redundancy, number, round * 960, b"now");
+        let Blocks { primary, earlier } = all(&packet);
+        assert_eq!(&packet[primary], b"now");
+        let says =
+            |block: Earlier| (block.offset / 960, String::from_utf8_lossy(&packet[block.at]).into_owned());
+        earlier.into_iter().rev().flatten().map(says).collect()
+    }
+
+    #[test]
+    fn without_redundancy_lost_sound_goes_inside_the_next_two_packets_and_no_other_does() {
+        let mut redundancy = Redundancy::default();
+        let says = |age: u32, what: &str| (age, what.to_owned());
+        for (number, round) in [(10, 1_000_000), (500, 20)] {
+            redundancy.keep(number - 1, (round - 1) * 960, b"sent");
+            redundancy.carry(number, round * 960, b"lost");
+            assert_eq!(earlier(&redundancy, number, round + 1), [says(1, "lost")]);
+            redundancy.keep(number, (round + 1) * 960, b"sent");
+            redundancy.note_loss(0);
+            assert_eq!(
+                earlier(&redundancy, number + 1, round + 2),
+                [says(2, "lost")],
+                "a report changes nothing"
+            );
+            redundancy.keep(number + 1, (round + 2) * 960, b"sent");
+            assert!(!redundancy.is_due(number + 2, (round + 3) * 960, 3));
+            assert_eq!(redundancy.added_bits(), 0);
+        }
+        redundancy.carry(900, 9 * 960, b"one");
+        redundancy.carry(900, 10 * 960, b"two");
+        assert_eq!(earlier(&redundancy, 900, 11), [says(2, "one"), says(1, "two")]);
+        assert_eq!(earlier(&redundancy, 901, 12), [says(3, "one"), says(2, "two")]);
+        assert!(!redundancy.is_due(902, 13 * 960, 3));
+        assert_eq!(redundancy.added_bits(), 0);
+    }
+
+    #[test]
+    fn with_redundancy_lost_sound_takes_its_place_among_what_was_sent() {
+        let mut redundancy = lossy();
+        let says = |age: u32, what: &str| (age, what.to_owned());
+        redundancy.keep(8, 960, b"1");
+        redundancy.keep(9, 2 * 960, b"2");
+        redundancy.carry(10, 3 * 960, b"3");
+        assert_eq!(earlier(&redundancy, 10, 4), [says(2, "2"), says(1, "3")]);
+        redundancy.keep(10, 4 * 960, b"4");
+        assert_eq!(earlier(&redundancy, 11, 5), [says(2, "3"), says(1, "4")]);
+        // The number of one that comes late is that of which the lost one goes by; it is older.
+        redundancy.carry(13, 7 * 960, b"7");
+        redundancy.keep(12, 6 * 960, b"6");
+        assert_eq!(earlier(&redundancy, 13, 8), [says(2, "6"), says(1, "7")]);
+        // Near where times begin again.
+        let wraps = u32::MAX - 959;
+        redundancy.keep(20, wraps, b"before");
+        redundancy.carry(21, 0, b"after");
+        assert_eq!(earlier(&redundancy, 21, 1), [says(2, "before"), says(1, "after")]);
+        (0..CLEAN_REPORTS).for_each(|_| redundancy.note_loss(0));
+        assert!(!redundancy.is_due(21, 960, 3), "it is over");
+    }
+
+    #[test]
+    fn lost_sound_of_the_longest_that_may_fits_beside_as_much() {
+        let mut redundancy = Redundancy::default();
+        redundancy.carry(2, 960, &[0; CARRIED_BYTES_MAX]);
+        assert!(redundancy.is_due(2, 1920, CARRIED_BYTES_MAX));
     }
 
     #[test]

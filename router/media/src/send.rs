@@ -46,6 +46,8 @@ pub struct Write {
     pub begins: bool,
     /// The payload type of redundant audio, if this is sound and the viewer takes it so.
     pub redundant: Option<u8>,
+    /// It is no packet: it goes inside those after it alone, as redundant audio. The first of them has this sequence number.
+    pub is_carried: bool,
     /// The viewer's own numbers, in the place of those in descriptor and payload.
     pub renumbered: Renumbered,
 }
@@ -103,7 +105,7 @@ struct Last {
 pub(crate) struct Written {
     /// It is the track's first.
     pub(crate) is_first: bool,
-    /// It waits, or is left out of what was given up: nothing was appended.
+    /// It waits, goes inside the next packets, or is left out of what was given up: nothing was appended.
     pub(crate) is_held: bool,
 }
 
@@ -203,10 +205,14 @@ impl Sender {
         let track = self.tracks.iter_mut().find(|track| track.mid == mid)?;
         let descriptor = bytes.get(write.descriptor.clone())?;
         let payload = bytes.get(write.payload.clone())?;
-        if !track.sealed.take(write.sequence_number) {
+        let (number, timestamp) = (write.sequence_number, write.timestamp);
+        if write.is_carried {
+            track.redundancy.carry(number, timestamp, payload);
+            return Some(Written { is_first: false, is_held: true });
+        }
+        if !track.sealed.take(number) {
             return None;
         }
-        let (number, timestamp) = (write.sequence_number, write.timestamp);
         let capture_time = write.capture_time.map(|at| clock.at(at).to_be_bytes());
         let wrapped_as =
             write.redundant.filter(|_| track.redundancy.is_due(number, timestamp, payload.len()));

@@ -8,7 +8,7 @@ use super::selector::Verdict;
 use super::{Delivery, Forward, SourceId};
 use crate::counters::{Counters, DropReason};
 use crate::demux::LegKey;
-use duocast_media::{Extensions, Packet, Renumbered, Write};
+use duocast_media::{CARRIED_BYTES_MAX, Extensions, Packet, Renumbered, Write};
 
 /// A packet, and what is to be known of it for each viewer.
 struct Way<'a> {
@@ -55,7 +55,7 @@ impl Forward {
                         MediaKind::Audio => &mut counters.audio_forwarded,
                         MediaKind::Video => &mut counters.video_forwarded,
                     };
-                    *forwarded += 1;
+                    *forwarded += u64::from(!delivery.write.is_carried);
                     out.push(delivery);
                 }
                 Err(reason) => counters.drop_packet(reason),
@@ -135,7 +135,13 @@ impl Forward {
         }
         let (timestamp, clock_rate) = (packet.timestamp, mapping.clock_rate);
         let (arrival, rate) = (packet.arrival, u64::from(clock_rate));
-        let place = view.rewriter.place(arrival, source, sequence_number, timestamp, rate);
+        // By itself it would be late, and players hold back everything by the packets that are late.
+        let can_be_carried =
+            packet.is_recovered && mapping.redundant.is_some() && payload.len() <= CARRIED_BYTES_MAX;
+        let carried = can_be_carried.then(|| view.rewriter.carry(source, sequence_number, timestamp));
+        let carried = carried.flatten();
+        let place =
+            carried.or_else(|| view.rewriter.place(arrival, source, sequence_number, timestamp, rate));
         let place = place.ok_or(DropReason::TooLate)?;
         let renumbered = if is_layered { view.pictures.place(&packet.frame) } else { Renumbered::default() };
         let captured = clock.captured(arrival, timestamp, rate, packet.report.as_ref());
@@ -154,6 +160,7 @@ impl Forward {
             is_repaired: kind.is_video() && mapping.repaired,
             begins: is_begun,
             redundant: mapping.redundant.map(|payload_type| *payload_type),
+            is_carried: carried.is_some(),
             renumbered,
         };
         Ok(Delivery { to: link.to, mid: view.track.mid, write })

@@ -67,6 +67,17 @@ impl Rewriter {
         Some(place)
     }
 
+    /// A packet of the current source is to go inside those after it: it is left out as by [`Rewriter::skip`]. Says the number of the next packet, and
+    /// the time that is its own. `None`, and nothing changes: it came too late for that, and has a place.
+    pub(crate) fn carry(&mut self, source: SourceId, sequence_number: u64, timestamp: u32) -> Option<Place> {
+        let mapping = self.current.as_mut().filter(|m| m.source == source)?;
+        if !mapping.skip(sequence_number) {
+            return None;
+        }
+        let sequence_number = mapping.out_of(sequence_number + 1)?;
+        Some(Place { sequence_number, timestamp: timestamp.wrapping_add(mapping.timestamp_shift) })
+    }
+
     /// What follows does not go on from what was before, even if it is of the same source.
     pub(crate) fn interrupt(&mut self) {
         self.current = None;
@@ -108,16 +119,21 @@ impl Mapping {
     }
 
     fn map(&mut self, sequence_number: u64) -> Option<u64> {
+        let mapped = self.out_of(sequence_number)?;
+        self.highest = self.highest.max(sequence_number);
+        Some(mapped)
+    }
+
+    fn out_of(&self, sequence_number: u64) -> Option<u64> {
         let offset = sequence_number.checked_sub(self.in_base)?;
         let skipped_before = self.skipped.iter().take_while(|s| **s < sequence_number).count() as u64;
-        self.highest = self.highest.max(sequence_number);
         Some(self.out_base + offset - skipped_before)
     }
 
-    /// Only a packet newer than all before can be skipped: a later one already has its number.
-    fn skip(&mut self, sequence_number: u64) {
+    /// Only a packet newer than all before can be skipped: a later one already has its number. False for that one.
+    fn skip(&mut self, sequence_number: u64) -> bool {
         if sequence_number <= self.highest {
-            return;
+            return false;
         }
         self.highest = sequence_number;
         self.skipped.push_back(sequence_number);
@@ -127,6 +143,7 @@ impl Mapping {
             self.out_base += oldest - self.in_base;
             self.in_base = oldest + 1;
         }
+        true
     }
 }
 
@@ -164,6 +181,31 @@ mod tests {
         let mut rewriter = Rewriter::default();
         let mut place = |n| rewriter.place(t0, source(1), n, 0, VIDEO).map(|p| p.sequence_number);
         assert_eq!((place(10), place(12), place(11)), (Some(1000), Some(1002), Some(1001)));
+    }
+
+    #[test]
+    fn what_goes_inside_the_packets_after_it_leaves_no_gap() {
+        let t0 = Instant::now();
+        let mut rewriter = Rewriter::default();
+        assert_eq!(rewriter.carry(source(1), 10, 0), None, "its source has not begun");
+        let place = |rewriter: &mut Rewriter, n: u64| {
+            let place = rewriter.place(t0, source(1), n, n as u32 * 960, 48_000);
+            place.map(|place| (place.sequence_number, place.timestamp))
+        };
+        let carry = |rewriter: &mut Rewriter, n: u64| {
+            let place = rewriter.carry(source(1), n, n as u32 * 960);
+            place.map(|place| (place.sequence_number, place.timestamp))
+        };
+        assert_eq!(place(&mut rewriter, 10), Some((1000, 0)));
+        assert_eq!(carry(&mut rewriter, 11), Some((1001, 960)));
+        assert_eq!(carry(&mut rewriter, 12), Some((1001, 1920)), "with the same packet");
+        assert_eq!(place(&mut rewriter, 13), Some((1001, 2880)));
+        assert_eq!(carry(&mut rewriter, 15), Some((1003, 4800)), "what is still missing keeps its place");
+        assert_eq!(place(&mut rewriter, 16), Some((1003, 5760)));
+        assert_eq!(carry(&mut rewriter, 14), None, "what came after it is sent");
+        assert_eq!(place(&mut rewriter, 14), Some((1002, 3840)));
+        assert_eq!(rewriter.carry(source(2), 17, 0), None, "another source is not forwarded");
+        assert_eq!(place(&mut rewriter, 17), Some((1004, 6720)), "what was refused changed nothing");
     }
 
     proptest! {
