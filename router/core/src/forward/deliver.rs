@@ -138,8 +138,8 @@ impl Forward {
         // By itself it would be late, and players hold back everything by the packets that are late.
         let can_be_carried =
             packet.is_recovered && mapping.redundant.is_some() && payload.len() <= CARRIED_BYTES_MAX;
-        let carried = can_be_carried.then(|| view.rewriter.carry(source, sequence_number, timestamp));
-        let carried = carried.flatten();
+        let carried =
+            if can_be_carried { view.rewriter.carry(source, sequence_number, timestamp) } else { None };
         let place =
             carried.or_else(|| view.rewriter.place(arrival, source, sequence_number, timestamp, rate));
         let place = place.ok_or(DropReason::TooLate)?;

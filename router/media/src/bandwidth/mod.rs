@@ -3,8 +3,8 @@
 //!
 //! `sent` remembers what was sent; a report says when it arrived. From that, `groups` and `trend` tell whether a queue grows,
 //! `throughput` how much arrives, `loss` how much does not; `rate` draws the conclusion, and `probe` looks for more. `queue` and `pace`
-//! say when a packet of a picture may go, so that sound does not wait behind it; `ask` when a report is asked for. Exists only while somebody has a use for the answer: see
-//! [`Demand`].
+//! say when a packet of a picture may go, so that sound does not wait behind it; `ask` when a report is asked for. Exists only while
+//! somebody has a use for the answer: see [`Demand`].
 
 mod ask;
 mod groups;
@@ -13,6 +13,7 @@ mod pace;
 mod probe;
 mod queue;
 mod rate;
+mod round_trip;
 mod sent;
 mod throughput;
 mod trend;
@@ -28,6 +29,7 @@ use self::pace::Pace;
 use self::probe::Probes;
 use self::queue::{Finding, News, Queue};
 use self::rate::{MIN_RATE, Rate};
+use self::round_trip::RoundTrip;
 use self::sent::{Arrived, SentPackets};
 use self::throughput::Throughput;
 use self::trend::{Trend, Usage};
@@ -70,9 +72,6 @@ const USUAL_IN_FLIGHT: f64 = 4000.0;
 
 /// No probe begins for this long after a queue grew, in microseconds.
 const CALM_AFTER: u64 = 1_000_000;
-
-/// The shortest round trip counts for this long, in microseconds, and half of it after that.
-const ROUND_TRIP_FOR: u64 = 10_000_000;
 
 /// What a receiver's own estimate (REMB) says holds for this long, in microseconds.
 const LIMIT_HOLDS: u64 = 10_000_000;
@@ -148,14 +147,6 @@ struct ReceiverClock {
     /// In [`REFERENCE_TICK`], extended beyond its 24 bits.
     reference: i64,
     came_at: u64,
-}
-
-/// The shortest of a while.
-#[derive(Debug, Default)]
-struct RoundTrip {
-    shortest: Option<u64>,
-    before: Option<u64>,
-    began: u64,
 }
 
 impl Bandwidth {
@@ -600,20 +591,6 @@ impl Bandwidth {
 
     fn micros(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.began).as_micros() as u64
-    }
-}
-
-impl RoundTrip {
-    fn measure(&mut self, now: u64, time: u64) {
-        if now.saturating_sub(self.began) >= ROUND_TRIP_FOR {
-            (self.before, self.shortest, self.began) = (self.shortest, None, now);
-        }
-        self.shortest = Some(self.shortest.map_or(time, |shortest| shortest.min(time)));
-    }
-
-    /// In microseconds; 0 if it was not measured.
-    fn shortest(&self) -> u64 {
-        [self.shortest, self.before].into_iter().flatten().min().unwrap_or_default()
     }
 }
 
