@@ -10,6 +10,7 @@ import {
   PICTURE_AFTER_MS,
   PICTURE_PATIENCE_MS,
   QUIET_MS,
+  RETURN_MS_MAX,
   SETUP_MS_MAX,
   WARM_MS,
   type DirectCore,
@@ -391,6 +392,31 @@ describe("the other side", () => {
     story.arrives = { routed: NOTHING, direct: BOTH };
     story.wait(2 * QUIET_MS);
     expect([story.paths, story.plays]).toEqual(["direct", "direct"]);
+  });
+
+  it("takes late packets for our return, and we its answer: both send directly alone again, and stay so", () => {
+    const [one, other] = [new Story().active(), new Story().active(false)];
+    const sent: [DirectCore, DirectCore][] = [];
+    const together = (forMs: number): void => {
+      for (const end = one.now + forMs; one.now < end; ) {
+        sent.push([one.state, other.state]);
+        // What was sent arrives 40 ms later.
+        const [ours, theirs] = sent.at(-5) ?? [one.state, other.state];
+        [one.arrives, other.arrives] = [sends(theirs), sends(ours)];
+        one.wait(LOOK_MS);
+        other.wait(LOOK_MS);
+      }
+    };
+    together(500);
+    other.now = one.now;
+    other.on({ type: "heard", routed: BOTH, direct: BOTH });
+    together(100);
+    expect([one.paths, other.paths]).toEqual(["routed+direct", "routed+direct"]);
+    together(RETURN_MS_MAX);
+    expect([one.paths, other.paths]).toEqual(["direct", "direct"]);
+    together(3 * RETURN_MS_MAX);
+    expect([one.paths, other.paths, one.plays, other.plays]).toEqual(["direct", "direct", "direct", "direct"]);
+    expect([...one.did, ...other.did].filter((step) => /failed|close/.test(step))).toEqual([]);
   });
 
   it("hears of the switch late and sends on both for a while: nothing is switched back for that", () => {

@@ -47,6 +47,13 @@ export const PICTURE_PATIENCE_MS = 1_500;
 /** The routed path has fallen silent after the switch; what arrives on it later is the other side's return. */
 export const QUIET_MS = 300;
 
+/**
+ * For so long what arrives on the routed path is taken for the other side's return without the server's word for it. A few packets that
+ * were late look the same, and answered by both sides they would have both send on both paths for ever. Higher wastes bits
+ * after such, lower leaves a gap where the server's word takes as long.
+ */
+export const RETURN_MS_MAX = 2_000;
+
 export type Path = "routed" | "direct";
 export type MediaKind = "audio" | "video";
 
@@ -78,8 +85,8 @@ export interface Attempt {
   readonly toldDecoding: boolean;
   /** Nothing arrives on the routed path any more. */
   readonly quiet: boolean;
-  /** The other side sends on the routed path again, whatever the server has said so far. */
-  readonly returned: boolean;
+  /** Since when the other side sends on the routed path again, whatever the server has said so far; null if it does not. */
+  readonly returnedAt: number | null;
 }
 
 export interface DirectCore {
@@ -144,7 +151,7 @@ export const NO_DIRECT: DirectCore = {
 /** What this device sends on each path. Through the router whenever there is any doubt about the direct one. */
 export function sends({ attempt }: DirectCore): Readonly<Record<Path, MediaState>> {
   if (!attempt || attempt.stage === "setup") return { routed: ALL, direct: NOTHING };
-  return { routed: attempt.stage !== "active" || attempt.returned ? ALL : NOTHING, direct: attempt.picture ? ALL : SOUND };
+  return { routed: attempt.stage !== "active" || attempt.returnedAt !== null ? ALL : NOTHING, direct: attempt.picture ? ALL : SOUND };
 }
 
 const ALL: MediaState = { audio: true, video: true };
@@ -230,7 +237,7 @@ function begin(state: DirectCore, number: number, offer: string | null, now: num
     audioAt: null,
     toldDecoding: false,
     quiet: false,
-    returned: false,
+    returnedAt: null,
   };
   return {
     state: {
@@ -369,9 +376,11 @@ function isDead({ heard: { direct }, peer }: DirectCore, attempt: Attempt, now: 
 }
 
 function watchReturn({ heard: { routed } }: DirectCore, attempt: Attempt, now: number): Attempt {
+  const { quiet, returnedAt } = attempt;
   const silentMs = now - Math.max(routed.audio, routed.video, attempt.since);
-  if (silentMs > QUIET_MS) return attempt.quiet && !attempt.returned ? attempt : { ...attempt, quiet: true, returned: false };
-  return attempt.quiet && !attempt.returned && silentMs < QUIET_MS ? { ...attempt, returned: true } : attempt;
+  if (silentMs > QUIET_MS) return quiet && returnedAt === null ? attempt : { ...attempt, quiet: true, returnedAt: null };
+  if (returnedAt !== null && now - returnedAt >= RETURN_MS_MAX) return { ...attempt, quiet: false, returnedAt: null };
+  return quiet && returnedAt === null && silentMs < QUIET_MS ? { ...attempt, returnedAt: now } : attempt;
 }
 
 function isWarm({ heard, steady }: DirectCore, path: Path, kind: MediaKind, now: number): boolean {
@@ -394,7 +403,7 @@ function caughtUp(state: DirectCore, attempt: Attempt, now: number): boolean {
 function choose(state: DirectCore, now: number): Readonly<Record<MediaKind, Path>> {
   const { attempt, plays } = state;
   if (!attempt) return NO_DIRECT.plays;
-  const meant: Path = (attempt.stage === "both" || attempt.stage === "active") && !attempt.returned ? "direct" : "routed";
+  const meant: Path = (attempt.stage === "both" || attempt.stage === "active") && attempt.returnedAt === null ? "direct" : "routed";
   const pick = (kind: MediaKind): Path => {
     const fresh = (path: Path): boolean => now - state.heard[path][kind] <= FRESH_MS[kind];
     const other: Path = meant === "direct" ? "routed" : "direct";
