@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { chromiumPerson, launchChromium } from "../browser/lib/chromium.mjs";
 import { sendLayers } from "../browser/lib/codecs.mjs";
-import { arrivals, knowNoRed } from "../browser/lib/inpage.mjs";
+import { arrivals, holdBack, knowNoRed } from "../browser/lib/inpage.mjs";
 import { recordPage } from "../browser/lib/speech.mjs";
 
 const [origin, ca, handle, token] = process.argv.slice(2);
@@ -123,6 +123,9 @@ async function replay(method) {
   return answer.headers.get("grpc-status") ?? /grpc-status: ?(\d+)/i.exec(body)?.[1] ?? "none";
 }
 
+/** What is counted while something is recorded ends so long before that. */
+const COUNTED_BEFORE_MS = 500;
+
 let browser, person;
 let kept = { received: [], descriptions: [] };
 
@@ -173,9 +176,12 @@ const acts = {
   async listens({ span, direct, said, heard }) {
     const before = await person.page.evaluate(arrivals, direct);
     const recordings = [recordPage(person, span, said, { own: true, direct }), recordPage(person, span, heard, { direct })];
-    const [saidAtMs, heardAtMs] = await Promise.all(recordings);
-    return { before, after: await person.page.evaluate(arrivals, direct), saidAtMs, heardAtMs };
+    // Before the recordings are packed up: that stands in the page's way, and the sound of both is made up for as long.
+    const counted = new Promise((done) => setTimeout(done, 1000 * span - COUNTED_BEFORE_MS)).then(() => person.page.evaluate(arrivals, direct));
+    const [after, saidAtMs, heardAtMs] = await Promise.all([counted, ...recordings]);
+    return { before, after, saidAtMs, heardAtMs };
   },
+  holdsBack: ({ direct, ms }) => person.page.evaluate(holdBack, { direct, ms }),
   mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
   shows: ({ target }) => person.shows(target),
   keep,

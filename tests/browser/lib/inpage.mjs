@@ -110,11 +110,21 @@ export async function arrivals(direct) {
   // Chromium sends redundant sound where that was agreed on before plain one.
   const sound = peer.getTransceivers().find(({ receiver }) => receiver.track.kind === "audio");
   return {
-    audio: pick(came("audio"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "fecPacketsReceived", "totalSamplesReceived", "concealedSamples", "jitterBufferDelay", "jitterBufferEmittedCount"),
-    video: pick(came("video"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "framesDecoded", "freezeCount", "totalFreezesDuration", "frameHeight"),
+    audio: pick(came("audio"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "fecPacketsReceived", "totalSamplesReceived", "concealedSamples", "jitterBufferDelay", "jitterBufferTargetDelay", "jitterBufferEmittedCount"),
+    video: pick(came("video"), "timestamp", "bytesReceived", "packetsReceived", "packetsLost", "retransmittedBytesReceived", "fecBytesReceived", "framesDecoded", "qpSum", "freezeCount", "totalFreezesDuration", "frameHeight"),
     sizes: all.filter((entry) => entry.type === "outbound-rtp" && entry.kind === "video" && entry.active).length,
     sendsRed: sound.sender.getParameters().codecs[0]?.mimeType === "audio/red",
   };
+}
+
+/** Sound that came on that connection waits for so many milliseconds at least; null for as long as the browser thinks right. */
+export function holdBack({ direct, ms }) {
+  const isDirect = ({ remoteDescription }) => remoteDescription !== null && !remoteDescription.sdp.includes("a=ice-lite");
+  const peer = window.peers.filter((one) => one.connectionState !== "closed").findLast((one) => isDirect(one) === direct);
+  for (const { track, jitterBufferTarget } of peer.getReceivers()) {
+    if (track.kind === "audio" && jitterBufferTarget === undefined) throw new Error("this browser knows no jitterBufferTarget");
+  }
+  for (const receiver of peer.getReceivers()) if (receiver.track.kind === "audio") receiver.jitterBufferTarget = ms;
 }
 
 /** Before the page's own code: sound goes plain, as if this browser knew no redundant one. */

@@ -7,6 +7,8 @@ from statistics import mean, stdev
 WITHIN = 0.05
 # Nothing is frozen on either way of a good path: so much of the time, more than on the other way, is no difference.
 FROZEN_WITHIN = 0.005
+# Of 127 (VP8): a coarser picture than this can be seen, if at all, beside the other one.
+QUANTISER_WITHIN = 1.0
 CONDITION = ("rtt_ms", "loss_percent", "rate_kbit", "red_allowed", "one_size")
 
 
@@ -25,7 +27,7 @@ class Way:
         self.seconds = sum(page["seconds"] for page in self.pages)
 
     def average(self, name):
-        return mean(page[name] for page in self.pages)
+        return mean(page.get(name, 0) for page in self.pages)
 
     @property
     def pesq(self):
@@ -66,6 +68,12 @@ class Way:
         return " or ".join(map(str, counts)) or "?"
 
 
+def is_as_good(routed, direct):
+    """The pictures are: as many, as large and as fine. An encoder that has reached its finest takes no more bits, whatever is left."""
+    more = all(routed.average(name) >= (1 - WITHIN) * direct.average(name) for name in ("lines", "fps"))
+    return more and 0 < routed.average("quantiser") <= direct.average("quantiser") + QUANTISER_WITHIN
+
+
 def error(values):
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("inf")
 
@@ -80,6 +88,8 @@ def outside(routed, direct):
         # Where nothing came directly there is nothing to compare with.
         if ours is None or not theirs:
             yield f"{name} unknown"
+            continue
+        if name == "picture" and is_as_good(routed, direct):
             continue
         change = ours / theirs - 1
         if change < -WITHIN if more_is_better else change > WITHIN:
@@ -104,7 +114,7 @@ def name(condition):
     return f"{rtt} ms, {loss} %, {rate if rate < 1000 else f'{rate // 1000}000'} kbit/s" + ("" if red_allowed else ", no RED") + (", one size" if one_size else "")
 
 
-HEAD = ("way", "PESQ-wb (least-most)", "delay ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "sizes", "lines", "pictures/s", "freezes", "frozen s", "load")
+HEAD = ("way", "PESQ-wb (least-most)", "delay ms", "target ms", "sound kbit/s", "made up", "RED", "picture kbit/s", "quantiser", "repair kbit/s", "sizes", "lines", "pictures/s", "freezes", "frozen s", "load")
 
 
 def cells(way_name, way):
@@ -113,10 +123,13 @@ def cells(way_name, way):
         way_name,
         way.pesq_text,
         way.delay_text,
+        f"{way.average('jitter_target_ms'):.0f}",
         f"{way.average('audio_kbit'):.0f}",
         f"{way.average('audio_concealed'):.1%}",
         way.red_text,
         f"{way.average('video_kbit'):.0f}",
+        f"{way.average('quantiser'):.0f}",
+        f"{way.average('repair_kbit'):.0f}",
         way.sizes_text,
         f"{way.average('lines'):.0f}",
         f"{way.average('fps'):.0f}",
@@ -139,14 +152,18 @@ def terminal(rows):
 
 def markdown(rows):
     """Each cell has both ways: routed / direct."""
-    heads = ("Round trip, loss, rate", "RED", "PESQ-wb", "delay, ms", "sound, kbit/s", "picture, kbit/s", "sizes", "lines", "pictures/s", "frozen, % of the time (times)", "not within 5 %")
+    heads = ("Round trip, loss, rate", "RED", "PESQ-wb", "delay, ms", "of it aimed at by the jitter buffer", "sound, kbit/s", "made up, %", "picture, kbit/s", "quantiser", "repair, kbit/s", "sizes", "lines", "pictures/s", "frozen, % of the time (times)", "not within 5 %")
     lines = [heads, ("---",) * len(heads)]
     for condition, *ways in pairs(rows):
         columns = (
             lambda way: way.pesq_text,
             lambda way: way.delay_text,
+            lambda way: f"{way.average('jitter_target_ms'):.0f}",
             lambda way: f"{way.average('audio_kbit'):.0f}",
+            lambda way: f"{100 * way.average('audio_concealed'):.1f}",
             lambda way: f"{way.average('video_kbit'):.0f}",
+            lambda way: f"{way.average('quantiser'):.0f}",
+            lambda way: f"{way.average('repair_kbit'):.0f}",
             lambda way: way.sizes_text,
             lambda way: f"{way.average('lines'):.0f}",
             lambda way: f"{way.average('fps'):.0f}",
