@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { chromiumPerson, launchChromium } from "../browser/lib/chromium.mjs";
 import { sendLayers } from "../browser/lib/codecs.mjs";
-import { arrivals, holdBack, knowNoRed } from "../browser/lib/inpage.mjs";
+import { arrivals, knowNoRed } from "../browser/lib/inpage.mjs";
 import { recordPage } from "../browser/lib/speech.mjs";
 
 const [origin, ca, handle, token] = process.argv.slice(2);
@@ -181,7 +181,6 @@ const acts = {
     const [after, saidAtMs, heardAtMs] = await Promise.all([counted, ...recordings]);
     return { before, after, saidAtMs, heardAtMs };
   },
-  holdsBack: ({ direct, ms }) => person.page.evaluate(holdBack, { direct, ms }),
   mutes: ({ path }) => person.page.evaluate((path) => void (window.netlab.muted = path), path),
   shows: ({ target }) => person.shows(target),
   keep,

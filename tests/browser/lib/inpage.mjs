@@ -117,16 +117,6 @@ export async function arrivals(direct) {
   };
 }
 
-/** Sound that came on that connection waits for so many milliseconds at least; null for as long as the browser thinks right. */
-export function holdBack({ direct, ms }) {
-  const isDirect = ({ remoteDescription }) => remoteDescription !== null && !remoteDescription.sdp.includes("a=ice-lite");
-  const peer = window.peers.filter((one) => one.connectionState !== "closed").findLast((one) => isDirect(one) === direct);
-  for (const { track, jitterBufferTarget } of peer.getReceivers()) {
-    if (track.kind === "audio" && jitterBufferTarget === undefined) throw new Error("this browser knows no jitterBufferTarget");
-  }
-  for (const receiver of peer.getReceivers()) if (receiver.track.kind === "audio") receiver.jitterBufferTarget = ms;
-}
-
 /** Before the page's own code: sound goes plain, as if this browser knew no redundant one. */
 export function knowNoRed() {
   const plain = (line) => {

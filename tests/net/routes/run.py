@@ -35,9 +35,6 @@ RTTS_MS, LOSSES_PERCENT, RATES_KBIT = (20, 80), (0, 3, 10), (500, 2000)
 SHORT = ((20, 0, 2000), (80, 10, 500))
 # After a way came into use: estimates of the bandwidth have grown, and redundant sound has begun (browsers report every five seconds).
 SETTLE_SECONDS = 12
-# A jitter buffer keeps what it once had, anywhere between three quarters of what it thinks right and 30 ms above it, for minutes: one of 60 ms has 50
-# or 90 by chance. Both ways' are filled up to this for a moment before, and run down to the upper end.
-FILLED_MS, FILLED_SECONDS = 200, 3
 # A passage lasts 10.7 s and is said again and again, so twice that has a whole one in it, and mostly two.
 LISTEN_SECONDS, LISTEN_SECONDS_SHORT = 24, 22
 CAMERA = {"width": 640, "height": 360}
@@ -142,10 +139,7 @@ def calls(world, kbit, given, keep):
 
 
 def listen(world, pages, way, seconds, keep):
-    for wait, ms in ((FILLED_SECONDS, FILLED_MS), (SETTLE_SECONDS, None)):
-        for page in pages:
-            page.does("holdsBack", direct=WAYS[way], ms=ms)
-        time.sleep(wait)
+    time.sleep(SETTLE_SECONDS)
     keep(way, listens(pages, way, seconds, world.root))
 
 
