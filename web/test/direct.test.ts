@@ -419,6 +419,33 @@ describe("the other side", () => {
     expect([...one.did, ...other.did].filter((step) => /failed|close/.test(step))).toEqual([]);
   });
 
+  it("sends late packets again and again: each time the router's path must have been silent for longer", () => {
+    const story = new Story().active();
+    const isTaken = (): boolean => {
+      story.on({ type: "heard", routed: BOTH, direct: BOTH });
+      return story.paths === "routed+direct";
+    };
+    const waits = [0, QUIET_MS + LOOK_MS, 2 * QUIET_MS + LOOK_MS].map((silentMs) => {
+      story.wait(silentMs);
+      const taken = isTaken();
+      story.arrives = { routed: BOTH, direct: BOTH };
+      story.wait(RETURN_MS_MAX);
+      story.arrives = { routed: NOTHING, direct: BOTH };
+      return [taken, story.paths];
+    });
+    expect(waits).toEqual([[true, "direct"], [false, "direct"], [true, "direct"]]);
+  });
+
+  it("is muted, goes private and leaves, while the server cannot be heard: it is answered for as long as that lasts", () => {
+    const story = new Story();
+    story.peerMedia = { audio: false, video: true };
+    story.active();
+    story.arrives = { routed: { audio: false, video: true }, direct: NOTHING };
+    story.wait(3 * RETURN_MS_MAX);
+    // Sound stays where it was: there is none.
+    expect([story.paths, story.plays]).toEqual(["routed+direct", "direct/routed"]);
+  });
+
   it("hears of the switch late and sends on both for a while: nothing is switched back for that", () => {
     const story = new Story().both();
     story.arrives = { routed: BOTH, direct: BOTH };

@@ -26,7 +26,7 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// a third of one, and several when its memory is new. Higher delays media while many calls start, lower delays their answers.
 const MAX_COMMANDS_PER_TURN: usize = 1;
 
-/// Of a turn's datagrams, so many are handled before what came of them is sent: those that came first need not wait for the last, a millisecond and
+/// Of a turn's datagrams by UDP, so many are handled before what came of them is sent: those that came first need not wait for the last, a millisecond and
 /// more after a burst. Higher saves system calls, lower latency where turns are long.
 const LEAVE_TOGETHER: usize = 64;
 
@@ -91,6 +91,8 @@ impl Worker {
             self.shed.lighten(now, inbox.is_full(), &mut datagrams);
             for together in datagrams.chunks(LEAVE_TOGETHER) {
                 self.shard.handle_packets(now, together);
+                // Other workers begin on what is theirs while this one sends.
+                self.rings.give(&mut self.shard);
                 self.send(now);
             }
             let over_tcp = if tcp_is_ready { self.take_tcp(now) } else { 0 };

@@ -87,7 +87,7 @@ def counted(before, after):
     def kbit(kind):
         return kind["bytesReceived"] * 8 / kind["timestamp"] if kind["timestamp"] else 0.0
 
-    # What came again, or to make up for losses, is no picture; a browser may fill up with it what it wants to know of the way.
+    # What came again, or to make up for losses; a browser may fill up with it what it wants to know of the way. table.py says how much of it is picture.
     repair = {name: picture[name] for name in ("timestamp", "retransmittedBytesReceived", "fecBytesReceived")}
     repair["bytesReceived"] = repair["retransmittedBytesReceived"] + repair["fecBytesReceived"]
     decoded = max(picture["framesDecoded"], 1)

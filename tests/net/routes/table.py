@@ -25,6 +25,12 @@ def settled(page):
     return page["delay"]["delay_ms"] - page["jitter_buffer_ms"] + page.get("jitter_target_ms", page["jitter_buffer_ms"])
 
 
+def picture(page):
+    """Bits of the picture in kbit/s: with what came again because it had been lost, without what else came to make up for losses or to try the way."""
+    recovered = page["video_kbit"] * page["video_lost"] / max(1 - page["video_lost"], 0.01)
+    return page["video_kbit"] + min(page.get("repair_kbit", 0), recovered)
+
+
 class Way:
     """All that was measured of one way under one condition: several calls, both directions of each."""
 
@@ -37,7 +43,18 @@ class Way:
         self.seconds = sum(page["seconds"] for page in self.pages)
 
     def average(self, name):
-        return mean(page.get(name, 0) for page in self.pages)
+        return mean(page[name] for page in self.pages)
+
+    def text(self, name):
+        """Older files do not say everything."""
+        return f"{self.average(name):.0f}" if self.says(name) else "?"
+
+    def says(self, name):
+        return all(name in page for page in self.pages)
+
+    @property
+    def pictures(self):
+        return [picture(page) for page in self.pages]
 
     @property
     def pesq(self):
@@ -89,7 +106,11 @@ class Way:
 def is_as_good(routed, direct):
     """The pictures are: as many, as large and as fine. An encoder that has reached its finest takes no more bits, whatever is left."""
     more = all(routed.average(name) >= (1 - WITHIN) * direct.average(name) for name in ("lines", "fps"))
-    return more and 0 < routed.average("quantiser") <= direct.average("quantiser") + QUANTISER_WITHIN
+    return more and routed.says("quantiser") and direct.says("quantiser") and not is_coarser(routed, direct)
+
+
+def is_coarser(routed, direct):
+    return routed.average("quantiser") > direct.average("quantiser") + QUANTISER_WITHIN
 
 
 def error(values):
@@ -100,8 +121,11 @@ def outside(routed, direct):
     """What is not within the limit, and by how much; with a question mark where the measurements of each differ by as much."""
     for name, ours, theirs, samples, more_is_better in (
         ("PESQ", routed.pesq, direct.pesq, (routed.scores, direct.scores), True),
-        ("delay", routed.settled_delay, direct.settled_delay, (routed.settled, direct.settled), False),
-        ("picture", routed.average("video_kbit"), direct.average("video_kbit"), [[page["video_kbit"] for page in way.pages] for way in (routed, direct)], True),
+        ("delay", routed.delay, direct.delay, (routed.delays, direct.delays), False),
+        ("settled", routed.settled_delay, direct.settled_delay, (routed.settled, direct.settled), False),
+        ("picture", mean(routed.pictures), mean(direct.pictures), (routed.pictures, direct.pictures), True),
+        ("pictures/s", routed.average("fps"), direct.average("fps"), [[page["fps"] for page in way.pages] for way in (routed, direct)], True),
+        ("lines", routed.average("lines"), direct.average("lines"), [[page["lines"] for page in way.pages] for way in (routed, direct)], True),
     ):
         # Where nothing came directly there is nothing to compare with.
         if ours is None or not theirs:
@@ -113,6 +137,8 @@ def outside(routed, direct):
         if change < -WITHIN if more_is_better else change > WITHIN:
             noise = 2 * sum(error(one) ** 2 for one in samples) ** 0.5
             yield f"{name} {change:+.0%}{'?' if noise > abs(ours - theirs) else ''}"
+    if routed.says("quantiser") and direct.says("quantiser") and is_coarser(routed, direct):
+        yield f"quantiser {routed.average('quantiser'):.0f}, not {direct.average('quantiser'):.0f}"
     if routed.frozen > direct.frozen + FROZEN_WITHIN:
         yield f"freezes {routed.frozen:.1%} of the time, not {direct.frozen:.1%}"
 
@@ -145,9 +171,9 @@ def cells(way_name, way):
         f"{way.average('audio_kbit'):.0f}",
         f"{way.average('audio_concealed'):.1%}",
         way.red_text,
-        f"{way.average('video_kbit'):.0f}",
-        f"{way.average('quantiser'):.0f}",
-        f"{way.average('repair_kbit'):.0f}",
+        f"{mean(way.pictures):.0f}",
+        way.text("quantiser"),
+        way.text("repair_kbit"),
         way.sizes_text,
         f"{way.average('lines'):.0f}",
         f"{way.average('fps'):.0f}",
@@ -179,9 +205,9 @@ def markdown(rows):
             lambda way: way.settled_text,
             lambda way: f"{way.average('audio_kbit'):.0f}",
             lambda way: f"{100 * way.average('audio_concealed'):.1f}",
-            lambda way: f"{way.average('video_kbit'):.0f}",
-            lambda way: f"{way.average('quantiser'):.0f}",
-            lambda way: f"{way.average('repair_kbit'):.0f}",
+            lambda way: f"{mean(way.pictures):.0f}",
+            lambda way: way.text("quantiser"),
+            lambda way: way.text("repair_kbit"),
             lambda way: way.sizes_text,
             lambda way: f"{way.average('lines'):.0f}",
             lambda way: f"{way.average('fps'):.0f}",

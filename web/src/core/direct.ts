@@ -47,6 +47,9 @@ export const PICTURE_PATIENCE_MS = 1_500;
 /** The routed path has fallen silent after the switch; what arrives on it later is the other side's return. */
 export const QUIET_MS = 300;
 
+/** After each return that was none, twice as long, up to this: a way that is full has late packets again and again. Higher answers a real return late. */
+export const QUIET_MS_MAX = 10_000;
+
 /**
  * For so long what arrives on the routed path is taken for the other side's return without the server's word for it. A few packets that
  * were late look the same, and answered by both sides they would have both send on both paths for ever. Higher wastes bits
@@ -85,6 +88,8 @@ export interface Attempt {
   readonly toldDecoding: boolean;
   /** Nothing arrives on the routed path any more. */
   readonly quiet: boolean;
+  /** How long nothing must have arrived there for that. */
+  readonly quietMs: number;
   /** Since when the other side sends on the routed path again, whatever the server has said so far; null if it does not. */
   readonly returnedAt: number | null;
 }
@@ -237,6 +242,7 @@ function begin(state: DirectCore, number: number, offer: string | null, now: num
     audioAt: null,
     toldDecoding: false,
     quiet: false,
+    quietMs: QUIET_MS,
     returnedAt: null,
   };
   return {
@@ -375,12 +381,16 @@ function isDead({ heard: { direct }, peer }: DirectCore, attempt: Attempt, now: 
   return peer.audio && now - Math.max(direct.audio, attempt.since, peer.audioSince) > DEAD_AFTER_MS;
 }
 
-function watchReturn({ heard: { routed } }: DirectCore, attempt: Attempt, now: number): Attempt {
-  const { quiet, returnedAt } = attempt;
+function watchReturn({ heard: { routed, direct } }: DirectCore, attempt: Attempt, now: number): Attempt {
   const silentMs = now - Math.max(routed.audio, routed.video, attempt.since);
-  if (silentMs > QUIET_MS) return quiet && returnedAt === null ? attempt : { ...attempt, quiet: true, returnedAt: null };
-  if (returnedAt !== null && now - returnedAt >= RETURN_MS_MAX) return { ...attempt, quiet: false, returnedAt: null };
-  return quiet && returnedAt === null && silentMs < QUIET_MS ? { ...attempt, returnedAt: now } : attempt;
+  const quiet = attempt.quiet || silentMs > attempt.quietMs;
+  if (silentMs > QUIET_MS) return quiet === attempt.quiet && attempt.returnedAt === null ? attempt : { ...attempt, quiet, returnedAt: null };
+  // Who is gone from the direct path has returned, whatever the server says or cannot say.
+  const isHere = now - direct.audio <= FRESH_MS.audio || now - direct.video <= FRESH_MS.video;
+  if (attempt.returnedAt !== null && isHere && now - attempt.returnedAt >= RETURN_MS_MAX) {
+    return { ...attempt, quiet: false, quietMs: Math.min(2 * attempt.quietMs, QUIET_MS_MAX), returnedAt: null };
+  }
+  return quiet && attempt.returnedAt === null && silentMs < QUIET_MS ? { ...attempt, quiet, returnedAt: now } : attempt;
 }
 
 function isWarm({ heard, steady }: DirectCore, path: Path, kind: MediaKind, now: number): boolean {
