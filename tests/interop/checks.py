@@ -94,6 +94,18 @@ def streams(metrics):
     return sum(int(line.split()[1]) for line in lines if line.startswith("duocast_control_streams "))
 
 
+def streams_at_rest(metrics, rest_seconds=0.5):
+    """The same, once it stays what it is: one that the last story cancelled is held for a moment more."""
+    count, since, began = streams(metrics), time.monotonic(), time.monotonic()
+    while time.monotonic() - since < rest_seconds:
+        assert time.monotonic() - began < STOP_SECONDS, "streams of devices come and go"
+        time.sleep(0.05)
+        now = streams(metrics)
+        if now != count:
+            count, since = now, time.monotonic()
+    return count
+
+
 class Tally:
     """Counts what passed, failed and was skipped."""
 
