@@ -42,8 +42,11 @@ class Way:
         self.settled = [settled(page) for page in self.pages if page["delay"]]
         self.seconds = sum(page["seconds"] for page in self.pages)
 
+    def each(self, name):
+        return [page[name] for page in self.pages]
+
     def average(self, name):
-        return mean(page[name] for page in self.pages)
+        return mean(self.each(name))
 
     def text(self, name):
         """Older files do not say everything."""
@@ -69,19 +72,15 @@ class Way:
     @property
     def delay(self):
         # Half of what two machines' clocks may differ by is in one direction and half in the other.
-        return mean(self.delays) if len(self.delays) == len(self.pages) else None
-
-    @property
-    def delay_text(self):
-        return "none" if self.delay is None else f"{self.delay:.0f}"
+        return self.of_all(self.delays)
 
     @property
     def settled_delay(self):
-        return mean(self.settled) if len(self.settled) == len(self.pages) else None
+        return self.of_all(self.settled)
 
-    @property
-    def settled_text(self):
-        return "none" if self.settled_delay is None else f"{self.settled_delay:.0f}"
+    def of_all(self, values):
+        """The average, if every page has one."""
+        return mean(values) if len(values) == len(self.pages) else None
 
     @property
     def freezes(self):
@@ -113,6 +112,10 @@ def is_coarser(routed, direct):
     return routed.average("quantiser") > direct.average("quantiser") + QUANTISER_WITHIN
 
 
+def whole(value):
+    return "none" if value is None else f"{value:.0f}"
+
+
 def error(values):
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("inf")
 
@@ -124,8 +127,8 @@ def outside(routed, direct):
         ("delay", routed.delay, direct.delay, (routed.delays, direct.delays), False),
         ("settled", routed.settled_delay, direct.settled_delay, (routed.settled, direct.settled), False),
         ("picture", mean(routed.pictures), mean(direct.pictures), (routed.pictures, direct.pictures), True),
-        ("pictures/s", routed.average("fps"), direct.average("fps"), [[page["fps"] for page in way.pages] for way in (routed, direct)], True),
-        ("lines", routed.average("lines"), direct.average("lines"), [[page["lines"] for page in way.pages] for way in (routed, direct)], True),
+        ("pictures/s", routed.average("fps"), direct.average("fps"), (routed.each("fps"), direct.each("fps")), True),
+        ("lines", routed.average("lines"), direct.average("lines"), (routed.each("lines"), direct.each("lines")), True),
     ):
         # Where nothing came directly there is nothing to compare with.
         if ours is None or not theirs:
@@ -166,8 +169,8 @@ def cells(way_name, way):
     return (
         way_name,
         way.pesq_text,
-        way.delay_text,
-        way.settled_text,
+        whole(way.delay),
+        whole(way.settled_delay),
         f"{way.average('audio_kbit'):.0f}",
         f"{way.average('audio_concealed'):.1%}",
         way.red_text,
@@ -201,8 +204,8 @@ def markdown(rows):
     for condition, *ways in pairs(rows):
         columns = (
             lambda way: way.pesq_text,
-            lambda way: way.delay_text,
-            lambda way: way.settled_text,
+            lambda way: whole(way.delay),
+            lambda way: whole(way.settled_delay),
             lambda way: f"{way.average('audio_kbit'):.0f}",
             lambda way: f"{100 * way.average('audio_concealed'):.1f}",
             lambda way: f"{mean(way.pictures):.0f}",
