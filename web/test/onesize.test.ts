@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ALL_SIZES, NARROW_MS, ROOM, stepSizing, WAIT_MS, WAIT_MS_MAX, type Sizing } from "../src/core/onesize";
 import { neededForAll } from "../src/core/sizes";
 
-const PIXELS = 640 * 360;
+const PIXELS = 1280 * 720;
 const NEEDED = neededForAll(PIXELS) ?? 0;
 const NARROW = NEEDED - 1;
 const WIDE = NEEDED * ROOM;

@@ -53,7 +53,7 @@ async function done(): Promise<void> {
 
 describe("what is sent of a picture", () => {
   it("is every size that it has, or the largest alone", async () => {
-    for (const [width, height, all, one] of [[1280, 720, "qhf", "f"], [640, 360, "qh", "h"], [320, 180, "q", "q"]] as const) {
+    for (const [width, height, all, one] of [[1280, 720, "qhf", "f"], [640, 360, "q", "q"], [320, 180, "q", "q"]] as const) {
       const [video, sender] = sending(3);
       const track = camera(width, height);
       for (const [choice, sizes] of [["all", all], ["one", one], ["all", all]] as const) {
@@ -69,7 +69,7 @@ describe("what is sent of a picture", () => {
     const [video, sender] = sending(3);
     video.send(camera(1280, 720), true, "one");
     await done();
-    for (const [width, height, one] of [[1280, 720, "f"], [640, 360, "h"]] as const) {
+    for (const [width, height, one] of [[1280, 720, "f"], [640, 360, "q"]] as const) {
       const track = camera(width, height);
       video.send(track, true, "one");
       await done();

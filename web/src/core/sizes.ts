@@ -19,20 +19,19 @@ export type Choice = "all" | "one";
 export const SIZE_NAMES = ["q", "h", "f"] as const;
 
 /**
- * From so many pixels on Chromium sends three sizes, two, or one, whatever it was asked for, and it would be the largest that it leaves
- * out. Not higher, or pictures have fewer sizes than they could; not lower, or they are small.
+ * From so many pixels on a picture is sent in three sizes. Not lower: Chromium would leave out the largest. A smaller one is sent in one size,
+ * as in a plain call: its encoder follows the narrower of the two ways, and a second size beside it would be bits that sound waits behind.
  */
 const THREE_FROM = 960 * 540;
-const TWO_FROM = 480 * 270;
+
+/** From so many on, one that is sent alone may take more: smaller ones have no use for it. */
+const MEDIUM_FROM = 480 * 270;
 
 /**
- * What the largest size is worth having beside the smaller ones with, in bit/s. Of three: less than this Chromium does not send at 720
- * lines; with the others it must stay below START_KBIT, or a way of which nothing is known counted as narrow. Of two: Chromium sends it from
- * 150 kbit/s on, but comes and goes with it by 500 kbit/s in all, and a smaller picture in half of the bits is worth less than one good one.
- * Higher leaves more viewers whose own way is narrow with one size to take or leave, lower keeps pictures that stand still.
+ * What the largest of three is worth having beside the smaller ones with, in bit/s: less than this Chromium does not send at 720 lines. Higher
+ * leaves more viewers whose own way is narrow with one size to take or leave, lower keeps pictures that stand still.
  */
 const LARGEST_OF_THREE = 600_000;
-const LARGEST_OF_TWO = 500_000;
 
 /**
  * One size is there for a way that is narrow, and its encoder follows the way: there is nothing to leave out of it. Three layers in time
@@ -42,18 +41,17 @@ const NO_LAYERS = "L1T1";
 
 const OFF: Size = { active: false, scaleResolutionDownBy: 1, maxBitrate: VIDEO_BITRATE_MAX, scalabilityMode: undefined };
 
-/** Of a picture of so many pixels. The smaller ones together take a third of the largest: browsers send that last. */
+/** Of a picture of so many pixels. */
 export function sizesOf(pixels: number, choice: Choice = "all"): readonly Size[] {
   const all = allSizesOf(pixels);
-  const largest = all.filter(({ active }) => active).at(-1);
-  return choice === "all" ? all : all.map((size) => ({ ...size, active: size === largest, scalabilityMode: NO_LAYERS }));
+  const active = all.filter((size) => size.active);
+  if (choice === "all" && active.length > 1) return all;
+  return all.map((size) => ({ ...size, active: size === active.at(-1), scalabilityMode: NO_LAYERS }));
 }
 
 /** What the way to the router has to carry for all sizes of a picture of so many pixels, in bit/s; null where there is only one. */
 export function neededForAll(pixels: number): number | null {
-  if (pixels < TWO_FROM) return null;
-  const smaller = allSizesOf(pixels).filter(({ active, scaleResolutionDownBy }) => active && scaleResolutionDownBy > 1);
-  return smaller.reduce((sum, { maxBitrate }) => sum + maxBitrate, pixels >= THREE_FROM ? LARGEST_OF_THREE : LARGEST_OF_TWO);
+  return pixels < THREE_FROM ? null : SMALLER.reduce((sum, { maxBitrate }) => sum + maxBitrate, LARGEST_OF_THREE);
 }
 
 /**
@@ -67,14 +65,14 @@ export function pausedIn(sdp: string, paused: readonly string[]): string {
   });
 }
 
-function allSizesOf(pixels: number): readonly [Size, Size, Size] {
-  const size = (scaleResolutionDownBy: number, maxBitrate: number): Size => ({
-    ...OFF,
-    active: true,
-    scaleResolutionDownBy,
-    maxBitrate,
-  });
-  if (pixels >= THREE_FROM) return [size(4, 100_000), size(2, 350_000), size(1, VIDEO_BITRATE_MAX)];
-  if (pixels >= TWO_FROM) return [size(2, 150_000), size(1, 1_000_000), OFF];
-  return [size(1, 400_000), OFF, OFF];
+function size(scaleResolutionDownBy: number, maxBitrate: number): Size {
+  return { ...OFF, active: true, scaleResolutionDownBy, maxBitrate };
+}
+
+/** Beside the largest of three, of which they take a third together: browsers send that last. */
+const SMALLER = [size(4, 100_000), size(2, 350_000)] as const;
+
+function allSizesOf(pixels: number): readonly Size[] {
+  if (pixels >= THREE_FROM) return [...SMALLER, size(1, VIDEO_BITRATE_MAX)];
+  return [size(1, pixels >= MEDIUM_FROM ? 1_000_000 : 400_000), OFF, OFF];
 }

@@ -3,7 +3,6 @@
 import type { IceState } from "../core/leg";
 import { agreedToRepeat, repeatingSound, soundOrdered } from "../core/redundancy";
 import { pausedIn, SIZE_NAMES, sizesOf } from "../core/sizes";
-import { START_KBIT, startingAt } from "../core/startrate";
 import type { Relay } from "./api";
 import { MediaLines } from "./path";
 import { offerToRouter, sendRedundant } from "./redescribe";
@@ -56,7 +55,7 @@ export class Leg {
   /** Takes the router's answer. Gives "connected" where a restart did not even interrupt the connection. */
   answer(sdp: string): Promise<IceState | null> {
     return this.#then(async () => {
-      const agreed = agreedToRepeat(startingAt(sdp, START_KBIT));
+      const agreed = agreedToRepeat(sdp);
       this.#repeats = agreed.repeats;
       const ordered = soundOrdered(agreed.sdp, this.#redundant, this.#repeats);
       await this.connection.setRemoteDescription({ type: "answer", sdp: pausedIn(ordered, this.lines.pausedSizes) });
