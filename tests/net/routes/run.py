@@ -8,7 +8,7 @@
 
 Two Chromium in two homes. All shaping is on the homes' ways to the internet, and every packet between the two goes up one and down the other,
 by the server or not: both ways have the same delay, loss and bottleneck. The server's own way has no limit. In each call the pages go by
-the server first, and then directly.
+the server first and then directly, or the other way round (--first): what comes first has the call's start in it.
 """
 
 import argparse
@@ -39,6 +39,7 @@ SETTLE_SECONDS = 12
 LISTEN_SECONDS, LISTEN_SECONDS_SHORT = 24, 22
 CAMERA = {"width": 640, "height": 360}
 WAYS = {"routed": False, "direct": True}
+ORDERS = {"routed": ("routed", "direct"), "direct": ("direct", "routed")}
 
 
 def shape(rtt_ms, loss_percent, seed):
@@ -128,19 +129,43 @@ def calls(world, kbit, given, keep):
     for home in "ab":
         world.lab.limit(world.homes[home], kbit, kbit)
     with direct_stories.page_call(world, (direct_stories.ASK, direct_stories.ASK)) as (alice, bob, _):
-        listen(world, (alice, bob), "routed", seconds, keep)
-        alice.does("click", target="go-direct")
-        bob.does("shows", target="direct-question")
-        bob.does("click", target="direct-yes")
-        for page in (alice, bob):
-            until(f"{page.handle}'s page is direct", lambda page=page: is_direct(page), 40, every=0.5)
-        listen(world, (alice, bob), "direct", seconds, keep)
-        assert all(is_direct(page) for page in (alice, bob)), f"it did not stay direct: {[page.does('state')['direct'] for page in (alice, bob)]}"
+        for way in ORDERS[given.first]:
+            GO[way](alice, bob)
+            time.sleep(SETTLE_SECONDS)
+            keep(way, listens((alice, bob), way, seconds, world.root))
+            assert all(goes(page, way) for page in (alice, bob)), f"it did not stay {way}: {[page.does('state')['direct'] for page in (alice, bob)]}"
 
 
-def listen(world, pages, way, seconds, keep):
-    time.sleep(SETTLE_SECONDS)
-    keep(way, listens(pages, way, seconds, world.root))
+def go_direct(alice, bob):
+    alice.does("click", target="go-direct")
+    bob.does("shows", target="direct-question")
+    bob.does("click", target="direct-yes")
+    wait_for("direct", alice, bob)
+
+
+def go_routed(alice, bob):
+    """A call begins so; only from a direct one there is something to do."""
+    if is_direct(alice):
+        alice.does("click", target="go-private")
+    wait_for("routed", alice, bob)
+
+
+GO = {"routed": go_routed, "direct": go_direct}
+
+
+def wait_for(way, *pages):
+    for page in pages:
+        until(f"{page.handle}'s page is {way}", lambda page=page: goes(page, way), 40, every=0.5)
+
+
+def goes(page, way):
+    return is_direct(page) if way == "direct" else is_routed(page)
+
+
+def is_routed(page):
+    """It sends and plays by the server, and nothing directly."""
+    direct = page.does("state")["direct"]
+    return direct["plays"] == {"audio": "routed", "video": "routed"} and direct["sends"]["routed"]["audio"] and not direct["sends"]["direct"]["audio"]
 
 
 def is_direct(page):
@@ -167,7 +192,7 @@ def main(given, duocast, directory):
         name = f"{rtt} ms, {loss} %, {rate} kbit/s"
 
         def keep(way, measured, condition=(rtt, loss, rate)):
-            rows.append({"rtt_ms": condition[0], "loss_percent": condition[1], "rate_kbit": condition[2], "way": way, "red_allowed": not given.no_red, "one_size": given.one_size, **measured})
+            rows.append({"rtt_ms": condition[0], "loss_percent": condition[1], "rate_kbit": condition[2], "way": way, "red_allowed": not given.no_red, "one_size": given.one_size, "first": given.first, **measured})
             if given.json:
                 given.json.write_text(json.dumps(kept + rows, indent=1))
 
@@ -198,6 +223,7 @@ if __name__ == "__main__":
     parser.add_argument("--loss", type=int, action="append", choices=LOSSES_PERCENT, help="only this loss, percent")
     parser.add_argument("--rate", type=int, action="append", choices=RATES_KBIT, help="only this rate, kbit/s")
     parser.add_argument("--one-size", action="store_true", help="the pages send the router one size of their picture, as they do directly")
+    parser.add_argument("--first", choices=ORDERS, default="routed", help="the way that calls begin with")
     parser.add_argument("--no-red", action="store_true", help="the pages know no redundant sound")
     parser.add_argument("--seed", type=int, default=1, help="of the loss")
     parser.add_argument("--json", type=Path, help="add what was measured to this file")
