@@ -37,8 +37,10 @@ if groups["tunnel"]["injected_blackout_packets"] < 100:
     wrong.append("a blackout of three seconds took fewer than 100 packets")
 if groups["roaming"]["address_changes"] != 3 or groups["roaming"]["received_loss_percent"] > 5:
     wrong.append(f"addresses did not change three times, or media did not follow: {groups['roaming']}")
-if groups["lossy"]["concealed_percent"] <= rest["concealed_percent"]:
-    wrong.append("losses were not concealed")
+# Single losses are mostly made good by redundancy, and by a machine that stands still all groups make up sound alike: three seconds of nothing are neither.
+tunnel = groups["tunnel"]
+if not 0.8 <= tunnel["concealed_percent"] / tunnel["received_loss_percent"] <= 1.2:
+    wrong.append(f"of three seconds of silence, {tunnel['received_loss_percent']} % of all packets, {tunnel['concealed_percent']} % were made up")
 print("\n".join(wrong) or "figure: what was injected was measured, and the others did not notice")
 sys.exit(bool(wrong))
 PYTHON
