@@ -1,11 +1,11 @@
 // Whether each packet of sound carries the one before as well (RFC 2198), from what the other end reports as lost. What gets lost
 // beyond the router is the router's to make up for.
 
-/** From this share of lost packets on. Higher leaves gaps to concealment, lower sends twice what was not missed. */
-export const LOSSY_FROM = 0.02;
+/** From this share of lost packets on: of two hops each has half of what is lost. Higher leaves gaps to concealment, lower sends twice what was not missed. */
+export const LOSSY_FROM = 0.012;
 
 /** It ends when less than this was lost for so long. Longer pays for longer, shorter comes and goes where loss does. */
-export const CLEAN_BELOW = 0.01;
+export const CLEAN_BELOW = 0.008;
 export const CLEAN_MS = 20_000;
 
 export interface Redundancy {
