@@ -7,6 +7,7 @@ use super::Load;
 use super::generator::Report;
 use super::machine::Machine;
 use super::media::{AUDIO_BYTES, PACKETS_PER_SECOND, VIDEO_BYTES};
+use crate::run::Residence;
 
 /// The JSON report's schema: grows when a key changes its meaning or goes away.
 const SCHEMA: u32 = 1;
@@ -36,6 +37,8 @@ pub(super) struct Measured {
     /// Stolen and used shares of both cores.
     pub(super) server_core: Option<(f64, f64)>,
     pub(super) generator_core: Option<(f64, f64)>,
+    /// What the server says of how long it had media; only ours does.
+    pub(super) residence: Option<Residence>,
     pub(super) report: Report,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Figures {
     pub(super) latency_p50_ms: Option<f64>,
     pub(super) latency_p99_ms: Option<f64>,
     pub(super) latency_max_ms: Option<f64>,
+    pub(super) residence_p50_ms: Option<f64>,
+    pub(super) residence_p99_ms: Option<f64>,
     pub(super) generator_core_percent: f64,
     pub(super) generator_lag_p99_ms: Option<f64>,
     pub(super) generator_is_bottleneck: bool,
@@ -85,6 +90,7 @@ impl Figures {
         let forwarded = report.forwarded as f64;
         let stolen = [measured.server_core, measured.generator_core];
         let steal = stolen.into_iter().flatten().map(|(steal, _)| steal).reduce(f64::max);
+        let stayed = |quantile| measured.residence.as_ref()?.ms_at(quantile);
         let mut figures = Self {
             packets_sent: report.sent,
             packets_delivered: delivered,
@@ -100,6 +106,8 @@ impl Figures {
             latency_p50_ms: report.latency.ms_at(0.5),
             latency_p99_ms: report.latency.ms_at(0.99),
             latency_max_ms: report.latency.max_ms(),
+            residence_p50_ms: stayed(0.5),
+            residence_p99_ms: stayed(0.99),
             generator_core_percent: report.cpu.as_secs_f64() / seconds * 100.0,
             generator_lag_p99_ms: report.lag.ms_at(0.99),
             generator_is_bottleneck: false,
@@ -230,6 +238,7 @@ pub(super) mod tests {
             load_average: Some(1.5),
             server_core: Some((0.001, 0.05)),
             generator_core: Some((0.0, 0.5)),
+            residence: None,
             report,
         }
     }

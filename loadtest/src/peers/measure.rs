@@ -138,9 +138,11 @@ async fn run(
     link.begin(Window { from: micros(WARM_UP), until: micros(WARM_UP + setup.load.duration) });
 
     tokio::time::sleep_until(from.into()).await;
+    let residence = peer.residence().await;
     let before = Sample::take(&peer, cores)?;
     tokio::time::sleep_until(until.into()).await;
     let after = Sample::take(&peer, cores)?;
+    let residence = peer.residence().await.zip(residence).map(|(after, before)| after.since(&before));
     link.stop();
     tokio::time::sleep(DRAIN).await;
     let report = generator.finish();
@@ -152,6 +154,7 @@ async fn run(
         load_average: after.load_average,
         server_core: busy(before.server, after.server),
         generator_core: busy(before.generator, after.generator),
+        residence,
         report,
     })
 }

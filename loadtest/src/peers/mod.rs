@@ -35,6 +35,8 @@ pub(crate) use table::table;
 
 use process::Cost;
 
+use crate::run::Residence;
+
 /// Fuzzed: what another server sends.
 #[cfg(any(test, duocast_fuzz))]
 pub(crate) fn fuzz(input: &[u8]) {
@@ -101,6 +103,11 @@ trait Peer {
 
     /// What its process has cost so far.
     fn cost(&self) -> Result<Cost, PeersError>;
+
+    /// How long it says that media was in it so far. Others than ours do not say.
+    async fn residence(&self) -> Option<Residence> {
+        None
+    }
 }
 
 /// Why a server could not be measured, or nothing at all.

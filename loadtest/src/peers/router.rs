@@ -19,7 +19,8 @@ use crate::lane::clock;
 use crate::lane::socket::local_towards;
 use crate::peer::{Session, SessionConfig};
 use crate::run::{
-    Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Source, Stage, Wanted, Watch, prepare_accounts,
+    Account, CERT_FILE, DEV_KEY_FILE, Device, Failure, Live, Residence, Source, Stage, Wanted, Watch,
+    prepare_accounts,
 };
 
 /// How reports call it.
@@ -176,6 +177,10 @@ impl Peer for Router {
 
     fn cost(&self) -> Result<Cost, PeersError> {
         self.process.cost()
+    }
+
+    async fn residence(&self) -> Option<Residence> {
+        Residence::read(&self.metrics().await.ok()?)
     }
 }
 

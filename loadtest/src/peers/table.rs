@@ -17,7 +17,7 @@ const NAME: usize = 16;
 const CELL: usize = 10;
 
 /// Headings in two lines, and the value of each column.
-const COLUMNS: [(&str, &str, Column); 9] = [
+const COLUMNS: [(&str, &str, Column); 10] = [
     ("CPU µs", "/packet", |_, f| show(f.cpu_us_per_packet, 1)),
     ("÷", RATIOS[0], |c, f| show(c.ratio(f, RATIOS[0]), 2)),
     ("÷", RATIOS[1], |c, f| show(c.ratio(f, RATIOS[1]), 2)),
@@ -26,6 +26,7 @@ const COLUMNS: [(&str, &str, Column); 9] = [
     ("kB", "/call", |_, f| show(Some(f.memory_kb_per_call), 0)),
     ("added ms", "p50", |_, f| show(f.latency_p50_ms, 2)),
     ("added ms", "p99", |_, f| show(f.latency_p99_ms, 2)),
+    ("inside ms", "p99", |_, f| show(f.residence_p99_ms, 2)),
     ("delivered", "%", |_, f| show(Some(f.delivered_percent), 2)),
 ];
 

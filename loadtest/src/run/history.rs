@@ -14,7 +14,7 @@ const EVERY_MIN: Duration = Duration::from_secs(1);
 const LOOKS_MAX: u32 = 300;
 
 /// One look.
-#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 struct Look {
     at: Duration,
     sample: Sample,

@@ -410,6 +410,16 @@ fn server_keys() -> Vec<Key> {
             "CPU time of the whole server process for each packet forwarded, steady phase; null where the page's whole seconds do not tell",
             |s| number(s.server.process_us_per_packet()),
         ),
+        key(
+            "router_residence_p50_ms",
+            "ms",
+            "time from the router's kernel receiving a packet of media until what came of it was sent, steady phase; to its buckets' bounds",
+            |s| number(s.server.residence_p50_ms),
+        ),
+        key("router_residence_p99_ms", "ms", "the same, p99", |s| number(s.server.residence_p99_ms)),
+        key("router_residence_ramp_p99_ms", "ms", "the same, p99 of the time before the steady phase", |s| {
+            number(s.server.residence_ramp_p99_ms)
+        }),
         key("router_packets_per_second", "packets/s", "packets forwarded, steady phase", |s| {
             number(
                 s.server

@@ -213,6 +213,17 @@ fn write_server(out: &mut String, s: &Summary) -> fmt::Result {
     if let Some(cores) = per_second(s.server.cpu_seconds) {
         line(out, "whole process", &format!("{cores:.2} cores"))?;
     }
+    let [p50, p99, ramp] =
+        [s.server.residence_p50_ms, s.server.residence_p99_ms, s.server.residence_ramp_p99_ms];
+    if p99.or(ramp).is_some() {
+        let times = format!(
+            "p50 {}, p99 {} ms; p99 before steady phase {} ms",
+            show(p50, 2),
+            show(p99, 2),
+            show(ramp, 2)
+        );
+        line(out, "media is in the router", &times)?;
+    }
     let memory = s.server_bytes_per_call().map(|bytes| format!("{:.0} kB", bytes / 1e3));
     line(
         out,

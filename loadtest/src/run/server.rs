@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::generator;
+use super::residence::Residence;
 
 /// How long a scrape may take.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -48,7 +49,7 @@ pub(crate) struct Watch {
 }
 
 /// The server at one moment. What it does not publish is `None`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sample {
     pub(crate) router_busy_seconds: Option<f64>,
     pub(crate) packets_forwarded: Option<f64>,
@@ -56,6 +57,7 @@ pub(crate) struct Sample {
     pub(crate) resident_bytes: Option<f64>,
     pub(crate) store_batch_seconds: Option<f64>,
     pub(crate) store_batches: Option<f64>,
+    pub(crate) residence: Option<Residence>,
 }
 
 impl Watch {
@@ -114,6 +116,7 @@ fn read(page: &str) -> Sample {
         resident_bytes: sum(page, RSS),
         store_batch_seconds: sum(page, STORE_SECONDS),
         store_batches: sum(page, STORE_BATCHES),
+        residence: Residence::read(page),
     }
 }
 

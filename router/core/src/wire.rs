@@ -103,9 +103,14 @@ pub struct Datagram<'a> {
 }
 
 impl Datagram<'_> {
-    /// Whether it is a long RTP packet. DTLS, STUN and RTCP are never taken for one.
+    /// Whether it is an RTP packet. DTLS, STUN and RTCP are never taken for one.
+    pub fn is_media(&self) -> bool {
+        Kind::of(self.contents) == Some(Kind::Rtp)
+    }
+
+    /// Whether it is a long RTP packet.
     pub fn is_video(&self) -> bool {
-        self.contents.len() > AUDIO_MAX_BYTES && Kind::of(self.contents) == Some(Kind::Rtp)
+        self.contents.len() > AUDIO_MAX_BYTES && self.is_media()
     }
 }
 

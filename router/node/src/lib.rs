@@ -9,6 +9,7 @@ mod command;
 mod link;
 pub mod metrics;
 mod pace;
+mod residence;
 mod rings;
 mod shed;
 mod spread;

@@ -7,6 +7,7 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use duocast_router_core::{Counters, DropReason, Shard, TransportCounts};
 
 use crate::command::Load;
+use crate::residence::Residence;
 use crate::rings::RingCounters;
 use crate::shed::Shed;
 use crate::sys;
@@ -39,6 +40,17 @@ pub fn describe() {
     count(
         "duocast_router_ring_full_total",
         "Packets of publishers that did not get to another worker, because it was behind and the ring to it full: its viewers miss them.",
+    );
+    // The facade's own histogram keeps each value until the page is asked for: these are its series, counted here.
+    count(
+        "duocast_router_packet_residence_seconds_bucket",
+        "Packets of media by UDP that were in this node for le seconds at most: from the kernel's receipt until what came of them was sent.",
+    );
+    count("duocast_router_packet_residence_seconds_count", "All such packets.");
+    describe_gauge!(
+        "duocast_router_packet_residence_seconds_sum",
+        Unit::Seconds,
+        "How long such packets were in this node, added up."
     );
     count("duocast_router_send_failures_total", "Datagrams that the kernel did not take.");
     count("duocast_router_keyframes_requested_total", "Keyframe requests sent to publishers.");
@@ -118,6 +130,7 @@ pub(crate) struct Published {
     counters: Counters,
     send_failures: u64,
     shed: u64,
+    residence: Residence,
     rings: RingCounters,
     tcp: TcpCounters,
     cpu: Duration,
@@ -131,6 +144,7 @@ impl Published {
             counters: Counters::default(),
             send_failures: 0,
             shed: 0,
+            residence: Residence::default(),
             rings: RingCounters::default(),
             tcp: TcpCounters::default(),
             cpu: Duration::ZERO,
@@ -189,6 +203,17 @@ impl Published {
     pub(crate) fn publish_shed(&mut self, shed: &Shed) {
         let before = std::mem::replace(&mut self.shed, shed.dropped());
         counter!("duocast_router_video_shed_total").increment(shed.dropped() - before);
+    }
+
+    /// The same for how long media was here.
+    pub(crate) fn publish_residence(&mut self, new: &Residence) {
+        let old = std::mem::replace(&mut self.residence, *new);
+        for ((le, new), (_, old)) in new.buckets().zip(old.buckets()) {
+            counter!("duocast_router_packet_residence_seconds_bucket", "le" => le).increment(new - old);
+        }
+        counter!("duocast_router_packet_residence_seconds_count").increment(new.count() - old.count());
+        let more = new.total().saturating_sub(old.total());
+        gauge!("duocast_router_packet_residence_seconds_sum").increment(more.as_secs_f64());
     }
 
     /// The same for what went to other workers.

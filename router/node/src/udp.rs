@@ -4,7 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use duocast_router_core::{Datagram, Link, Path};
 use duocast_udp::{Batch, MAX_MESSAGES, Message};
@@ -152,6 +152,20 @@ impl Inbox {
         }
         datagrams
     }
+
+    /// When the kernel received those of these datagrams of this inbox that are media, since the Unix epoch.
+    pub(crate) fn receipts(&self, datagrams: &[Datagram<'_>]) -> impl Iterator<Item = Duration> {
+        let media = datagrams.iter().filter(|datagram| datagram.is_media());
+        media.filter_map(|datagram| {
+            let at = datagram.contents.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
+            self.received.get(at / SLOT_BYTES)?.1.timestamp
+        })
+    }
+}
+
+/// The time now by the clock of [`Inbox::receipts`].
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Joins datagrams of equal size to one destination to runs, and calls the kernel once for many runs. What they say stays where it is, in one buffer
@@ -355,6 +369,33 @@ mod tests {
             }
             assert!(is_heard, "every second turn begins with the other socket");
         }
+    }
+
+    #[test]
+    fn the_kernel_says_when_it_received_media_and_nothing_else_is_asked_for() {
+        let wake = Wake::new().unwrap();
+        let (from, to, path) = way();
+        let sender = &from.0[0].socket;
+        let rtp = |n: u8| [&[0x80, 96, 0, n][..], &[0; 100]].concat();
+        let (check, handshake) = ([0; 20], [22; 60]);
+        let before = unix_time();
+        for contents in [&rtp(1)[..], &check, &handshake, &rtp(2)] {
+            sender.send_to(contents, path.remote).unwrap();
+        }
+        let sent = unix_time();
+        std::thread::sleep(Duration::from_millis(20));
+        to.wait(None, &wake, None);
+        let mut inbox = Inbox::new();
+        inbox.fill(&to);
+        let datagrams = inbox.datagrams();
+        assert_eq!(datagrams.len(), 4);
+        let receipts: Vec<_> = inbox.receipts(&datagrams).collect();
+        assert_eq!(receipts.len(), 2);
+        // The kernel's clock is read at another place than ours.
+        let slack = Duration::from_millis(5);
+        let is_of_the_kernel = |at: &Duration| (before - slack..=sent + slack).contains(at);
+        assert!(receipts.iter().all(is_of_the_kernel), "not the time at which they were read");
+        assert_eq!(inbox.receipts(&datagrams[1..3]).count(), 0);
     }
 
     #[test]

@@ -13,11 +13,12 @@ use tokio::sync::mpsc::error::TryRecvError;
 use crate::command::{Command, Load, Report};
 use crate::metrics::Published;
 use crate::pace::Pace;
+use crate::residence::Residence;
 use crate::rings::Rings;
 use crate::shed::Shed;
 use crate::sys::Wake;
 use crate::tcp::Tcp;
-use crate::udp::{Inbox, Outbox, Sockets};
+use crate::udp::{self, Inbox, Outbox, Sockets};
 
 /// How often a worker publishes what it counted. Higher makes graphs coarser, lower costs system calls.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ pub(crate) struct Worker {
     load: Arc<Load>,
     outbox: Outbox,
     shed: Shed,
+    residence: Residence,
     published: Published,
     publish_at: Instant,
 }
@@ -68,6 +70,7 @@ impl Worker {
             load,
             outbox: Outbox::new(),
             shed: Shed::default(),
+            residence: Residence::default(),
             published: Published::new(index),
             // Not at once: the share of a core over the first instant, start-up included, would say that the node is full.
             publish_at: Instant::now() + PUBLISH_EVERY,
@@ -94,6 +97,7 @@ impl Worker {
                 // Other workers begin on what is theirs while this one sends.
                 self.rings.give(&mut self.shard);
                 self.send(now);
+                self.residence.add(udp::unix_time(), inbox.receipts(together));
             }
             let over_tcp = if tcp_is_ready { self.take_tcp(now) } else { 0 };
             if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
@@ -197,6 +201,7 @@ impl Worker {
             self.published.publish(now, &self.shard, self.outbox.failures(), &self.load);
             self.published.publish_tcp(self.tcp.as_ref());
             self.published.publish_shed(&self.shed);
+            self.published.publish_residence(&self.residence);
             self.published.publish_rings(self.rings.counters());
         }
     }

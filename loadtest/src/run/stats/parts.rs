@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::histogram::Histogram;
 use crate::peer::{LegReport, Reception, SentBook};
+use crate::run::Residence;
 use crate::run::incidents::SwitchOutcome;
 use crate::run::server::Sample;
 
@@ -114,12 +115,19 @@ pub(crate) struct Server {
     /// Time to write call records in the whole run, and how many batches they were.
     pub(crate) store_batch_seconds: Option<f64>,
     pub(crate) store_batches: Option<f64>,
+    /// How long media was in the router, in milliseconds: the steady phase's p50 and p99, and the p99 of the time before it.
+    pub(crate) residence_p50_ms: Option<f64>,
+    pub(crate) residence_p99_ms: Option<f64>,
+    pub(crate) residence_ramp_p99_ms: Option<f64>,
 }
 
 impl Server {
     /// `before` is from before the first client, `from` and `until` are the steady phase's ends.
     pub(crate) fn between(before: Sample, from: Sample, until: Sample) -> Self {
         let grown = |a: Option<f64>, b: Option<f64>| Some((b? - a?).max(0.0));
+        let stayed = |a: &Sample, b: &Sample| Some(b.residence.as_ref()?.since(a.residence.as_ref()?));
+        let at = |stayed: &Option<Residence>, quantile| stayed.as_ref()?.ms_at(quantile);
+        let (steady, ramp) = (stayed(&from, &until), stayed(&before, &from));
         Self {
             busy_seconds: grown(from.router_busy_seconds, until.router_busy_seconds),
             packets_forwarded: grown(from.packets_forwarded, until.packets_forwarded),
@@ -129,6 +137,9 @@ impl Server {
             // The page has no line of it before the first batch.
             store_batch_seconds: grown(before.store_batch_seconds.or(Some(0.0)), until.store_batch_seconds),
             store_batches: grown(before.store_batches.or(Some(0.0)), until.store_batches),
+            residence_p50_ms: at(&steady, 0.5),
+            residence_p99_ms: at(&steady, 0.99),
+            residence_ramp_p99_ms: at(&ramp, 0.99),
         }
     }
 
