@@ -129,11 +129,15 @@ pub struct MediaFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// Run the workers before everything else on their cores; takes LimitRTPRIO=1 or CAP_SYS_NICE
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub realtime: bool,
 }
 
 impl MediaFlags {
     fn is_empty(&self) -> bool {
-        self.port.is_none() && self.announce.is_empty() && self.workers.is_none()
+        self.port.is_none() && self.announce.is_empty() && self.workers.is_none() && !self.realtime
     }
 }
 

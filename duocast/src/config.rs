@@ -125,6 +125,8 @@ pub struct Media {
     pub announce: Vec<IpAddr>,
     /// Worker threads; 0 means one for each core.
     pub workers: usize,
+    /// Workers run before everything else on their cores.
+    pub realtime: bool,
     /// Legs that the router is willing to carry.
     pub leg_capacity: u32,
 }
@@ -195,6 +197,7 @@ impl Default for Media {
             tcp: true,
             announce: Vec::new(),
             workers: 0,
+            realtime: false,
             leg_capacity: 4_000,
         }
     }

@@ -452,6 +452,7 @@ fn router_config(
         media_tcp: config.media.tcp,
         announce: config.media.announce.clone(),
         workers: config.media_workers(),
+        realtime: config.media.realtime,
         leg_capacity: config.media.leg_capacity,
     }
 }

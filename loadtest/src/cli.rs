@@ -248,6 +248,9 @@ struct PeersArgs {
     /// The program of ours to measure. Unset: the one beside this program.
     #[arg(long, value_name = "PATH")]
     duocast: Option<PathBuf>,
+    /// Run its media worker before everything else on its core, as `duocast up --realtime`; takes the right to.
+    #[arg(long)]
+    realtime: bool,
     /// Write the figures as JSON, and a plot beside it as SVG.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -463,6 +466,7 @@ fn compare_peers(args: PeersArgs) -> Result<u8, String> {
         load: peers::Load { calls: usize::try_from(args.calls).unwrap_or(1), duration: args.duration },
         peers: args.peers,
         duocast,
+        realtime: args.realtime,
     };
     let plot = args.json.as_ref().map(|path| path.with_extension("svg"));
     let reports = Reports { json: Output::create(args.json)?, page: Output::create(plot)? };

@@ -79,6 +79,8 @@ pub(crate) struct Comparison {
     pub(super) load: Load,
     pub(super) generator_core: usize,
     pub(super) server_core: usize,
+    /// Ours, that is; the others have no such setting.
+    pub(super) realtime: bool,
     pub(super) outcomes: Vec<Outcome>,
 }
 
@@ -200,6 +202,7 @@ impl Comparison {
             "machine": self.machine,
             "generator_core": self.generator_core,
             "server_core": self.server_core,
+            "realtime": self.realtime,
             "load": {
                 "calls": self.load.calls,
                 "seconds": self.load.duration.as_secs_f64(),
@@ -254,6 +257,7 @@ pub(super) mod tests {
             load: LOAD,
             generator_core: 0,
             server_core: 1,
+            realtime: false,
             outcomes: vec![
                 Outcome { name: "duocast", result: Ok(ours) },
                 Outcome { name: "coturn", result: Ok(coturn) },

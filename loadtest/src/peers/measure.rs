@@ -51,10 +51,11 @@ async fn compare_all(options: Options) -> Result<Comparison, PeersError> {
     let machine = Machine::here();
     machine::pin_self(generator_core)?;
     let media = Arc::new(Media::for_time(WARM_UP + options.load.duration + Duration::from_secs(1)));
-    let setup = Setup { load: options.load, server_core, duocast: options.duocast };
+    let Options { load, peers, duocast, realtime } = options;
+    let setup = Setup { load, server_core, duocast, realtime };
     let cores = Cores { generator: generator_core, server: server_core };
     let mut outcomes = Vec::new();
-    for which in options.peers {
+    for which in peers {
         say(&format!("{}: {} calls, {} s", which.name(), setup.load.calls, setup.load.duration.as_secs()));
         let measured = measure(which, &setup, cores, &media).await;
         if let Err(error) = &measured {
@@ -63,7 +64,7 @@ async fn compare_all(options: Options) -> Result<Comparison, PeersError> {
         let result = measured.map(|measured| Figures::of(&measured, setup.load)).map_err(|e| e.to_string());
         outcomes.push(Outcome { name: which.name(), result });
     }
-    Ok(Comparison { machine, load: setup.load, generator_core, server_core, outcomes })
+    Ok(Comparison { machine, load, generator_core, server_core, realtime, outcomes })
 }
 
 impl Which {

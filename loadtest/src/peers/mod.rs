@@ -71,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<Which>,
     /// The `duocast` program to measure.
     pub(crate) duocast: PathBuf,
+    /// Its worker in real time.
+    pub(crate) realtime: bool,
 }
 
 /// The servers.
@@ -94,6 +96,7 @@ struct Setup {
     load: Load,
     server_core: usize,
     duocast: PathBuf,
+    realtime: bool,
 }
 
 /// A server under test, started and ready for calls. Dropping it ends it.

@@ -83,6 +83,7 @@ impl Router {
         let args = "up --json --listen 127.0.0.1:0 --http 127.0.0.1:0 --media-port 0 --workers 1 --log-level warn --data-dir";
         let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
         args.push(data.display().to_string());
+        args.extend(setup.realtime.then(|| "--realtime".to_owned()));
         let program = std::path::absolute(&setup.duocast).map_err(|error| failed(error.to_string()))?;
         if !program.is_file() {
             let path = program.display();

@@ -49,9 +49,10 @@ fn write_table(out: &mut String, c: &Comparison) -> fmt::Result {
     writeln!(
         out,
         "{FAINT}each party: 50 × {AUDIO_BYTES} B of audio and {} × {VIDEO_BYTES} B of video a second; \
-         server on core {}, generator on core {}",
+         server on core {}{}, generator on core {}",
         FRAMES_PER_SECOND as usize * PACKETS_PER_FRAME,
         c.server_core,
+        if c.realtime { " (ours in real time)" } else { "" },
         c.generator_core
     )?;
     let machine = &c.machine;

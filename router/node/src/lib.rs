@@ -58,8 +58,10 @@ pub struct RouterConfig {
     pub media_tcp: bool,
     /// Addresses that clients are told. Empty: those of this machine, loopback last.
     pub announce: Vec<IpAddr>,
-    /// Worker threads; 0 means one per core.
+    /// Worker threads; 0 means one per core. With one for each core that this process may use, each is pinned to its own.
     pub workers: usize,
+    /// Workers run before everything else on their cores, kernel threads among it (`SCHED_RR`): see [`BindError::Realtime`] for what that takes.
+    pub realtime: bool,
     /// Legs that this node is willing to carry, spread over its workers.
     pub leg_capacity: u32,
 }
@@ -109,6 +111,11 @@ pub enum BindError {
     /// A worker thread could not be started.
     #[error("cannot start a worker thread: {0}; raise the limit of threads")]
     Thread(std::io::Error),
+    /// The configuration asks for [`RouterConfig::realtime`], the kernel refuses.
+    #[error(
+        "cannot run media workers in real time: {0}; allow it (systemd: LimitRTPRIO=1, else CAP_SYS_NICE), or configure realtime = false"
+    )]
+    Realtime(std::io::Error),
 }
 
 /// Why a router stopped.
@@ -147,7 +154,10 @@ impl Router {
             n if n > MAX_WORKERS => return Err(BindError::TooManyWorkers(n)),
             n => n,
         };
-        let bind = |i| bind_worker(&config, i, count);
+        let cores = sys::allowed_cores();
+        // Fewer workers than cores: the kernel knows better than we which cores are free.
+        let own_core = |i: usize| (cores.len() == count).then(|| cores[i]);
+        let bind = |i| bind_worker(&config, i, count, own_core(i));
         let workers = (0..count).map(bind).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { config, workers, is_linked: watch::Sender::new(false) })
     }
@@ -241,13 +251,20 @@ struct WorkerThread {
 }
 
 impl WorkerThread {
-    fn start(index: usize) -> std::io::Result<Self> {
+    fn start(index: usize, core: Option<usize>, realtime: bool) -> Result<Self, BindError> {
         let (work, given) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (scheduled, schedule) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name(format!("router-{index}")).spawn(move || {
+            // A core that went away since is no reason not to run: the kernel then chooses one.
+            let _ = core.map(sys::pin);
+            let _ = scheduled.send(if realtime { sys::run_before_all_else() } else { Ok(()) });
             if let Ok(body) = given.recv() {
                 body();
             }
-        })?;
+        });
+        let thread = thread.map_err(BindError::Thread)?;
+        // It says so before anything else; were it gone, that would be told as a worker's death.
+        schedule.recv().unwrap_or(Ok(())).map_err(BindError::Realtime)?;
         Ok(Self { work, thread })
     }
 
@@ -263,7 +280,12 @@ impl WorkerThread {
     }
 }
 
-fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Bound, BindError> {
+fn bind_worker(
+    config: &RouterConfig,
+    index: usize,
+    count: usize,
+    core: Option<usize>,
+) -> Result<Bound, BindError> {
     let port = match config.port_base {
         0 => 0,
         base => u16::try_from(index).ok().and_then(|i| base.checked_add(i)).ok_or(BindError::Ports(count))?,
@@ -285,7 +307,7 @@ fn bind_worker(config: &RouterConfig, index: usize, count: usize) -> Result<Boun
     let of_listeners = listeners.as_ref().map(Listeners::local_addrs).unwrap_or_default();
     let announced_tcp = addresses::announced(&config.announce, &of_listeners);
     let wake = Arc::new(sys::Wake::new().map_err(BindError::Wake)?);
-    let thread = WorkerThread::start(index).map_err(BindError::Thread)?;
+    let thread = WorkerThread::start(index, core, config.realtime)?;
     Ok(Bound { sockets, listeners, announced, announced_tcp, wake, thread })
 }
 
@@ -305,7 +327,7 @@ mod tests {
     async fn a_worker_that_panics_is_told_while_the_others_live() {
         let (died, mut deaths) = mpsc::channel(1);
         let of_another_worker = died.clone();
-        let thread = WorkerThread::start(3).unwrap();
+        let thread = WorkerThread::start(3, None, false).unwrap();
         let thread = thread.give(Farewell { index: 3, died }, || panic!("a defect outside any leg"));
         let index = tokio::time::timeout(Duration::from_secs(10), deaths.recv()).await;
         assert_eq!(index.expect("the death is told"), Some(3));
@@ -313,9 +335,39 @@ mod tests {
         drop(of_another_worker);
     }
 
+    /// Which cores a worker may use is seen from inside, as `taskset` would.
+    #[test]
+    fn a_worker_runs_on_the_core_that_it_is_given() {
+        let core = *sys::allowed_cores().last().expect("this test runs on a core");
+        let (died, _deaths) = mpsc::channel(1);
+        let (seen, cores) = std::sync::mpsc::channel();
+        let worker = WorkerThread::start(0, Some(core), false).unwrap();
+        worker.give(Farewell { index: 0, died }, move || seen.send(sys::allowed_cores()).unwrap()).join().unwrap();
+        assert_eq!(cores.recv().unwrap(), [core]);
+    }
+
+    /// Whether a test may is the machine's choice; what it must not do is to run as if it were.
+    #[test]
+    fn a_worker_in_real_time_is_that_or_says_why_not() {
+        let (died, _deaths) = mpsc::channel(1);
+        let (seen, policy) = std::sync::mpsc::channel();
+        let body = move || seen.send(std::fs::read_to_string("/proc/thread-self/stat").unwrap()).unwrap();
+        match WorkerThread::start(0, None, true) {
+            Ok(worker) => {
+                worker.give(Farewell { index: 0, died }, body).join().unwrap();
+                let stat = policy.recv().unwrap();
+                let after_name = stat.rsplit(')').next().unwrap_or_default();
+                // proc_pid_stat(5): the state is field 3, the real-time priority field 40, the policy field 41.
+                let fields: Vec<&str> = after_name.split_whitespace().collect();
+                assert_eq!(fields[37..=38], ["1", "2"], "priority 1 of SCHED_RR");
+            }
+            Err(error) => assert!(error.to_string().contains("LimitRTPRIO=1"), "{error}"),
+        }
+    }
+
     #[test]
     fn a_worker_that_is_given_no_work_ends() {
-        let WorkerThread { work, thread } = WorkerThread::start(0).unwrap();
+        let WorkerThread { work, thread } = WorkerThread::start(0, None, false).unwrap();
         drop(work);
         thread.join().unwrap();
     }

@@ -153,6 +153,46 @@ pub(crate) fn use_small_pages(memory: &mut [u8]) {
     let _ = unsafe { libc::madvise(whole.as_mut_ptr().cast(), len, libc::MADV_NOHUGEPAGE) };
 }
 
+/// Cores that the calling thread may run on, ascending; empty if there are more than the 1,024 that fit.
+pub(crate) fn allowed_cores() -> Vec<usize> {
+    // SAFETY: all bits zero is a set without cores.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a writable set of this size, for the calling thread.
+    let failed = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0;
+    let most = if failed { 0 } else { 8 * size_of_val(&set) };
+    // SAFETY: the index is below the number of bits of the set.
+    (0..most).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+}
+
+/// Keeps the calling thread on one core.
+pub(crate) fn pin(core: usize) -> io::Result<()> {
+    // SAFETY: all bits zero is a set without cores.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if core >= 8 * size_of_val(&set) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the index is below the number of bits of the set.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: a set of this size, for the calling thread.
+    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The calling thread runs before all others of its core that are not real-time ones: `sched(7)`, `SCHED_RR` with the lowest priority of it. The kernel
+/// leaves the others a twentieth of a core, so that a thread that never sleeps cannot stop a machine.
+pub(crate) fn run_before_all_else() -> io::Result<()> {
+    // SAFETY: all fields are integers; musl has more of them than glibc.
+    let mut lowest: libc::sched_param = unsafe { std::mem::zeroed() };
+    lowest.sched_priority = 1;
+    // SAFETY: a parameter that outlives the call, for the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const lowest) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// CPU time that the calling thread has used.
 pub(crate) fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -67,7 +67,7 @@ async fn run(options: SiegeOptions) -> Result<Siege, PeersError> {
     machine::pin_self(generator_core)?;
     let duration = options.duration + 2 * SETTLE + options.duration;
     let load = Load { calls: options.calls + options.joining, duration };
-    let setup = Setup { load, server_core, duocast: options.duocast };
+    let setup = Setup { load, server_core, duocast: options.duocast, realtime: false };
     let mut router = Router::start(&setup).await?;
     let generator = Generator::start(Arc::new(Media::for_time(duration)))?;
     let link = generator.link().clone();

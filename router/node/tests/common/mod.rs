@@ -216,6 +216,7 @@ fn config(control: &Control, workers: usize, listen: Vec<IpAddr>) -> RouterConfi
         media_tcp: true,
         announce: Vec::new(),
         workers,
+        realtime: false,
         leg_capacity: 64,
     }
 }
