@@ -342,7 +342,10 @@ mod tests {
         let (died, _deaths) = mpsc::channel(1);
         let (seen, cores) = std::sync::mpsc::channel();
         let worker = WorkerThread::start(0, Some(core), false).unwrap();
-        worker.give(Farewell { index: 0, died }, move || seen.send(sys::allowed_cores()).unwrap()).join().unwrap();
+        worker
+            .give(Farewell { index: 0, died }, move || seen.send(sys::allowed_cores()).unwrap())
+            .join()
+            .unwrap();
         assert_eq!(cores.recv().unwrap(), [core]);
     }
 
