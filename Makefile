@@ -60,6 +60,8 @@ leak: setup-test web ## The whole leak test in network namespaces (needs root an
 
 routes: setup-test web ## The same calls by the server and directly, under the same networks, as a table (needs root and a quiet machine, half an hour)
 	tests/lib/build.sh
+	tests/net/setup.sh
+	tests/score/setup.sh
 	tests/net/routes/run.py --json out/routes.json
 
 quality: setup-test web ## Speech quality, switches of legs and times of answers, against what is promised (wants a quiet machine)
@@ -72,6 +74,7 @@ quality: setup-test web ## Speech quality, switches of legs and times of answers
 
 layers: setup-test web ## What is heard and seen when a viewer's way narrows, in network namespaces (needs root and a quiet machine)
 	tests/lib/build.sh
+	tests/net/setup.sh
 	TEST_JUDGE=1 tests/net/layers/run.py
 
 fresh: ## Try `make test` and `make run` on a bare Debian (debootstrap, needs root, an hour)

@@ -54,8 +54,18 @@ def load():
 
 
 def scored(*command):
+    """What a scorer found in a recording; None, with its reason on stderr, where it could not tell."""
     done = subprocess.run([PYTHON, *map(str, command)], capture_output=True, text=True, cwd=SCORE)
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    print(f"routes: {command[0]}: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}", file=sys.stderr, flush=True)
+    return None
+
+
+def scorers_run():
+    """Whether what scores recordings is installed: a run without it would measure for half an hour and know nothing of the sound."""
+    done = [subprocess.run([PYTHON, scorer, "--help"], capture_output=True, cwd=SCORE).returncode for scorer in ("pesq_score.py", "delay.py")]
+    return done == [0, 0]
 
 
 def listens(pages, way, seconds, folder):
@@ -235,4 +245,6 @@ if __name__ == "__main__":
     if arguments.table:
         print((table.markdown if arguments.markdown else table.terminal)(table.read(arguments.table)))
         sys.exit(0)
+    if not scorers_run():
+        sys.exit("routes: what scores sound is not installed: tests/score/setup.sh")
     sys.exit(leak.caged(arguments, main))
